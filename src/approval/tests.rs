@@ -1,0 +1,247 @@
+use super::*;
+use crate::crd::{
+    ApprovalState, BootstrapOptions, OnBehalfOf, PipelineApprovalSpec, PipelineRef, PipelineSpec,
+    Target,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use proptest::prelude::*;
+
+const WAITING: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const OTHER: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+fn spec() -> PipelineSpec {
+    serde_json::from_value(serde_json::json!({"program": {"sql": ""}})).unwrap()
+}
+
+fn pipeline() -> Pipeline {
+    Pipeline::new("p", spec())
+}
+
+fn annotated(key: &str, value: &str) -> Pipeline {
+    let mut pipeline = pipeline();
+    pipeline
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(key.to_owned(), value.to_owned());
+    pipeline
+}
+
+fn object(change_id: &str, decision: VoteDecision) -> PipelineApproval {
+    PipelineApproval::new(
+        "vote",
+        PipelineApprovalSpec {
+            pipeline_ref: PipelineRef { name: "p".into() },
+            change_id: change_id.into(),
+            diff_digest: None,
+            decision,
+            reason: None,
+            voter: None,
+            on_behalf_of: None,
+        },
+    )
+}
+
+fn waiting() -> Approval {
+    Approval {
+        state: ApprovalState::Awaiting,
+        change_id: WAITING.into(),
+        short_id: WAITING[..8].into(),
+        parent: "root".into(),
+        target: Target::default(),
+        options: BootstrapOptions::default(),
+        revision: 0,
+        since: Time(Timestamp::UNIX_EPOCH),
+        deployment_id: None,
+        summary: String::new(),
+        diff: None,
+        diff_digest: "d".into(),
+        at_stake: None,
+        base: None,
+        approve_command: "the command".into(),
+        approved_field_counts: true,
+        decision: None,
+        votes: vec![],
+        calls: 0,
+        last_call_at: None,
+        failure: None,
+    }
+}
+
+fn register(waiting: Option<&Approval>) -> Register<'_> {
+    Register {
+        waiting,
+        candidate: None,
+        spent: &[],
+        field_is_spent: false,
+    }
+}
+
+fn outcome(pipeline: &Pipeline, objects: &[PipelineApproval]) -> Option<Outcome> {
+    let waiting = waiting();
+    let ballot = count(pipeline, objects, &register(Some(&waiting)));
+    decide(&ballot.votes).map(|vote| vote.outcome)
+}
+
+#[test]
+fn a1_every_form_that_names_the_waiting_change_counts_and_no_other_does() {
+    for (id, expected) in [(WAITING, Some(Outcome::Approved)), (OTHER, None)] {
+        let mut by_field = pipeline();
+        by_field.spec.approved_change = Some(id.into());
+        assert_eq!(outcome(&by_field, &[]), expected);
+        assert_eq!(outcome(&annotated(annotation::APPROVE, id), &[]), expected);
+        let vote = object(id, VoteDecision::Approve);
+        assert_eq!(outcome(&pipeline(), &[vote]), expected);
+    }
+}
+
+#[test]
+fn a1_ids_are_compared_whole() {
+    for wrong in [
+        &WAITING[..31],
+        &WAITING[..8],
+        "",
+        "true",
+        &WAITING.to_uppercase(),
+    ] {
+        assert_eq!(
+            outcome(&annotated(annotation::APPROVE, wrong), &[]),
+            None,
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn a1_approved_true_counts_only_once_it_was_seen_otherwise_after_the_publication() {
+    let mut pipeline = pipeline();
+    pipeline.spec.approved = Some(true);
+    for (counts, votes, stale) in [(true, 1, 0), (false, 0, 1)] {
+        let waiting = Approval {
+            approved_field_counts: counts,
+            ..waiting()
+        };
+        let ballot = count(&pipeline, &[], &register(Some(&waiting)));
+        assert_eq!((ballot.votes.len(), ballot.stale.len()), (votes, stale));
+    }
+}
+
+#[test]
+fn a5_a_rejection_beats_any_number_of_approvals() {
+    let mut pipeline = annotated(annotation::APPROVE, WAITING);
+    pipeline.spec.approved_change = Some(WAITING.into());
+    let votes = [
+        object(WAITING, VoteDecision::Approve),
+        object(WAITING, VoteDecision::Reject),
+    ];
+    assert_eq!(outcome(&pipeline, &votes[..1]), Some(Outcome::Approved));
+    assert_eq!(outcome(&pipeline, &votes), Some(Outcome::Rejected));
+}
+
+#[test]
+fn an_object_counts_only_with_the_diff_that_it_was_given_for() {
+    let mut vote = object(WAITING, VoteDecision::Approve);
+    vote.spec.diff_digest = Some("another".into());
+    assert_eq!(outcome(&pipeline(), &[vote.clone()]), None);
+    vote.spec.diff_digest = Some("d".into());
+    assert_eq!(outcome(&pipeline(), &[vote]), Some(Outcome::Approved));
+}
+
+#[test]
+fn an_object_of_another_pipeline_or_on_its_way_out_counts_for_nothing() {
+    let mut other = object(WAITING, VoteDecision::Approve);
+    other.spec.pipeline_ref.name = "q".into();
+    let mut leaving = object(WAITING, VoteDecision::Approve);
+    leaving.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+    assert_eq!(outcome(&pipeline(), &[other, leaving]), None);
+}
+
+#[test]
+fn a_vote_has_a_verified_name_if_the_policies_have_seen_to_it() {
+    let waiting = waiting();
+    let mut by_rest = object(WAITING, VoteDecision::Approve);
+    by_rest.spec.on_behalf_of = Some(OnBehalfOf {
+        username: "alice".into(),
+        uid: None,
+        groups: vec![],
+    });
+    let mut by_hand = object(WAITING, VoteDecision::Approve);
+    by_hand.spec.voter = Some("bob".into());
+    let nameless = object(WAITING, VoteDecision::Approve);
+    let objects = [by_rest, by_hand, nameless];
+    let ballot = count(&pipeline(), &objects, &register(Some(&waiting)));
+    let seen: Vec<_> = ballot
+        .votes
+        .iter()
+        .map(|vote| (vote.by.as_str(), vote.verified, vote.via))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("alice", true, Door::Rest),
+            ("bob", true, Door::Object),
+            ("unknown", false, Door::Object)
+        ]
+    );
+}
+
+#[test]
+fn a2_a_spent_approval_left_in_place_is_silent_while_nothing_waits() {
+    let register = Register {
+        spent: &[OTHER],
+        field_is_spent: true,
+        ..register(None)
+    };
+    let mut pipeline = annotated(annotation::APPROVE, OTHER);
+    pipeline.spec.approved_change = Some(OTHER.into());
+    pipeline.spec.approved = Some(true);
+    let votes = [object(OTHER, VoteDecision::Approve)];
+    assert_eq!(count(&pipeline, &votes, &register), Ballot::default());
+}
+
+#[test]
+fn a4_an_approval_that_came_too_early_is_stale_unless_the_spec_brings_its_change() {
+    let pipeline = annotated(annotation::APPROVE, OTHER);
+    assert_eq!(count(&pipeline, &[], &register(None)).stale.len(), 1);
+    let on_its_way = Register {
+        candidate: Some(OTHER),
+        ..register(None)
+    };
+    assert_eq!(count(&pipeline, &[], &on_its_way), Ballot::default());
+}
+
+#[test]
+fn a4_a_stale_approval_names_both_ids_and_the_command() {
+    let waiting = waiting();
+    let ballot = count(
+        &annotated(annotation::APPROVE, OTHER),
+        &[],
+        &register(Some(&waiting)),
+    );
+    let text = ballot.stale[0].explain(Some(&waiting));
+    for part in [OTHER, WAITING, "the command"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_change_id_is_not_repeated() {
+    let stale = Stale {
+        door: Door::Annotation,
+        place: "annotation x".into(),
+        given: "a password, by mistake".into(),
+    };
+    assert!(!stale.explain(None).contains("password"));
+}
+
+proptest! {
+    /// Nothing but the whole id of the waiting change makes an approval of a form that names one.
+    #[test]
+    fn a1_no_text_but_the_waiting_id_approves(text in "[0-9a-f]{0,40}|.{0,40}") {
+        prop_assume!(text != WAITING);
+        let mut pipeline = annotated(annotation::APPROVE, &text);
+        pipeline.spec.approved_change = Some(text.clone());
+        prop_assert_eq!(outcome(&pipeline, &[object(&text, VoteDecision::Approve)]), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! The custom resources of group `sluice.dev`, version `v1alpha1`.
+//!
+//! The types are the single source of the manifests in `crds/`: the schema, its CEL rules and the
+//! printer columns are all derived from what stands here. Enumerations in a `spec` are closed, so
+//! that a typing mistake is refused when it is applied; those in a `status` are open strings, so
+//! that a client of today does not break on a value of tomorrow.
+
+mod engine;
+mod pipeline;
+mod pipeline_approval;
+mod status;
+
+pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
+pub use pipeline::{
+    ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,
+    DeletionPolicy, DesiredState, EngineRef, Pipeline, PipelineSpec, Program,
+};
+pub use pipeline_approval::{
+    OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision,
+};
+pub use status::{
+    Approval, ApprovalState, AtStake, BaseCheckpoint, Decision, DecisionRecord, Door,
+    EngineContent, EngineView, Failures, Outcome, PipelineStatus, Preview, PreviewOutcome, Run,
+    Seal, Settled, StopKind, Target, Vote,
+};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every resource, and the prefix of every annotation, of Sluice.
+pub const GROUP: &str = "sluice.dev";
+
+/// Annotations through which people speak to Sluice, and which it never edits.
+pub mod annotation {
+    /// Approves the change whose id it holds.
+    pub const APPROVE: &str = "sluice.dev/approve";
+    /// Rejects the change whose id it holds.
+    pub const REJECT: &str = "sluice.dev/reject";
+    /// Why, for [`APPROVE`] and [`REJECT`].
+    pub const REASON: &str = "sluice.dev/reason";
+    /// Opens the gate again after a rejection (the change id), or tries a failed step again (any
+    /// value that differs from the last one).
+    pub const RETRY: &str = "sluice.dev/retry";
+    /// Lets a Pipeline with `deletionPolicy: Delete` go although its engine can't be reached.
+    pub const FORCE_DELETE: &str = "sluice.dev/force-delete";
+}
+
+/// The finalizer that keeps a Pipeline with `deletionPolicy: Delete` until its engine has let go.
+pub const FINALIZER: &str = "sluice.dev/engine-pipeline";
+
+/// The definitions of all custom resources, in the order in which they are applied.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()]
+}

@@ -1,0 +1,171 @@
+//! `PipelineApproval`: one person's vote on one change.
+
+// Columns of one type and path kind look like one attribute written twice.
+#![allow(clippy::duplicated_attributes)]
+
+use kube::{CustomResource, KubeSchema, Resource, ResourceExt};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::pipeline::Pipeline;
+
+/// One person's approval or rejection of one change of one Pipeline. It is created and never
+/// edited; creating one needs the verb `approve` on the Pipeline.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "sluice.dev",
+    version = "v1alpha1",
+    kind = "PipelineApproval",
+    plural = "pipelineapprovals",
+    shortname = "fpa",
+    category = "sluice",
+    namespaced,
+    derive = "PartialEq",
+    doc = "One person's approval or rejection of one change of one Pipeline. Created, never edited.",
+    printcolumn(
+        name = "Pipeline",
+        type_ = "string",
+        json_path = ".spec.pipelineRef.name"
+    ),
+    printcolumn(name = "Decision", type_ = "string", json_path = ".spec.decision"),
+    printcolumn(name = "Change", type_ = "string", json_path = ".spec.changeId"),
+    printcolumn(
+        name = "Voter",
+        type_ = "string",
+        json_path = ".spec.voter",
+        description = "Who wrote the object; the API server's own word"
+    ),
+    printcolumn(
+        name = "On Behalf Of",
+        type_ = "string",
+        json_path = ".spec.onBehalfOf.username",
+        description = "Who voted through the REST endpoint"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self == oldSelf").message("a PipelineApproval can't be edited: delete it and create another one"),
+    validation = Rule::new("!(has(self.voter) && has(self.onBehalfOf))").message("set either voter, to your own name, or onBehalfOf, to the user who called the REST endpoint"),
+)]
+pub struct PipelineApprovalSpec {
+    /// The Pipeline, in the same namespace, whose change is voted on.
+    pub pipeline_ref: PipelineRef,
+
+    /// The change that is voted on: `status.approval.changeId` of the Pipeline.
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{32}$')").message("changeId must be a whole change id, 32 hex digits: copy it from the Pipeline's status.approval.changeId"))]
+    pub change_id: String,
+
+    /// The digest of the diff that was read (`status.approval.diffDigest`). If given, the vote
+    /// counts only while the published diff is that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(validation = Rule::new("self.matches('^[0-9a-f]{64}$')").message("diffDigest must be 64 hex digits: copy it from the Pipeline's status.approval.diffDigest, or leave it out"))]
+    pub diff_digest: Option<String>,
+
+    /// `Approve` or `Reject`.
+    pub decision: VoteDecision,
+
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+
+    /// Who votes: the name of whoever creates the object, and no other, as the API server checks.
+    /// Omitted: the vote counts, but nobody's name is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1024))]
+    pub voter: Option<String>,
+
+    /// Who votes, where another account writes the object for them. Only the account of Sluice's
+    /// REST endpoint may set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<OnBehalfOf>,
+}
+
+/// Names a Pipeline in the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct PipelineRef {
+    /// The name of the Pipeline.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// A vote for or against a change.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VoteDecision {
+    /// The change may be applied.
+    Approve,
+    /// The change must not be applied.
+    Reject,
+}
+
+/// The user whose token was reviewed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct OnBehalfOf {
+    /// The name that the API server's token review gave.
+    #[schemars(length(min = 1, max = 1024))]
+    pub username: String,
+    /// The user's uid, where the review gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The groups that the review gave.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+impl PipelineApproval {
+    /// The object that states one vote: owned by its Pipeline, and named after a digest of the
+    /// Pipeline's uid, the change, the voter and the decision, so that a repeated vote meets its
+    /// own object instead of making a second one.
+    ///
+    /// `voter` is the user's name; it goes into the object's name, and is stated as the voter unless
+    /// the object is written on that user's behalf.
+    pub fn for_vote(
+        pipeline: &Pipeline,
+        change_id: &str,
+        voter: &str,
+        decision: VoteDecision,
+        reason: Option<String>,
+        on_behalf_of: Option<OnBehalfOf>,
+    ) -> Self {
+        let pipeline_name = pipeline.name_any();
+        let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
+        let decision_word = match decision {
+            VoteDecision::Approve => "approve",
+            VoteDecision::Reject => "reject",
+        };
+        // A NUL can't stand in any of the parts, so no two votes share a digest's input.
+        let digest = Sha256::digest([uid, change_id, voter, decision_word].join("\0"));
+        let suffix: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let readable: String = pipeline_name.chars().take(200).collect();
+        let mut vote = Self::new(
+            &format!("{readable}-{decision_word}-{suffix}"),
+            PipelineApprovalSpec {
+                pipeline_ref: PipelineRef {
+                    name: pipeline_name,
+                },
+                change_id: change_id.to_owned(),
+                diff_digest: None,
+                decision,
+                reason,
+                voter: on_behalf_of.is_none().then(|| voter.to_owned()),
+                on_behalf_of,
+            },
+        );
+        vote.metadata.namespace = pipeline.namespace();
+        vote.metadata.owner_references = pipeline.owner_ref(&()).map(|mut owner| {
+            // Blocking the owner's deletion would need a right on its finalizers.
+            owner.block_owner_deletion = None;
+            owner.controller = None;
+            vec![owner]
+        });
+        vote
+    }
+}

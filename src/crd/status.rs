@@ -1,0 +1,472 @@
+//! What Sluice writes into a Pipeline's status: what it saw, what waits, and who decided what.
+//!
+//! Everything that the operator must not forget stands here, because nothing else survives it.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::pipeline::{BootstrapOptions, any_object};
+
+/// The status of a Pipeline. Only the operator writes it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// Where the pipeline is in its life, for reading. Programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+
+    /// `Ready`, `Approved` while a change is known, and `Reconciling`, `Stalled` and
+    /// `StaleApproval` while they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+
+    /// The resolved name of the pipeline in the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_name: Option<String>,
+
+    /// What the engine last said of the pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<EngineView>,
+
+    /// What the engine's pipeline is known to consist of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<EngineContent>,
+
+    /// The start that Sluice last asked the engine for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+
+    /// The last change of which a checkpoint exists: the parent of the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
+
+    /// The engine's answer when it was asked about a changed program before anything was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<Preview>,
+
+    /// The checkpoint that Sluice asked for, so that the running change is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+
+    /// Since when a change waits for its decision; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
+
+    /// The last change that came to the gate, and what became of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+
+    /// The pipeline's failures in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<Failures>,
+
+    /// The last value of the annotation `sluice.dev/retry` that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_retry: Option<String>,
+
+    /// The last decisions, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<DecisionRecord>,
+}
+
+/// What the engine last said of the pipeline, in its own words.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineView {
+    /// The pipeline's id in the engine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_id: Option<String>,
+    /// The id of the current deployment; a new one for every start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<String>,
+    /// `deployment_status`, as the engine spells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_status: Option<String>,
+    /// `program_status`, as the engine spells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_status: Option<String>,
+    /// `program_version`: counts the changes of the program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program_version: Option<i64>,
+    /// The engine's edition.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edition: Option<String>,
+    /// The engine's version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// Which content the engine's pipeline holds at which of its versions.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineContent {
+    /// The engine's `version` of the pipeline; it rises with every edit.
+    pub version: i64,
+    /// The digest of everything that the engine was given: program and runtime configuration.
+    pub digest: String,
+    /// The digests of the program's parts.
+    pub target: Target,
+}
+
+/// Digests (the first 32 hex digits of SHA-256) of the parts of what would run.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The SQL program, connectors included.
+    pub sql: String,
+    /// The Rust source of the user-defined functions.
+    pub udf_rust: String,
+    /// The Cargo dependencies of the user-defined functions.
+    pub udf_toml: String,
+    /// The program configuration.
+    pub config: String,
+    /// The runtime version that the program configuration names; empty for the engine's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub runtime_version: String,
+}
+
+/// A start that Sluice asked for, written before it asks.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// The change that the start brings up.
+    pub change_id: String,
+    /// Its target.
+    pub target: Target,
+    /// The bootstrap policy that the start names, as the engine spells it.
+    pub bootstrap_policy: String,
+    /// The bootstrap options that the start names.
+    #[serde(default)]
+    pub options: BootstrapOptions,
+    /// The deployment that the start made; absent until it is seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<String>,
+    /// The newest checkpoint that was there before; a newer one holds this run's program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_checkpoint: Option<String>,
+    /// Whether the run before this one was stopped with a checkpoint, so that nothing came in
+    /// since.
+    #[serde(default)]
+    pub resumes_all: bool,
+    /// How Sluice asked to stop this run: `Checkpoint` or `Force`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopKind>,
+    /// Whether the failure that ended this run has been counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+}
+
+/// How a pipeline is stopped.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(with = "String")]
+pub enum StopKind {
+    /// With a checkpoint, so that nothing is lost.
+    Checkpoint,
+    /// At once.
+    #[serde(other)]
+    Force,
+}
+
+/// A target of which a checkpoint exists.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Settled {
+    /// Its change id: the parent of the next change.
+    pub change_id: String,
+    /// Its target.
+    pub target: Target,
+    /// The checkpoint that holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<BaseCheckpoint>,
+}
+
+/// What the engine answered when it was asked about a program beforehand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Preview {
+    /// The target that was asked about.
+    pub target: Target,
+    /// What came of it.
+    pub outcome: PreviewOutcome,
+    /// The compiler's or the engine's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The diff in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+}
+
+/// What came of asking the engine about a program beforehand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(with = "String")]
+pub enum PreviewOutcome {
+    /// It compiles, and nothing that the engine gates would change.
+    NoChange,
+    /// It compiles, and the engine would gate it.
+    Gated,
+    /// It doesn't compile.
+    CompileError,
+    /// The engine would refuse to bootstrap it under any policy.
+    Refused,
+    /// The engine can't tell beforehand.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A checkpoint that Sluice asked for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Seal {
+    /// The change that it is to keep.
+    pub change_id: String,
+    /// The sequence number that the engine answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_number: Option<i64>,
+    /// When it was last asked for.
+    pub requested_at: Time,
+    /// How often it was asked for.
+    pub attempts: i64,
+    /// Why the last one failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// A change at the gate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Approval {
+    /// `Awaiting`, `Approved`, `Applying`, `Applied`, `Sealed`, `ApplyFailed`, `Rejected`,
+    /// `Expired` or `Superseded`.
+    pub state: ApprovalState,
+    /// What is approved: the whole id.
+    pub change_id: String,
+    /// The first digits of the id, for reading only.
+    pub short_id: String,
+    /// The id of the change that this one follows, or `root`.
+    pub parent: String,
+    /// What would run.
+    pub target: Target,
+    /// How it would be bootstrapped.
+    pub options: BootstrapOptions,
+    /// How often this target was asked about anew.
+    pub revision: i64,
+    /// Since when the change is published.
+    pub since: Time,
+    /// The deployment that waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_id: Option<String>,
+    /// The diff in words, on one line.
+    pub summary: String,
+    /// The engine's diff, as it was published. Absent if the engine gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub diff: Option<Map<String, Value>>,
+    /// SHA-256 over the canonical form of the diff, 64 hex digits.
+    pub diff_digest: String,
+    /// What approving destroys or repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_stake: Option<AtStake>,
+    /// The checkpoint that the pipeline would resume from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<BaseCheckpoint>,
+    /// A command that approves exactly this change.
+    pub approve_command: String,
+    /// Whether `spec.approved` has been seen other than `true` since the change was published, so
+    /// that a later `true` is an answer to it.
+    pub approved_field_counts: bool,
+    /// What the votes amounted to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// The votes that were seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
+    /// How often the engine's approve was called for this change.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calls: i64,
+    /// When it was called last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_call_at: Option<Time>,
+    /// Why applying it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// The states of a change at the gate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[schemars(with = "String")]
+pub enum ApprovalState {
+    /// It waits for its decision.
+    Awaiting,
+    /// It is approved; the engine has not been told yet.
+    Approved,
+    /// The engine has been told.
+    Applying,
+    /// The engine has left the gate and runs the new program.
+    Applied,
+    /// A checkpoint of the new program exists.
+    Sealed,
+    /// The bootstrap failed after the approval.
+    ApplyFailed,
+    /// It was rejected.
+    Rejected,
+    /// It waited for too long.
+    Expired,
+    /// Another change took its place, or it was taken back.
+    Superseded,
+    /// A state that this version doesn't know. It is never acted on.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The checkpoint that a pipeline resumes from.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct BaseCheckpoint {
+    /// The engine's id of the checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// What the engine answered when Sluice asked for it; for another, the engine's step count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_number: Option<i64>,
+}
+
+/// What approving a change destroys or repeats. A list that can't be known is absent and named in
+/// `unknown`; an empty one means none.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AtStake {
+    /// Tables that are emptied and read again from their connectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables_refilled: Option<Vec<String>>,
+    /// Tables that are removed, or emptied with no connector to fill them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables_lost: Option<Vec<String>>,
+    /// Sinks that get the whole of their view again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sinks_repeated: Option<Vec<String>>,
+    /// Input since the checkpoint that would be dropped: `none`, or `unknown`.
+    pub dropped_input: String,
+    /// What of this couldn't be found out, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
+}
+
+/// What the votes on a change amounted to.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Decision {
+    /// `Approved` or `Rejected`.
+    pub outcome: Outcome,
+    /// Who decided.
+    pub by: String,
+    /// Whether the name is the API server's own word.
+    pub verified: bool,
+    /// The door that it came through.
+    pub via: Door,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When it was recorded.
+    pub at: Time,
+}
+
+/// How a change was decided.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(with = "String")]
+pub enum Outcome {
+    /// It may be applied.
+    Approved,
+    /// It must not be applied.
+    Rejected,
+    /// An outcome that this version doesn't know. It is never acted on.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The ways in for a vote.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[schemars(with = "String")]
+pub enum Door {
+    /// `spec.approved` or `spec.approvedChange`.
+    Field,
+    /// An annotation.
+    Annotation,
+    /// A `PipelineApproval` that somebody wrote.
+    Object,
+    /// A `PipelineApproval` that the REST endpoint wrote.
+    Rest,
+    /// `spec.bootstrapPolicy`.
+    Policy,
+    /// Somebody told the engine itself.
+    Outside,
+    /// A door that this version doesn't know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// One vote on one change.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Vote {
+    /// `Approved` or `Rejected`.
+    pub outcome: Outcome,
+    /// Who.
+    pub by: String,
+    /// Whether the name is the API server's own word.
+    pub verified: bool,
+    /// The door that it came through.
+    pub via: Door,
+    /// The name of the `PipelineApproval`, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A decision of the past.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionRecord {
+    /// The change.
+    pub change_id: String,
+    /// What became of it.
+    pub state: ApprovalState,
+    /// What the change was, in words.
+    pub summary: String,
+    /// The decision, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+    /// When the record was closed.
+    pub at: Time,
+}
+
+/// Failures in a row.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Failures {
+    /// How many.
+    pub count: i64,
+    /// When the last one was seen.
+    pub last_at: Time,
+    /// The engine's message.
+    pub message: String,
+    /// The generation of the spec that they belong to: a new spec starts anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: i64,
+    /// Whether only a new spec or `sluice.dev/retry` can help.
+    #[serde(default)]
+    pub permanent: bool,
+}
+
+/// A number that is left out when it is zero has no default in the schema, either.
+fn is_zero(number: &i64) -> bool {
+    *number == 0
+}
