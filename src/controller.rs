@@ -1,0 +1,368 @@
+//! The reconcile loop: observe → decide → record or act → report.
+//!
+//! [`run`] starts it; [`reconcile`] is the driver that names the steps, and each step has a file
+//! of its own. What to do is decided in [`decide`], which does nothing; the others do, and decide
+//! nothing.
+
+mod act;
+mod backoff;
+mod calls;
+mod claims;
+mod cleanup;
+mod content;
+pub mod decide;
+mod engines;
+mod observe;
+mod report;
+mod status;
+mod votes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::{BoxFuture, Shared};
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::jiff::Timestamp;
+use kube::core::DeserializeGuard;
+use kube::core::PartialObjectMeta;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::{Api, Client, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, warn};
+
+use crate::crd::{Pipeline, PipelineApproval};
+use crate::metrics::Metrics;
+
+pub use engines::{DefaultEngine, EngineKey};
+
+use decide::{Input, Outcome, Step, Timing};
+
+/// A Pipeline that may not be one: an object that doesn't fit its type must not stop the watch.
+type Guarded = DeserializeGuard<Pipeline>;
+
+/// How many Pipelines are worked on at the same time. A Pipeline that waits isn't.
+const CONCURRENCY: u16 = 32;
+
+/// How long one reconcile may take: the engine's compiler may take two minutes to answer.
+const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How many steps one reconcile may take. A pipeline's whole life needs fewer at a time; a loop
+/// that goes on is a defect, and must not starve the others.
+const MAX_STEPS: usize = 24;
+
+/// What the loop needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often an engine is asked while something moves; five times that when nothing does.
+    pub poll_interval: Duration,
+    /// How long things take.
+    pub timing: Timing,
+    /// The engine of Pipelines without `engineRef`.
+    pub default_engine: Option<DefaultEngine>,
+}
+
+/// Ends when a store has been filled. Shared, because the store itself wakes only one of those who
+/// wait for it.
+type Listed = Shared<BoxFuture<'static, ()>>;
+
+/// Everything that a reconcile works with.
+pub struct Context {
+    client: Client,
+    settings: Settings,
+    pipelines: Store<Guarded>,
+    votes: Store<PipelineApproval>,
+    votes_listed: Listed,
+    engines: engines::Engines,
+    claims: claims::Claims,
+    retries: backoff::Retries,
+    calls: calls::Calls,
+    reporter: report::Reporter,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a reconcile came to nothing; it is tried again after a growing pause.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused, or couldn't be reached.
+    #[error("the API server: {0}")]
+    Kubernetes(#[source] Box<kube::Error>),
+    /// It took too long.
+    #[error("the reconcile took longer than {} s", RECONCILE_TIMEOUT.as_secs())]
+    TimedOut,
+    /// It didn't come to an end.
+    #[error("the reconcile took more than {MAX_STEPS} steps")]
+    TooManySteps,
+    /// The engine failed while a Pipeline was being deleted from it.
+    #[error("{0}")]
+    Engine(#[from] crate::engine::Error),
+}
+
+impl From<kube::Error> for Error {
+    fn from(error: kube::Error) -> Self {
+        Self::Kubernetes(Box::new(error))
+    }
+}
+
+/// Runs the loop until `stop`; whatever is under way then is finished first.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
+    let engines = engines::Engines::new(
+        client.clone(),
+        settings.clone(),
+        wakes,
+        Arc::clone(&metrics),
+    );
+
+    let (votes, votes_writer) = reflector::store();
+    let votes_seen = votes_of(&client, votes_writer);
+    let config = ControllerConfig::default().concurrency(CONCURRENCY);
+    let controller = Controller::new(
+        Api::<Guarded>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .with_config(config);
+    let pipelines = controller.store();
+
+    let context = Arc::new(Context {
+        reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone()),
+        claims: claims::Claims::default(),
+        retries: backoff::Retries::default(),
+        calls: calls::Calls::new(settings.timing.resend_after),
+        client: client.clone(),
+        engines: engines.clone(),
+        pipelines: pipelines.clone(),
+        votes_listed: listed(votes.clone()),
+        votes,
+        metrics,
+        settings,
+    });
+    let from_engines = engines::concerned(woken, Arc::clone(&context));
+    let from_config_maps = config_maps(&client, pipelines);
+
+    let pipelines_loop = controller
+        .reconcile_on(votes_seen)
+        .reconcile_on(from_config_maps)
+        .reconcile_on(from_engines)
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile_in_time, on_error, context)
+        .for_each(|result| async move {
+            if let Err(error) = result {
+                debug!(%error, "a reconcile was not finished");
+            }
+        });
+    tokio::join!(pipelines_loop, engines.run(stop));
+}
+
+fn listed(store: Store<PipelineApproval>) -> Listed {
+    // An error says that nobody fills the store any more: the loop is being stopped.
+    async move { drop(store.wait_until_ready().await) }
+        .boxed()
+        .shared()
+}
+
+/// Keeps the votes, and says whose they are as soon as they are there.
+fn votes_of(
+    client: &Client,
+    writer: reflector::store::Writer<PipelineApproval>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    watcher(
+        Api::<PipelineApproval>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .reflect(writer)
+    .touched_objects()
+    .filter_map(|vote| async move {
+        let vote = vote.ok()?;
+        let namespace = vote.namespace()?;
+        Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
+    })
+}
+
+/// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
+/// be many and large ones that are none of ours.
+fn config_maps(
+    client: &Client,
+    pipelines: Store<Guarded>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    watcher(
+        Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()),
+        watcher::Config::default(),
+    )
+    .default_backoff()
+    .touched_objects()
+    .filter_map(|touched| async move { touched.ok() })
+    .flat_map(move |touched| {
+        let concerned = pipelines.state_filter(|pipeline| {
+            pipeline.metadata_namespace() == touched.namespace()
+                && pipeline.0.as_ref().is_ok_and(|pipeline| {
+                    content::config_maps(&pipeline.spec.program)
+                        .any(|name| name == touched.name_any())
+                })
+        });
+        futures::stream::iter(
+            concerned
+                .into_iter()
+                .map(|p| ObjectRef::from_obj(p.as_ref())),
+        )
+    })
+}
+
+async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let Ok(pipeline) = &object.0 else {
+        // Its schema keeps that out; what got in before a schema change is left as it is.
+        warn!(pipeline = %object.name_any(), "the object doesn't fit its type and is left alone");
+        return Ok(Action::await_change());
+    };
+    let span = tracing::info_span!(
+        "reconcile",
+        namespace = pipeline.namespace(),
+        pipeline = pipeline.name_any()
+    );
+    let timer = context.metrics.reconcile_timer();
+    let work = async {
+        // A rejection among the votes must not be overlooked because they are still being listed.
+        context.votes_listed.clone().await;
+        reconcile(pipeline, &context).await
+    };
+    let result = tokio::time::timeout(RECONCILE_TIMEOUT, work)
+        .instrument(span)
+        .await
+        .unwrap_or(Err(Error::TimedOut));
+    timer.observe(result.is_ok());
+    result
+}
+
+/// The driver. Each turn takes one step; a plan that records is followed by another look at what
+/// is to be done, and one that acts by another look at the engine.
+async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Error> {
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        let action = cleanup::delete(pipeline, context).await?;
+        context.retries.forget(&ObjectRef::from_obj(pipeline));
+        return Ok(action);
+    }
+    cleanup::keep_finalizer(pipeline, context).await?;
+    let mut pipeline = pipeline.clone();
+    let mut content = content::resolve(&pipeline, context).await?;
+    // The store lags behind what was written, by this process too.
+    let mut is_live = false;
+    let mut live_votes = None;
+    let rival = context.claims.claim(&pipeline, &context.pipelines);
+    let mut view = observe::begin(&pipeline, context).await;
+    let object = ObjectRef::from_obj(&pipeline);
+    // What has just failed isn't tried again because its own report in status came back as a change.
+    let held = context.retries.held(&object, &pipeline);
+    let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    for _ in 0..MAX_STEPS {
+        let objects = match &live_votes {
+            Some(live) => Vec::clone(live),
+            None => votes::of(&pipeline, &context.votes),
+        };
+        let last_call = context.calls.last(&object);
+        let plan = decide::decide(&Input {
+            pipeline: &pipeline,
+            content: &content,
+            objects: &objects,
+            engine: &view.observation,
+            rival: rival.as_deref(),
+            outcome: outcome.as_ref(),
+            last_call: last_call.as_ref(),
+            now: Timestamp::now(),
+            timing: context.settings.timing,
+        });
+        let failed = matches!(outcome, Some(Outcome::Failed { .. }));
+        match plan.step {
+            Step::Record(next) => match status::write(&pipeline, *next, context).await? {
+                status::Written::Stored(stored) => {
+                    context.reporter.report(&stored, plan.reports);
+                    pipeline = *stored;
+                    is_live = true;
+                    // What failed stays in view, so that nothing further is tried now.
+                    outcome = outcome.filter(|_| failed);
+                }
+                // Somebody was faster. What came of the last act must not get lost over it.
+                status::Written::Conflict(fresh) => {
+                    pipeline = *fresh;
+                    is_live = true;
+                    // It may ask for another program by now.
+                    content = content::resolve(&pipeline, context).await?;
+                }
+                status::Written::Gone => return Ok(Action::await_change()),
+            },
+            // A rejection that the watch has not brought yet must still be heard.
+            Step::Act(decide::Act::Approve(_), _) if live_votes.is_none() => {
+                live_votes = Some(votes::read(&pipeline, context).await?);
+            }
+            // Nothing is called because of what somebody, or this process, has changed since.
+            Step::Act(..) if !is_live => {
+                let Some(live) = status::read(&pipeline, context).await? else {
+                    return Ok(Action::await_change());
+                };
+                if live.metadata.resource_version != pipeline.metadata.resource_version {
+                    pipeline = live;
+                    content = content::resolve(&pipeline, context).await?;
+                }
+                is_live = true;
+            }
+            Step::Act(act, guard) => {
+                is_live = false;
+                let call = decide::LastCall {
+                    act,
+                    guard,
+                    at: Timestamp::now(),
+                };
+                outcome = act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await;
+                if !matches!(outcome, Some(Outcome::Failed { .. } | Outcome::GuardFailed)) {
+                    context.calls.made(&object, call);
+                }
+            }
+            Step::Wait if failed => {
+                let pause = match (held, outcome) {
+                    (Some((_, rest)), _) => rest,
+                    (None, Some(failed)) => context.retries.failed(&object, &pipeline, failed),
+                    (None, None) => context.retries.next(&object),
+                };
+                return Ok(Action::requeue(pause));
+            }
+            Step::Wait => {
+                context.retries.forget(&object);
+                votes::clear_away(&pipeline, &objects, context).await;
+                return Ok(plan
+                    .requeue
+                    .map_or_else(Action::await_change, Action::requeue));
+            }
+        }
+    }
+    Err(Error::TooManySteps)
+}
+
+fn on_error(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    let pause = context.retries.next(
+        &ObjectRef::<Pipeline>::new(&object.name_any())
+            .within(&object.namespace().unwrap_or_default()),
+    );
+    warn!(pipeline = %object.name_any(), namespace = object.namespace(), %error, pause_s = pause.as_secs_f32(), "a reconcile failed");
+    Action::requeue(pause)
+}
+
+/// The namespace of an object that may not fit its type.
+trait MetadataNamespace {
+    fn metadata_namespace(&self) -> Option<String>;
+}
+
+impl MetadataNamespace for Guarded {
+    fn metadata_namespace(&self) -> Option<String> {
+        self.namespace()
+    }
+}
+
+#[cfg(test)]
+mod tests;

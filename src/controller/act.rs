@@ -1,0 +1,135 @@
+//! Carries out one engine call: a live read, the guard, the call, another live read.
+
+use tracing::info;
+
+use super::Context;
+use super::decide::{Act, Guard, Observation, Outcome};
+use super::observe::{self, View};
+use crate::crd::Pipeline;
+use crate::engine::{self, Feldera};
+
+/// Carries out an act if its guard holds in a read made just before, and looks again afterwards.
+/// `None` if there is nothing to be told of it but what is in view now.
+pub(super) async fn perform(
+    act: &Act,
+    guard: &Guard,
+    pipeline: &Pipeline,
+    view: &mut View,
+    context: &Context,
+) -> Option<Outcome> {
+    let name = pipeline.engine_pipeline_name();
+    let word = act.name();
+    let failed = |error| Some(Outcome::Failed { act: word, error });
+    if *act == Act::Look {
+        return observe::look(name, view).await.err().and_then(failed);
+    }
+    if !guard.is_empty() {
+        match observe::look(name, view).await {
+            Err(error) => return failed(error),
+            Ok(live) if !guard.holds(live.as_ref().map(|full| &full.state)) => {
+                info!(
+                    act = word,
+                    "what the engine shows now is not what was decided on; nothing was called"
+                );
+                return Some(Outcome::GuardFailed);
+            }
+            Ok(_) => {}
+        }
+    }
+    let engine = view.engine.clone()?;
+    let result = call(act, name, pipeline, view, engine.client()).await;
+    context.metrics.engine_call(word, result.as_ref().err());
+    engine.poller.nudge();
+    match result {
+        Ok(outcome) => {
+            info!(act = word, "called the engine");
+            // How the call ended shows in the next look; an error there doesn't undo it.
+            let _ = observe::look(name, view).await;
+            Some(outcome)
+        }
+        Err(error) => {
+            info!(act = word, %error, "a call to the engine failed");
+            failed(error)
+        }
+    }
+}
+
+async fn call(
+    act: &Act,
+    name: &str,
+    pipeline: &Pipeline,
+    view: &View,
+    engine: &Feldera,
+) -> Result<Outcome, engine::Error> {
+    let word = act.name();
+    match act {
+        Act::Look => {}
+        Act::Create { tag, content } => {
+            let created = engine.create(name, tag, content).await?;
+            return Ok(Outcome::Updated {
+                id: created.state.id,
+                version: created.state.version,
+                content: content.clone(),
+            });
+        }
+        Act::Adopt { tags } => {
+            engine.set_tags(name, tags).await?;
+            if let Observation::Answered {
+                pipeline: Some(seen),
+                ..
+            } = &view.observation
+            {
+                return Ok(Outcome::Owned(seen.state().id.clone()));
+            }
+        }
+        Act::Preview(content) => {
+            return Ok(Outcome::Previewed {
+                target: content.target(),
+                answer: engine.diff(name, content).await?,
+            });
+        }
+        Act::Update(content) => {
+            let updated = engine.update(name, content).await?;
+            return Ok(Outcome::Updated {
+                id: updated.state.id,
+                version: updated.state.version,
+                content: content.clone(),
+            });
+        }
+        Act::Recompile(content) => {
+            let tags = tags(view);
+            engine.recompile(name, &tags, content).await?;
+        }
+        Act::DismissError => engine.dismiss_error(name).await?,
+        Act::Start(options) => engine.start(name, options).await?,
+        Act::Stop { force } => engine.stop(name, *force).await?,
+        Act::Pause => engine.pause(name).await?,
+        Act::Resume => engine.resume(name).await?,
+        Act::Approve(options) => {
+            let change = pipeline
+                .status
+                .as_ref()
+                .and_then(|status| status.approval.as_ref());
+            info!(
+                change_id = change.map(|change| change.change_id.as_str()),
+                "telling the engine to go on"
+            );
+            engine.approve(name, *options).await?;
+            return Ok(Outcome::ApproveCalled);
+        }
+        Act::Checkpoint => {
+            return Ok(Outcome::CheckpointRequested(engine.checkpoint(name).await?));
+        }
+    }
+    Ok(Outcome::Done(word))
+}
+
+fn tags(view: &View) -> Vec<String> {
+    match &view.observation {
+        Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } => seen.state().tags.clone(),
+        _ => vec![],
+    }
+}

@@ -1,0 +1,114 @@
+//! Growing pauses for what fails on the way to a decision: the API server, the engine. What fails
+//! in a pipeline itself is counted in its status.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use kube::runtime::reflector::ObjectRef;
+use rand::RngExt;
+
+use super::Pipeline;
+use super::decide::Outcome;
+
+const FIRST: Duration = Duration::from_millis(500);
+const MOST: Duration = Duration::from_secs(60);
+
+/// How often in a row each Pipeline has failed.
+#[derive(Default)]
+pub(super) struct Retries(Mutex<HashMap<PipelineKey, Retry>>);
+
+#[derive(Default)]
+struct Retry {
+    failures: u32,
+    /// The call that failed, until when it isn't made again, and what was asked for then.
+    held: Option<(Outcome, Instant, Asked)>,
+}
+
+/// The spec's generation and the annotations: whoever changes them isn't kept waiting.
+type Asked = (Option<i64>, Option<BTreeMap<String, String>>);
+
+/// Namespace and name.
+type PipelineKey = (String, String);
+
+impl Retries {
+    /// The next pause: twice the last one up to a limit, and up to half as much again, so that
+    /// what failed together isn't tried again together.
+    pub(super) fn next<T: kube::Resource>(&self, object: &ObjectRef<T>) -> Duration
+    where
+        T::DynamicType: Clone,
+    {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Retry { failures, held } = all.entry(key(object)).or_default();
+        *held = None;
+        let pause = FIRST
+            .saturating_mul(2u32.saturating_pow(*failures))
+            .min(MOST);
+        *failures = (*failures + 1).min(16);
+        pause.mul_f64(1.0 + rand::rng().random_range(0.0..0.5))
+    }
+
+    /// A call to the engine failed: the pause until it is made again.
+    pub(super) fn failed(
+        &self,
+        object: &ObjectRef<Pipeline>,
+        pipeline: &Pipeline,
+        outcome: Outcome,
+    ) -> Duration {
+        let pause = self.next(object);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(retry) = all.get_mut(&key(object)) {
+            retry.held = Some((outcome, Instant::now() + pause, asked(pipeline)));
+        }
+        pause
+    }
+
+    /// The call that failed, if its pause isn't over, and what is left of it.
+    pub(super) fn held(
+        &self,
+        object: &ObjectRef<Pipeline>,
+        pipeline: &Pipeline,
+    ) -> Option<(Outcome, Duration)> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (outcome, until, asked_then) = all.get(&key(object))?.held.as_ref()?;
+        let rest = until.checked_duration_since(Instant::now())?;
+        (*asked_then == asked(pipeline)).then(|| (outcome.clone(), rest))
+    }
+
+    /// It went well.
+    pub(super) fn forget(&self, object: &ObjectRef<Pipeline>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&key(object));
+    }
+}
+
+fn asked(pipeline: &Pipeline) -> Asked {
+    (
+        pipeline.metadata.generation,
+        pipeline.metadata.annotations.clone(),
+    )
+}
+
+fn key<T: kube::Resource>(object: &ObjectRef<T>) -> PipelineKey {
+    (
+        object.namespace.clone().unwrap_or_default(),
+        object.name.clone(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_start_anew_after_a_success() {
+        let retries = Retries::default();
+        let object = ObjectRef::<Pipeline>::new("p").within("n");
+        let pauses: Vec<Duration> = (0..12).map(|_| retries.next(&object)).collect();
+        assert!(pauses[0] >= FIRST && pauses[0] < FIRST * 2);
+        assert!(pauses[3] >= FIRST * 8);
+        assert!(pauses.iter().all(|pause| *pause < MOST * 2));
+        retries.forget(&object);
+        assert!(retries.next(&object) < FIRST * 2);
+    }
+}

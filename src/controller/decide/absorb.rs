@@ -1,0 +1,134 @@
+//! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
+
+use crate::change::Content;
+use crate::crd::{ApprovalState, EngineContent, Preview, PreviewOutcome, Target};
+use crate::engine::{self, DiffAnswer, FullPipeline};
+
+use super::{Decider, Outcome, words};
+
+impl<'a> Decider<'a> {
+    /// Takes in the outcome. Returns the error if the act failed, so that nothing further is done
+    /// in this reconcile but to show it.
+    pub(super) fn absorb_outcome(&mut self) -> Option<&'a engine::Error> {
+        match self.input.outcome? {
+            Outcome::Done("recompile") => self.take_retry(),
+            Outcome::Done(_) | Outcome::GuardFailed => {}
+            Outcome::Owned(id) => self.own(id),
+            Outcome::Updated {
+                id,
+                version,
+                content,
+            } => {
+                self.forget_what_was_deleted(id);
+                self.own(id);
+                self.status.content = Some(engine_content(*version, content));
+            }
+            Outcome::Previewed { target, answer } => {
+                self.status.preview = Some(preview(target, answer));
+                self.take_retry();
+            }
+            Outcome::ApproveCalled => {
+                let now = self.now();
+                if let Some(approval) = &mut self.status.approval
+                    && approval.state == ApprovalState::Approved
+                {
+                    approval.state = ApprovalState::Applying;
+                    approval.calls += 1;
+                    approval.last_call_at = Some(now);
+                }
+            }
+            Outcome::CheckpointRequested(number) => {
+                if let Some(seal) = &mut self.status.seal {
+                    seal.sequence_number = Some(*number);
+                }
+            }
+            Outcome::Failed { act, error } => {
+                if let (&"checkpoint", Some(seal)) = (act, &mut self.status.seal) {
+                    // The pipeline runs all the same; the seal is tried again later.
+                    seal.failure = Some(error.to_string());
+                    return None;
+                }
+                return Some(error);
+            }
+        }
+        None
+    }
+
+    /// Somebody has deleted the pipeline in the engine, and it is made anew: its checkpoints, and what
+    /// waited, are gone.
+    fn forget_what_was_deleted(&mut self, id: &str) {
+        let known = self
+            .status
+            .engine
+            .as_ref()
+            .and_then(|engine| engine.pipeline_id.as_ref());
+        if known.is_none_or(|known| known == id) {
+            return;
+        }
+        self.status.run = None;
+        self.status.seal = None;
+        self.status.preview = None;
+        let open = self.status.approval.as_ref().is_some_and(|approval| {
+            !matches!(
+                approval.state,
+                ApprovalState::Sealed | ApprovalState::Superseded | ApprovalState::Expired
+            )
+        });
+        if open {
+            self.set_approval_state(ApprovalState::Superseded);
+            self.remember();
+        }
+        self.warn(
+            "Recreated",
+            "the pipeline was deleted in the engine by somebody else, with its state; it is made anew".into(),
+        );
+    }
+
+    fn own(&mut self, id: &str) {
+        self.status.engine.get_or_insert_default().pipeline_id = Some(id.to_owned());
+    }
+
+    /// What a full answer shows the pipeline to consist of. The engine fills in defaults, so what
+    /// equals the spec counts as the spec's, and the rest as it stands.
+    pub(super) fn note_content(&mut self, full: &FullPipeline) {
+        let version = full.state.version;
+        if self
+            .status
+            .content
+            .as_ref()
+            .is_some_and(|c| c.version == version)
+        {
+            return;
+        }
+        let wanted = self.input.content.as_ref().ok();
+        let content = match wanted {
+            Some(wanted) if engine::same_content(wanted, &full.content) => wanted,
+            _ => &full.content,
+        };
+        self.status.content = Some(engine_content(version, content));
+    }
+}
+
+fn engine_content(version: i64, content: &Content) -> EngineContent {
+    EngineContent {
+        version,
+        digest: content.digest(),
+        target: content.target(),
+    }
+}
+
+fn preview(target: &Target, answer: &DiffAnswer) -> Preview {
+    let (outcome, message, summary) = match answer {
+        DiffAnswer::Diff(diff) if words::is_empty(diff) => (PreviewOutcome::NoChange, None, None),
+        DiffAnswer::Diff(diff) => (PreviewOutcome::Gated, None, Some(words::summary(diff))),
+        DiffAnswer::CompileError(message) => (PreviewOutcome::CompileError, Some(message), None),
+        DiffAnswer::Refused(message) => (PreviewOutcome::Refused, Some(message), None),
+        DiffAnswer::CantTell(message) => (PreviewOutcome::Unknown, Some(message), None),
+    };
+    Preview {
+        target: target.clone(),
+        outcome,
+        message: message.cloned(),
+        summary,
+    }
+}

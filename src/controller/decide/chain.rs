@@ -1,0 +1,183 @@
+//! The chain of changes: what is settled, what takes another's place, and how the next one is named.
+
+use super::Decider;
+use super::input::{Observation, Seen};
+use crate::change::{self, Change, Content};
+use crate::crd::{ApprovalState, BaseCheckpoint, BootstrapOptions, Settled, StopKind, Target};
+use crate::engine::PipelineState;
+
+impl Decider<'_> {
+    /// A target of which a checkpoint exists is settled, gated or not: it becomes the parent of
+    /// the next change.
+    pub(super) fn settle(&mut self, seen: &Seen) {
+        let state = seen.state();
+        let Some(run) = &self.status.run else { return };
+        // The story of an approved change is told to its end before it is closed.
+        let being_applied = self.status.approval.as_ref().is_some_and(|approval| {
+            approval.change_id == run.change_id
+                && matches!(
+                    approval.state,
+                    ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
+                )
+        });
+        let settled_already = self
+            .status
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.change_id == run.change_id);
+        let content_is_the_runs = self
+            .status
+            .content
+            .as_ref()
+            .is_some_and(|held| held.target == run.target && held.version == state.version);
+        // The manager's list may be ten seconds old; what the pipeline itself says of a checkpoint
+        // that was asked for is not.
+        let by_itself = match self.input.engine {
+            Observation::Answered { checkpoints, .. } => {
+                checkpoints.as_ref().and_then(|seen| seen.newest.as_ref())
+            }
+            _ => None,
+        };
+        let newest = by_itself.or(state.newest_checkpoint());
+        let is_new = newest.is_some_and(|c| Some(&c.uuid) != run.base_checkpoint.as_ref());
+        // Before the gate is passed the engine writes no checkpoint, but it may show one late that
+        // was written before the start.
+        let past_the_gate =
+            state.is_up() || state.is_stopped() && run.stop == Some(StopKind::Checkpoint);
+        if being_applied || settled_already || !content_is_the_runs || !is_new || !past_the_gate {
+            return;
+        }
+        let requested = self.status.seal.take();
+        self.status.settled = Some(Settled {
+            change_id: run.change_id.clone(),
+            target: run.target.clone(),
+            checkpoint: newest.map(|checkpoint| BaseCheckpoint {
+                uuid: Some(checkpoint.uuid.clone()),
+                sequence_number: requested
+                    .and_then(|seal| seal.sequence_number)
+                    .or(checkpoint.steps),
+            }),
+        });
+        let change_id = run.change_id.clone();
+        self.status
+            .preview
+            .take_if(|preview| preview.target == run.target);
+        if let Some(approval) = &mut self.status.approval
+            && approval.change_id == change_id
+            && approval.state == ApprovalState::Applied
+        {
+            approval.state = ApprovalState::Sealed;
+            let summary = approval.summary.clone();
+            self.remember();
+            self.report(
+                "Sealed",
+                format!(
+                    "a checkpoint of change {change_id} exists ({summary}); its approval is spent"
+                ),
+            );
+        }
+    }
+
+    /// Another change takes the place of the one at the gate, or it is taken back.
+    pub(super) fn supersede(&mut self, state: &PipelineState) {
+        let Some(approval) = &self.status.approval else {
+            return;
+        };
+        let at_the_gate = matches!(
+            approval.state,
+            ApprovalState::Awaiting
+                | ApprovalState::Approved
+                | ApprovalState::Rejected
+                | ApprovalState::ApplyFailed
+        );
+        // What has passed the gate and runs is stopped with a checkpoint, which settles it.
+        let told = matches!(
+            approval.state,
+            ApprovalState::Applying | ApprovalState::Applied
+        ) && (state.is_stopped() || state.awaits_approval());
+        let wanted = self.wanted_target();
+        let options = self.input.pipeline.spec.bootstrap_options;
+        let same = Some(&approval.target) == wanted.as_ref() && approval.options == options;
+        if same || wanted.is_none() || !(at_the_gate || told) {
+            return;
+        }
+        let id = approval.change_id.clone();
+        let already_in_history = self.status.history.iter().any(|r| r.change_id == id);
+        self.set_approval_state(ApprovalState::Superseded);
+        if !already_in_history {
+            self.remember();
+        }
+        self.report(
+            "Superseded",
+            format!("change {id} is no longer asked for; approvals of it do nothing"),
+        );
+        // Going back to what is settled makes that a new link of the chain, so that an approval of
+        // what was taken back can't count when the same edit is made again.
+        let uid = self.uid().to_owned();
+        if let Some(settled) = &mut self.status.settled
+            && Some(&settled.target) == wanted.as_ref()
+        {
+            settled.change_id = Change {
+                uid: &uid,
+                parent: &settled.change_id,
+                target: &settled.target,
+                options: BootstrapOptions::default(),
+                revision: 0,
+            }
+            .id();
+        }
+    }
+
+    /// The id of the change that the present spec is about to bring, if it brings one.
+    pub(super) fn candidate(&self) -> Option<String> {
+        let target = self.wanted_target()?;
+        let settled = self.status.settled.as_ref();
+        (settled.map(|s| &s.target) != Some(&target))
+            .then(|| self.change_id(&target, self.revision_of(&target)))
+    }
+
+    /// The target that the spec asks for.
+    pub(super) fn wanted_target(&self) -> Option<Target> {
+        self.input.content.as_ref().ok().map(Content::target)
+    }
+
+    pub(super) fn parent(&self) -> &str {
+        self.status
+            .settled
+            .as_ref()
+            .map_or(change::ROOT, |settled| settled.change_id.as_str())
+    }
+
+    /// How often a target was already asked about anew, under the present parent and options.
+    pub(super) fn revision_of(&self, target: &Target) -> i64 {
+        let last = self.status.approval.as_ref().filter(|approval| {
+            approval.target == *target
+                && approval.parent == self.parent()
+                && approval.options == self.input.pipeline.spec.bootstrap_options
+        });
+        let mut revision = last.map_or(0, |approval| approval.revision);
+        if last.is_some_and(|approval| approval.state != ApprovalState::Superseded) {
+            return revision;
+        }
+        // Another change has taken its place since, which ended the approvals of it.
+        let had_its_turn = |id: String| {
+            let mut history = self.status.history.iter();
+            history.any(|r| r.change_id == id && r.state != ApprovalState::Rejected)
+        };
+        while had_its_turn(self.change_id(target, revision)) {
+            revision += 1;
+        }
+        revision
+    }
+
+    pub(super) fn change_id(&self, target: &Target, revision: i64) -> String {
+        Change {
+            uid: self.uid(),
+            parent: self.parent(),
+            target,
+            options: self.input.pipeline.spec.bootstrap_options,
+            revision,
+        }
+        .id()
+    }
+}

@@ -1,0 +1,289 @@
+//! What a person and a GitOps tool read: phase and conditions.
+//!
+//! `Ready` says whether the spec is in force. `Reconciling` is there while Sluice or the engine is
+//! at work, `Stalled` while nothing will happen until somebody acts; that is how kstatus reads
+//! them. While a change waits for its decision neither is there: waiting is not an error.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::Decider;
+use crate::crd::{ApprovalState, Outcome};
+use crate::engine;
+
+const READY: &str = "Ready";
+const APPROVED: &str = "Approved";
+const RECONCILING: &str = "Reconciling";
+const STALLED: &str = "Stalled";
+const STALE_APPROVAL: &str = "StaleApproval";
+
+/// Messages can hold a compiler's output; a condition need not hold all of it.
+const MAX_MESSAGE: usize = 2_000;
+
+/// Why `Ready` is what it is: a short fixed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It runs.
+    Running,
+    /// It is paused, as it should be.
+    Paused,
+    /// It is stopped, as it should be.
+    Stopped,
+    /// It is being created in the engine.
+    Creating,
+    /// It is being taken over.
+    Adopting,
+    /// The engine is given another content.
+    Updating,
+    /// The engine compiles the program.
+    Compiling,
+    /// It starts.
+    Starting,
+    /// It stops.
+    Stopping,
+    /// The engine backfills an approved change.
+    Bootstrapping,
+    /// A change waits for its decision.
+    AwaitingApproval,
+    /// A change is approved and is being applied.
+    Applying,
+    /// The change was rejected.
+    Rejected,
+    /// The bootstrap of an approved change failed.
+    ApplyFailed,
+    /// The program doesn't compile.
+    CompileFailed,
+    /// The engine could not bootstrap the program from what runs.
+    BootstrapRefused,
+    /// `bootstrapPolicy: reject` refuses the change.
+    ChangeRefused,
+    /// Stopping would lose the pipeline's state.
+    StateLossNotAllowed,
+    /// The pipeline failed and is started again later.
+    BackingOff,
+    /// The pipeline failed and is not started again by itself.
+    Failed,
+    /// A status of the engine that this version doesn't know.
+    EngineStatusUnknown,
+    /// There is no such Engine, or its settings can't be used.
+    EngineNotFound,
+    /// The engine gives no good answer.
+    EngineUnreachable,
+    /// The engine refuses the credential.
+    EngineUnauthorized,
+    /// The engine refused a call.
+    EngineRefused,
+    /// A ConfigMap or a key of one isn't there.
+    ContentNotFound,
+    /// The pipeline's name in the engine belongs to somebody else.
+    NameTaken,
+}
+
+impl Reason {
+    fn as_str(self) -> String {
+        // The names of the variants are the reasons.
+        format!("{self:?}")
+    }
+}
+
+/// Why the spec's content isn't brought to the engine.
+pub(super) struct Hold {
+    pub(super) reason: Reason,
+    pub(super) message: String,
+}
+
+impl Decider<'_> {
+    /// The spec is in force.
+    pub(super) fn ready(&mut self, phase: &str, reason: Reason, message: String) {
+        self.phase(phase);
+        self.set(READY, "True", reason, message);
+        self.unset(RECONCILING);
+        self.unset(STALLED);
+    }
+
+    /// Sluice or the engine is at work.
+    pub(super) fn progressing(&mut self, phase: &str, reason: Reason, message: String) {
+        self.phase(phase);
+        self.set(READY, "False", reason, message.clone());
+        self.set(RECONCILING, "True", reason, message);
+        self.unset(STALLED);
+    }
+
+    /// Somebody or something is waited for, and that is no error.
+    pub(super) fn waiting_for(&mut self, phase: &str, reason: Reason, message: String) {
+        self.phase(phase);
+        self.set(READY, "False", reason, message);
+        self.unset(RECONCILING);
+        self.unset(STALLED);
+    }
+
+    /// Nothing will happen until somebody acts. The phase stays what it was.
+    pub(super) fn stalled(&mut self, reason: Reason, message: String) {
+        if self.status.phase.is_none() {
+            self.phase("Pending");
+        }
+        let was_there = self.has(STALLED, reason);
+        self.set(READY, "False", reason, message.clone());
+        self.set(STALLED, "True", reason, message.clone());
+        self.unset(RECONCILING);
+        if !was_there {
+            self.reports.push(super::Report {
+                warning: true,
+                reason: static_name(reason),
+                message: shortened(message),
+            });
+        }
+    }
+
+    /// The engine gives no good answer: nothing is known, and it is asked again by itself.
+    pub(super) fn engine_silent(&mut self, kind: &str, message: &str) {
+        let reason = if kind == "Unauthorized" {
+            Reason::EngineUnauthorized
+        } else {
+            Reason::EngineUnreachable
+        };
+        self.waiting_for("Unknown", reason, message.to_owned());
+    }
+
+    /// Shows why the spec's content isn't brought to the engine, over whatever runs meanwhile.
+    pub(super) fn show_held(&mut self) {
+        if let Some(hold) = self.held.take() {
+            self.stalled(hold.reason, hold.message);
+        }
+    }
+
+    /// Shows a call that failed; nothing else is done in this reconcile.
+    pub(super) fn show_failed_call(&mut self, error: &engine::Error) {
+        self.act = None;
+        match error {
+            engine::Error::Refused { .. } => {
+                let phase = self.status.phase.clone().unwrap_or_default();
+                self.waiting_for(&phase, Reason::EngineRefused, error.to_string());
+            }
+            _ => self.engine_silent(error.kind(), &error.to_string()),
+        }
+    }
+
+    /// The vote that does nothing, told once per transition.
+    pub(super) fn stale_approval(&mut self, message: &str) {
+        let message = shortened(message.to_owned());
+        if message.is_empty() {
+            self.unset(STALE_APPROVAL);
+            return;
+        }
+        let told = self
+            .stored(STALE_APPROVAL)
+            .is_some_and(|condition| condition.message == message);
+        self.set_as(STALE_APPROVAL, "True", "NoSuchChangeWaits", message.clone());
+        if !told {
+            self.warn("StaleApproval", message);
+        }
+    }
+
+    /// `Approved` says what became of the last change at the gate.
+    pub(super) fn approved_condition(&mut self) {
+        let Some(approval) = &self.status.approval else {
+            self.unset(APPROVED);
+            return;
+        };
+        let decided = |outcome| {
+            approval
+                .decision
+                .as_ref()
+                .is_some_and(|decision| decision.outcome == outcome)
+        };
+        let (status, reason) = match approval.state {
+            ApprovalState::Awaiting => ("False", "AwaitingApproval"),
+            ApprovalState::Rejected => ("False", "Rejected"),
+            ApprovalState::Expired => ("False", "Expired"),
+            ApprovalState::Superseded => ("False", "Superseded"),
+            ApprovalState::Unknown => ("Unknown", "Unknown"),
+            _ if decided(Outcome::Approved) => ("True", "Approved"),
+            _ => ("Unknown", "Unknown"),
+        };
+        let message = match &approval.decision {
+            Some(decision) => format!(
+                "change {} ({}): {:?} by {} via {:?}{}",
+                approval.change_id,
+                approval.summary,
+                decision.outcome,
+                decision.by,
+                decision.via,
+                if decision.verified {
+                    ""
+                } else {
+                    ", name not verified"
+                },
+            ),
+            None => format!("change {} ({})", approval.change_id, approval.summary),
+        };
+        self.set_as(APPROVED, status, reason, message);
+    }
+
+    fn phase(&mut self, phase: &str) {
+        self.status.phase = Some(phase.to_owned());
+    }
+
+    /// The condition as it is stored: what was set and unset on the way here doesn't matter.
+    fn stored(&self, type_: &str) -> Option<&Condition> {
+        let status = self.input.pipeline.status.as_ref()?;
+        status.conditions.iter().find(|c| c.type_ == type_)
+    }
+
+    fn has(&self, type_: &str, reason: Reason) -> bool {
+        self.stored(type_)
+            .is_some_and(|condition| condition.reason == reason.as_str())
+    }
+
+    fn unset(&mut self, type_: &str) {
+        self.status.conditions.retain(|c| c.type_ != type_);
+    }
+
+    fn set(&mut self, type_: &str, status: &str, reason: Reason, message: String) {
+        self.set_as(type_, status, &reason.as_str(), message);
+    }
+
+    fn set_as(&mut self, type_: &str, status: &str, reason: &str, message: String) {
+        let last_transition_time = self
+            .stored(type_)
+            .filter(|condition| condition.status == status)
+            .map_or_else(
+                || self.now(),
+                |condition| condition.last_transition_time.clone(),
+            );
+        let condition = Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: shortened(message),
+            observed_generation: self.input.pipeline.metadata.generation,
+            last_transition_time,
+        };
+        match self.status.conditions.iter_mut().find(|c| c.type_ == type_) {
+            Some(old) => *old = condition,
+            None => self.status.conditions.push(condition),
+        }
+    }
+}
+
+fn shortened(message: String) -> String {
+    match message.char_indices().nth(MAX_MESSAGE) {
+        Some((end, _)) => format!("{} …", &message[..end]),
+        None => message,
+    }
+}
+
+/// The reason of the Event that goes with a stalled Pipeline.
+fn static_name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::CompileFailed => "CompileFailed",
+        Reason::BootstrapRefused => "BootstrapRefused",
+        Reason::ChangeRefused => "ChangeRefused",
+        Reason::StateLossNotAllowed => "StateLossNotAllowed",
+        Reason::Failed => "Failed",
+        Reason::ApplyFailed => "ApplyFailed",
+        Reason::EngineNotFound => "EngineNotFound",
+        Reason::ContentNotFound => "ContentNotFound",
+        Reason::NameTaken => "NameTaken",
+        _ => "Stalled",
+    }
+}

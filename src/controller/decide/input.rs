@@ -1,0 +1,116 @@
+//! Everything that a decision depends on.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use super::plan::{LastCall, Outcome};
+use crate::change::Content;
+use crate::crd::{Pipeline, PipelineApproval};
+use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
+
+/// Everything that a decision depends on.
+pub struct Input<'a> {
+    /// The Pipeline, with the status that is known to be stored.
+    pub pipeline: &'a Pipeline,
+    /// What the spec asks for, with its references resolved; or what is wrong with them.
+    pub content: &'a Result<Content, String>,
+    /// All PipelineApprovals of the Pipeline's namespace that name it.
+    pub objects: &'a [PipelineApproval],
+    /// What is known of the engine.
+    pub engine: &'a Observation,
+    /// The older Pipeline that holds the same pipeline of the same engine, if there is one.
+    pub rival: Option<&'a str>,
+    /// What came of the last act of this reconcile.
+    pub outcome: Option<&'a Outcome>,
+    /// The last call that this process made for the Pipeline.
+    pub last_call: Option<&'a LastCall>,
+    /// Now.
+    pub now: Timestamp,
+    /// How long things take.
+    pub timing: Timing,
+}
+
+/// How long things take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long a call may take to show in the engine's answers before it is made again: the
+    /// engine's manager looks at its pipelines every 2.5 s, so its answers can be that old.
+    pub resend_after: Duration,
+    /// The first of the growing pauses between restarts of a pipeline that fails.
+    pub restart_backoff: Duration,
+    /// How long a pipeline must run until its failures are forgotten.
+    pub forget_failures_after: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            resend_after: Duration::from_secs(10),
+            restart_backoff: Duration::from_secs(10),
+            forget_failures_after: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What is known of the engine.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation {
+    /// There is no engine to ask: why.
+    NotConfigured(String),
+    /// It was not asked yet.
+    NotYet,
+    /// It gave no good answer: the error's kind and words.
+    NoAnswer {
+        /// A short word.
+        kind: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// It answered.
+    Answered {
+        /// What it says of itself.
+        info: EngineInfo,
+        /// The pipeline; `None` if it has none of that name.
+        pipeline: Option<Seen>,
+        /// What became of the checkpoints, if one was asked for.
+        checkpoints: Option<CheckpointStatusSeen>,
+    },
+}
+
+/// What the engine says of the checkpoints that were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointStatusSeen {
+    /// The newest that was completed.
+    pub success: Option<i64>,
+    /// The last that failed, and why.
+    pub failure: Option<(i64, String)>,
+    /// The newest checkpoint, by the pipeline's own word.
+    pub newest: Option<Checkpoint>,
+}
+
+/// A pipeline as the engine showed it, in brief or in full.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// From the list of all pipelines.
+    Brief(PipelineState),
+    /// From a request for this one.
+    Full(Box<FullPipeline>),
+}
+
+impl Seen {
+    /// The state, which both have.
+    pub fn state(&self) -> &PipelineState {
+        match self {
+            Self::Brief(state) => state,
+            Self::Full(full) => &full.state,
+        }
+    }
+
+    pub(super) fn full(&self) -> Option<&FullPipeline> {
+        match self {
+            Self::Brief(_) => None,
+            Self::Full(full) => Some(full),
+        }
+    }
+}

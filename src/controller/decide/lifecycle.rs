@@ -1,0 +1,394 @@
+//! The life of a pipeline whose engine holds the right content: compile, start, run, pause, stop.
+
+use super::conditions::Reason;
+use super::{Act, Decider, Guard, Seen};
+use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Run, StopKind, annotation};
+use crate::engine::{EngineInfo, PipelineState, StartOptions};
+
+impl Decider<'_> {
+    /// Moves the pipeline to its desired state.
+    pub(super) fn live(&mut self, info: &EngineInfo, seen: &Seen) {
+        let state = seen.state();
+        if state.is_stopped() {
+            self.stopped(info, seen);
+        } else if state.is_stopping() {
+            self.progressing(
+                "Stopping",
+                Reason::Stopping,
+                "the engine stops the pipeline".into(),
+            );
+        } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            self.wind_down(info, state);
+        } else if state.awaits_approval() {
+            self.at_the_gate(seen);
+        } else if !self.past_the_gate(state) {
+            self.deployed(info, state);
+        }
+    }
+
+    fn stopped(&mut self, info: &EngineInfo, seen: &Seen) {
+        let state = seen.state();
+        self.notice_a_failure(state);
+        if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            self.ready(
+                "Stopped",
+                Reason::Stopped,
+                "the pipeline is stopped, as it should be".into(),
+            );
+        } else if self.refused_change_holds() || !self.compiled(seen) {
+            // Phase and conditions say which.
+        } else if !matches!(
+            state.deployment_desired_status.as_str(),
+            "Stopped" | "Suspended" | ""
+        ) {
+            self.progressing(
+                "Provisioning",
+                Reason::Starting,
+                "the engine starts the pipeline".into(),
+            );
+        } else if !self.must_wait_after_failure() {
+            self.start(info, state);
+        }
+    }
+
+    /// Whether the change that would come up was rejected, or failed when it was applied. Only a
+    /// new change or a retry that names it opens the gate again.
+    fn refused_change_holds(&mut self) -> bool {
+        let Some(approval) = &self.status.approval else {
+            return false;
+        };
+        let refused = matches!(
+            approval.state,
+            ApprovalState::Rejected | ApprovalState::ApplyFailed
+        );
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        if !refused || held != Some(&approval.target) {
+            return false;
+        }
+        let id = approval.change_id.clone();
+        if self.retry_is_new() && self.input.pipeline.annotation(annotation::RETRY) == Some(&id) {
+            self.take_retry();
+            self.status.failures = None;
+            // The votes that decided are still there, so the question must be a new one.
+            if let Some(approval) = &mut self.status.approval {
+                approval.revision += 1;
+            }
+            self.set_approval_state(ApprovalState::Superseded);
+            self.report("GateOpened", format!("change {id} is asked about anew"));
+            return false;
+        }
+        if approval.state == ApprovalState::Rejected {
+            self.show_rejected();
+        } else {
+            let failure = approval.failure.clone().unwrap_or_default();
+            self.status.phase = Some("Failed".into());
+            self.stalled(Reason::ApplyFailed, format!("the approved change {id} could not be applied: {failure}. It is not tried again by itself: correct the program, or ask anew with: kubectl annotate pipeline {} -n {} {}={id} --overwrite", self.name(), self.namespace(), annotation::RETRY));
+        }
+        true
+    }
+
+    /// Whether the program is compiled; phase and conditions say so if not.
+    fn compiled(&mut self, seen: &Seen) -> bool {
+        let state = seen.state();
+        if state.is_compiled() {
+            return true;
+        }
+        if !state.compile_failed() {
+            self.progressing(
+                "Compiling",
+                Reason::Compiling,
+                format!("the engine compiles the program ({})", state.program_status),
+            );
+            return false;
+        }
+        let Some(full) = seen.full() else {
+            self.act(Act::Look, Guard::default());
+            return false;
+        };
+        if self.retry_is_new()
+            && let Ok(content) = self.input.content
+        {
+            self.progressing(
+                "Compiling",
+                Reason::Compiling,
+                "the program is compiled again".into(),
+            );
+            self.act(
+                Act::Recompile(content.clone()),
+                Guard {
+                    status: &["Stopped"],
+                    version: Some(state.version),
+                    ..Guard::default()
+                },
+            );
+            return false;
+        }
+        let error = full
+            .compile_error
+            .clone()
+            .unwrap_or_else(|| state.program_status.clone());
+        self.status.phase = Some("CompileFailed".into());
+        self.stalled(
+            Reason::CompileFailed,
+            format!("{}: {error}", state.program_status),
+        );
+        false
+    }
+
+    /// Writes down what the start will bring up, and under which terms; then starts.
+    fn start(&mut self, info: &EngineInfo, state: &PipelineState) {
+        let spec = &self.input.pipeline.spec;
+        if state.deployment_error.is_some() {
+            // It is in status by now. Left in the engine, it would be counted again.
+            self.progressing(
+                "Provisioning",
+                Reason::Starting,
+                "the pipeline is started again".into(),
+            );
+            let guard = Guard {
+                status: &["Stopped"],
+                ..Guard::default()
+            };
+            self.act(Act::DismissError, guard);
+            return;
+        }
+        let Some(target) = self.status.content.as_ref().map(|held| held.target.clone()) else {
+            return;
+        };
+        let settled = self
+            .status
+            .settled
+            .as_ref()
+            .filter(|settled| settled.target == target);
+        let change_id = match settled {
+            Some(settled) => settled.change_id.clone(),
+            None => self.change_id(&target, self.revision_of(&target)),
+        };
+        let last = self.status.run.as_ref();
+        let this_start = last.filter(|run| run.deployment_id.is_none() && !run.failed);
+        let run = Run {
+            change_id,
+            target,
+            bootstrap_policy: spec.bootstrap_policy.as_str().to_owned(),
+            options: spec.bootstrap_options,
+            deployment_id: None,
+            base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
+            resumes_all: match this_start {
+                // This very start was written down before; the run before it is gone from status.
+                Some(run) => run.resumes_all,
+                None => last.is_some_and(|run| {
+                    !run.failed
+                        && match run.stop {
+                            Some(StopKind::Checkpoint) => true,
+                            // Nothing comes in at the gate.
+                            Some(StopKind::Force) => {
+                                run.resumes_all && self.never_left_the_gate(run)
+                            }
+                            None => false,
+                        }
+                }),
+            },
+            stop: None,
+            failed: false,
+        };
+        self.status.run = Some(run);
+        self.status.seal = None;
+        self.progressing(
+            "Provisioning",
+            Reason::Starting,
+            "the pipeline is started".into(),
+        );
+        self.act(
+            Act::Start(StartOptions {
+                paused: spec.desired_state == DesiredState::Paused,
+                // Without checkpoints there is nothing to bootstrap from, and no gate.
+                bootstrap_policy: if info.has_checkpoints() {
+                    spec.bootstrap_policy
+                } else {
+                    BootstrapPolicy::AwaitApproval
+                }
+                .as_str(),
+                bootstrap: spec.bootstrap_options,
+            }),
+            Guard {
+                status: &["Stopped"],
+                version: Some(state.version),
+                ..Guard::default()
+            },
+        );
+    }
+
+    /// Whether a run's change came to the gate and was taken back or rejected there.
+    fn never_left_the_gate(&self, run: &Run) -> bool {
+        self.status.approval.as_ref().is_some_and(|approval| {
+            approval.change_id == run.change_id
+                && approval.calls == 0
+                && matches!(
+                    approval.state,
+                    ApprovalState::Superseded | ApprovalState::Rejected
+                )
+        })
+    }
+
+    fn wind_down(&mut self, info: &EngineInfo, state: &PipelineState) {
+        let can_lose = self.input.pipeline.spec.allow_state_loss;
+        if state.awaits_approval() {
+            self.progressing(
+                "Stopping",
+                Reason::Stopping,
+                "the pipeline is stopped at the gate".into(),
+            );
+            self.stop(state, true);
+        } else if !state.is_up() {
+            self.transitional(state);
+        } else if info.has_checkpoints() || can_lose {
+            self.progressing(
+                "Stopping",
+                Reason::Stopping,
+                "the pipeline is stopped".into(),
+            );
+            self.stop(state, !info.has_checkpoints());
+        } else {
+            let phase = state.deployment_status.clone();
+            self.status.phase = Some(phase);
+            self.stalled(Reason::StateLossNotAllowed, "this engine writes no checkpoints, so stopping the pipeline would lose its state; set spec.allowStateLoss: true to stop it all the same".into());
+        }
+    }
+
+    fn deployed(&mut self, info: &EngineInfo, state: &PipelineState) {
+        if !state.is_up() {
+            self.transitional(state);
+            return;
+        }
+        self.up(state);
+        self.adopt_run(state);
+        let running = state.deployment_status == "Running";
+        match (self.input.pipeline.spec.desired_state, running) {
+            (DesiredState::Paused, true) => self.switch(state, Act::Pause),
+            (DesiredState::Running, false) => self.switch(state, Act::Resume),
+            _ if info.has_checkpoints() => self.seal(),
+            _ => {}
+        }
+    }
+
+    /// The pipeline is up.
+    pub(super) fn up(&mut self, state: &PipelineState) {
+        let paused = state.deployment_status == "Paused";
+        let reason = if paused {
+            Reason::Paused
+        } else {
+            Reason::Running
+        };
+        let phase = state.deployment_status.clone();
+        self.ready(
+            &phase,
+            reason,
+            format!("the pipeline is {}", phase.to_lowercase()),
+        );
+        self.forget_old_failures();
+    }
+
+    fn switch(&mut self, state: &PipelineState, act: Act) {
+        let wanted = if act == Act::Pause {
+            "paused"
+        } else {
+            "resumed"
+        };
+        let phase = state.deployment_status.clone();
+        self.progressing(
+            &phase,
+            Reason::Updating,
+            format!("the pipeline is being {wanted}"),
+        );
+        self.act(
+            act,
+            Guard {
+                deployment_id: state.deployment_id.clone(),
+                status: &["Running", "Paused"],
+                ..Guard::default()
+            },
+        );
+    }
+
+    /// On its way from one state to another, or in one that nobody knows.
+    fn transitional(&mut self, state: &PipelineState) {
+        let phase = match state.deployment_status.as_str() {
+            "Provisioning" | "Unavailable" | "Coordination" | "Standby" => "Provisioning",
+            "Initializing" => "Initializing",
+            "Bootstrapping" | "ConcurrentBootstrapping" | "Synchronizing" => "Bootstrapping",
+            "Replaying" => "Replaying",
+            "Suspended" => "Suspended",
+            "Stopping" => "Stopping",
+            other => {
+                let message = format!(
+                    "the engine calls the pipeline {other:?}, which this version of Sluice doesn't know; it is left alone"
+                );
+                self.waiting_for("Unknown", Reason::EngineStatusUnknown, message);
+                return;
+            }
+        };
+        let reason = if phase == "Bootstrapping" {
+            Reason::Bootstrapping
+        } else {
+            Reason::Starting
+        };
+        self.progressing(
+            phase,
+            reason,
+            format!("the engine reports {}", state.deployment_status),
+        );
+    }
+
+    /// A pipeline that was running before Sluice knew it has no start in status: this is the one.
+    fn adopt_run(&mut self, state: &PipelineState) {
+        if self.status.run.is_some() {
+            return;
+        }
+        let Some(target) = self.status.content.as_ref().map(|held| held.target.clone()) else {
+            return;
+        };
+        self.status.run = Some(Run {
+            change_id: self.change_id(&target, self.revision_of(&target)),
+            target,
+            bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
+            options: state.options,
+            deployment_id: state.deployment_id.clone(),
+            base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
+            resumes_all: false,
+            stop: None,
+            failed: false,
+        });
+    }
+
+    /// Writes down which deployment the start made. One that Sluice didn't ask for takes its place:
+    /// nothing is known of how the one before ended.
+    pub(super) fn note_deployment(&mut self, state: &PipelineState) {
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        if state.is_stopped()
+            || state.deployment_id.is_none()
+            || run.deployment_id == state.deployment_id
+        {
+            return;
+        }
+        if run.deployment_id.is_some() {
+            run.resumes_all = false;
+            run.stop = None;
+            run.failed = false;
+        }
+        run.deployment_id = state.deployment_id.clone();
+    }
+
+    /// A start under other terms than Sluice's went round the gate.
+    pub(super) fn notice_a_foreign_start(&mut self, state: &PipelineState) {
+        let (Some(actual), Some(run)) = (&state.bootstrap_policy, &mut self.status.run) else {
+            return;
+        };
+        if state.is_stopped() || run.bootstrap_policy == *actual {
+            return;
+        }
+        let asked = std::mem::replace(&mut run.bootstrap_policy, actual.clone());
+        self.warn("OutsideStart", format!("the pipeline was started with bootstrap policy {actual} by somebody else; Sluice asked for {asked}"));
+    }
+}

@@ -1,0 +1,191 @@
+//! What a decision comes to, and what comes of it.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+
+use crate::change::{self, Content};
+use crate::crd::{BootstrapOptions, PipelineStatus, Target};
+use crate::engine::{self, DiffAnswer, PipelineState, StartOptions};
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The step itself.
+    pub step: Step,
+    /// What to tell people about, once the step is done.
+    pub reports: Vec<Report>,
+    /// When to look again even if nothing changes; `None` waits for a change.
+    pub requeue: Option<Duration>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Step {
+    /// Write this status; then decide again.
+    Record(Box<PipelineStatus>),
+    /// Call the engine; then decide again.
+    Act(Act, Guard),
+    /// There is nothing left to do.
+    Wait,
+}
+
+/// One engine call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Act {
+    /// Read the pipeline in full: what is known isn't enough to decide.
+    Look,
+    /// Create the pipeline, with a tag that says whose it is.
+    Create {
+        /// The tag.
+        tag: String,
+        /// What it consists of.
+        content: Content,
+    },
+    /// Take over a pipeline that was there before, by its tags.
+    Adopt {
+        /// All tags that it is to have.
+        tags: Vec<String>,
+    },
+    /// Ask what would change.
+    Preview(Content),
+    /// Replace the content of a stopped pipeline.
+    Update(Content),
+    /// Have the same program compiled again.
+    Recompile(Content),
+    /// Dismiss the error that the last run ended with.
+    DismissError,
+    /// Start.
+    Start(StartOptions),
+    /// Stop, with a checkpoint or at once.
+    Stop {
+        /// At once, without a checkpoint.
+        force: bool,
+    },
+    /// Pause.
+    Pause,
+    /// Resume.
+    Resume,
+    /// Approve the change that waits.
+    Approve(BootstrapOptions),
+    /// Ask for a checkpoint.
+    Checkpoint,
+}
+
+impl Act {
+    /// A short word for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Create { .. } => "create",
+            Self::Adopt { .. } => "adopt",
+            Self::Preview(_) => "diff",
+            Self::Update(_) => "update",
+            Self::Recompile(_) => "recompile",
+            Self::DismissError => "dismiss_error",
+            Self::Start(_) => "start",
+            Self::Stop { .. } => "stop",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Approve(_) => "approve",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// What must hold in a read made just before the call. An empty guard holds always.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Guard {
+    /// The pipeline is absent.
+    pub absent: bool,
+    /// The deployment is this one.
+    pub deployment_id: Option<String>,
+    /// The deployment's status is one of these.
+    pub status: &'static [&'static str],
+    /// The engine's version of the pipeline's content is this one.
+    pub version: Option<i64>,
+    /// The digest of the diff that waits is this one.
+    pub diff_digest: Option<String>,
+}
+
+impl Guard {
+    /// Whether it holds. What the engine says now decides, not what it said before.
+    pub fn holds(&self, live: Option<&PipelineState>) -> bool {
+        let Some(live) = live else {
+            return self.absent;
+        };
+        !self.absent
+            && (self.deployment_id.is_none() || self.deployment_id == live.deployment_id)
+            && (self.status.is_empty() || self.status.contains(&live.deployment_status.as_str()))
+            && self.version.is_none_or(|version| version == live.version)
+            && self
+                .diff_digest
+                .as_ref()
+                .is_none_or(|digest| *digest == change::digest(&live.approval_diff))
+    }
+
+    /// Whether the call needs a read before it.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A call that was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastCall {
+    /// What was called.
+    pub act: Act,
+    /// Under which guard.
+    pub guard: Guard,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What came of an act.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The engine took the call, and there is nothing to remember of it.
+    Done(&'static str),
+    /// The engine's pipeline with this id is this Pipeline's now.
+    Owned(String),
+    /// The guard didn't hold, so nothing was called. The fresh read is in the observation.
+    GuardFailed,
+    /// The engine holds the content that was asked for.
+    Updated {
+        /// Its id of the pipeline.
+        id: String,
+        /// Its version of it.
+        version: i64,
+        /// What it consists of.
+        content: Content,
+    },
+    /// The engine's word on a program.
+    Previewed {
+        /// The target that was asked about.
+        target: Target,
+        /// The answer.
+        answer: DiffAnswer,
+    },
+    /// The engine's approve was called, and answered 2xx, which proves nothing.
+    ApproveCalled,
+    /// A checkpoint was asked for.
+    CheckpointRequested(i64),
+    /// The call failed.
+    Failed {
+        /// Which.
+        act: &'static str,
+        /// Why.
+        error: engine::Error,
+    },
+}
+
+/// Something that people should hear of: an Event, and a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Whether it needs attention.
+    pub warning: bool,
+    /// One of a short fixed list.
+    pub reason: &'static str,
+    /// What happened.
+    pub message: String,
+}

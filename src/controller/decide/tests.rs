@@ -1,0 +1,6 @@
+//! The decision against an engine in memory: whole stories, tables of cases, and random histories.
+
+mod model;
+mod properties;
+mod regressions;
+mod stories;

@@ -1,0 +1,608 @@
+//! A world in which the decision can be run without any I/O: a Pipeline, and an engine that has
+//! the gate's unsafe habits.
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::change::Content;
+use crate::controller::decide::{
+    Act, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step, Timing, decide,
+};
+use crate::crd::{
+    Approval, ApprovalState, BootstrapOptions, Pipeline, PipelineApproval, PipelineStatus,
+    annotation,
+};
+use crate::engine::{
+    Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
+};
+
+/// A Pipeline, its engine, and the operator between them.
+pub struct World {
+    pub pipeline: Pipeline,
+    pub objects: Vec<PipelineApproval>,
+    pub engine: Engine,
+    pub now: Timestamp,
+    /// All acts that were carried out.
+    pub acts: Vec<Act>,
+    pub reports: Vec<Report>,
+    /// Phases in the order in which they were recorded.
+    pub phases: Vec<String>,
+    last_call: Option<LastCall>,
+}
+
+/// The engine.
+#[derive(Clone, Debug, Default)]
+pub struct Engine {
+    pub edition: &'static str,
+    pub exists: bool,
+    pub tags: Vec<String>,
+    /// Engines of old know no tags.
+    pub keeps_tags: bool,
+    pub version: i64,
+    pub sql: String,
+    pub compiled: bool,
+    pub deployment: Option<Deployment>,
+    pub stopping: bool,
+    /// Which program each checkpoint holds, oldest first.
+    pub checkpoints: Vec<(String, String)>,
+    pub error: Option<PipelineError>,
+    /// What was bootstrapped from which program.
+    pub bootstraps: Vec<(String, String)>,
+    /// Programs that can't be bootstrapped although they pass the gate.
+    pub breaks: Option<String>,
+    /// Whether the next approvals are forgotten although they are answered.
+    pub forgets: u32,
+    ids: u64,
+    /// Somebody upgraded the engine: its plans, and so its diffs, are others.
+    pub other_plans: bool,
+    /// How many checkpoints that are asked for never come about.
+    pub loses_checkpoints: u32,
+    /// How many of the newest checkpoints the manager doesn't show yet.
+    pub hidden_checkpoints: usize,
+}
+
+/// A started pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct Deployment {
+    pub id: String,
+    pub status: &'static str,
+    pub policy: String,
+    pub options: BootstrapOptions,
+    pub approved: bool,
+    pub paused: bool,
+    /// Stopped gracefully while it waited: it waits for ever.
+    pub parked: bool,
+}
+
+impl World {
+    pub fn new(sql: &str) -> Self {
+        let spec = json!({"program": {"sql": sql}});
+        let mut pipeline = Pipeline::new("orders", serde_json::from_value(spec).unwrap());
+        pipeline.metadata.namespace = Some("shop".into());
+        pipeline.metadata.uid = Some("uid-1".into());
+        pipeline.metadata.generation = Some(1);
+        Self {
+            pipeline,
+            objects: vec![],
+            engine: Engine {
+                edition: "Enterprise",
+                keeps_tags: true,
+                ..Engine::default()
+            },
+            now: Timestamp::from_second(1_700_000_000).unwrap(),
+            acts: vec![],
+            reports: vec![],
+            phases: vec![],
+            last_call: None,
+        }
+    }
+
+    /// A world in which the program runs and a checkpoint of it exists.
+    pub fn running(sql: &str) -> Self {
+        let mut world = Self::new(sql);
+        world.settle();
+        assert_eq!(world.phase(), "Running");
+        assert!(world.status().settled.is_some());
+        world
+    }
+
+    /// A world in which a change from one program to another waits at the gate.
+    pub fn waiting(from: &str, to: &str) -> Self {
+        let mut world = Self::running(from);
+        world.edit(to);
+        world.settle();
+        assert_eq!(world.phase(), "AwaitingApproval");
+        world
+    }
+
+    pub fn edit(&mut self, sql: &str) {
+        self.spec(|spec| spec.program.sql = Some(sql.to_owned()));
+    }
+
+    pub fn spec(&mut self, change: impl FnOnce(&mut crate::crd::PipelineSpec)) {
+        change(&mut self.pipeline.spec);
+        *self.pipeline.metadata.generation.as_mut().unwrap() += 1;
+    }
+
+    pub fn annotate(&mut self, key: &str, value: &str) {
+        let annotations = self.pipeline.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+
+    pub fn approve_by_annotation(&mut self) -> String {
+        let id = self.approval().change_id.clone();
+        self.annotate(annotation::APPROVE, &id);
+        id
+    }
+
+    pub fn status(&self) -> PipelineStatus {
+        self.pipeline.status.clone().unwrap_or_default()
+    }
+
+    pub fn approval(&self) -> Approval {
+        self.status().approval.expect("a change came to the gate")
+    }
+
+    pub fn approval_state(&self) -> Option<ApprovalState> {
+        self.status().approval.map(|approval| approval.state)
+    }
+
+    pub fn phase(&self) -> String {
+        self.status().phase.unwrap_or_default()
+    }
+
+    pub fn condition(&self, type_: &str) -> Option<(String, String, String)> {
+        let status = self.status();
+        let condition = status.conditions.iter().find(|c| c.type_ == type_)?;
+        Some((
+            condition.status.clone(),
+            condition.reason.clone(),
+            condition.message.clone(),
+        ))
+    }
+
+    pub fn reported(&self, reason: &str) -> usize {
+        self.reports.iter().filter(|r| r.reason == reason).count()
+    }
+
+    pub fn approve_calls(&self) -> usize {
+        self.acts
+            .iter()
+            .filter(|act| matches!(act, Act::Approve(_)))
+            .count()
+    }
+
+    /// Lets engine and operator go on until nothing moves for a while.
+    pub fn settle(&mut self) {
+        for _ in 0..40 {
+            self.reconcile();
+            self.engine.tick();
+            self.pass(1);
+        }
+        self.reconcile();
+    }
+
+    pub fn pass(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    /// The operator is started anew: what it kept in memory is gone.
+    pub fn restart_operator(&mut self) {
+        self.last_call = None;
+    }
+
+    /// One reconcile, to its end.
+    pub fn reconcile(&mut self) {
+        self.reconcile_until(usize::MAX);
+    }
+
+    /// One reconcile that ends, as by a crash, after a number of writes and calls.
+    pub fn reconcile_until(&mut self, effects: usize) {
+        let mut outcome = None;
+        let mut full = false;
+        let mut done = 0;
+        for _ in 0..24 {
+            if done == effects {
+                return;
+            }
+            let plan = self.plan(outcome.as_ref(), full);
+            match plan.step {
+                Step::Wait => return,
+                Step::Record(status) => {
+                    assert!(
+                        self.pipeline.status.as_ref() != Some(&status),
+                        "recorded what was stored"
+                    );
+                    if self.pipeline.status.as_ref().and_then(|s| s.phase.as_ref())
+                        != status.phase.as_ref()
+                    {
+                        self.phases.extend(status.phase.clone());
+                    }
+                    self.pipeline.status = Some(*status);
+                    self.reports.extend(plan.reports);
+                    outcome = None;
+                    done += 1;
+                }
+                Step::Act(Act::Look, _) => full = true,
+                Step::Act(act, guard) => {
+                    full = true;
+                    let live = self.engine.state();
+                    outcome = if guard.is_empty() || guard.holds(live.as_ref()) {
+                        self.check_call(&act, live.as_ref());
+                        self.acts.push(act.clone());
+                        done += 1;
+                        let outcome = self.engine.call(&act);
+                        self.last_call = Some(LastCall {
+                            act,
+                            guard,
+                            at: self.now,
+                        });
+                        Some(outcome)
+                    } else {
+                        Some(Outcome::GuardFailed)
+                    };
+                }
+            }
+        }
+        panic!(
+            "the reconcile doesn't come to an end; acts so far: {:?}",
+            self.acts
+        );
+    }
+
+    pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
+        let content = Ok(Content {
+            sql: self.pipeline.spec.program.sql.clone().unwrap_or_default(),
+            ..Content::default()
+        });
+        let pipeline = self.engine.exists.then(|| {
+            if full {
+                Seen::Full(Box::new(self.engine.full()))
+            } else {
+                Seen::Brief(self.engine.state().expect("it exists"))
+            }
+        });
+        decide(&Input {
+            pipeline: &self.pipeline,
+            content: &content,
+            objects: &self.objects,
+            engine: &Observation::Answered {
+                info: EngineInfo {
+                    edition: self.engine.edition.to_owned(),
+                    version: "0.337.0".to_owned(),
+                },
+                pipeline,
+                checkpoints: None,
+            },
+            rival: None,
+            outcome,
+            last_call: self.last_call.as_ref(),
+            now: self.now,
+            timing: Timing::default(),
+        })
+    }
+
+    /// What must hold of every call, whatever came before.
+    fn check_call(&self, act: &Act, live: Option<&PipelineState>) {
+        let status = self.status();
+        match act {
+            Act::Approve(options) => {
+                let live = live.expect("there is a pipeline");
+                let approval = status.approval.expect("a change was published");
+                assert!(live.awaits_approval(), "approved what doesn't wait");
+                assert_eq!(
+                    approval.state,
+                    ApprovalState::Approved,
+                    "the decision is in status first"
+                );
+                assert!(approval.decision.is_some());
+                assert_eq!(approval.deployment_id, live.deployment_id);
+                assert_eq!(approval.options, *options);
+                assert_eq!(
+                    approval.target,
+                    self.engine.content().target(),
+                    "what is approved is what runs"
+                );
+            }
+            Act::Stop { force: false } => {
+                assert!(
+                    !live.is_some_and(PipelineState::awaits_approval),
+                    "a graceful stop parks the gate"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Engine {
+    fn id(&mut self, of: &str) -> String {
+        self.ids += 1;
+        format!("{of}-{}", self.ids)
+    }
+
+    pub fn content(&self) -> Content {
+        Content {
+            sql: self.sql.clone(),
+            ..Content::default()
+        }
+    }
+
+    /// The program of the newest checkpoint.
+    pub fn base(&self) -> Option<&str> {
+        self.checkpoints.last().map(|(_, sql)| sql.as_str())
+    }
+
+    /// Two edits of one view give the same diff: it holds names only.
+    fn diff(&self) -> Value {
+        let same = self.base() == Some(self.sql.as_str());
+        let views: &[&str] = if same { &[] } else { &["v"] };
+        json!({"program_diff": {"modified_views": views, "modified_tables": if self.other_plans { &["t"][..] } else { &[] }}, "program_diff_error": null})
+    }
+
+    pub fn state(&self) -> Option<PipelineState> {
+        if !self.exists {
+            return None;
+        }
+        let status = self.deployment.as_ref().map_or("Stopped", |d| d.status);
+        let desired = match &self.deployment {
+            Some(_) if self.stopping => "Stopped",
+            Some(deployment) if deployment.parked => "Suspended",
+            Some(deployment) if deployment.paused => "Paused",
+            Some(_) => "Running",
+            None => "Stopped",
+        };
+        Some(PipelineState {
+            id: "p-1".into(),
+            name: "orders".into(),
+            tags: self.tags.clone(),
+            version: self.version,
+            program_version: self.version,
+            program_status: if self.compiled {
+                "Success"
+            } else {
+                "CompilingRust"
+            }
+            .into(),
+            storage_status: "InUse".into(),
+            checkpoints: self
+                .checkpoints
+                .iter()
+                .take(
+                    self.checkpoints
+                        .len()
+                        .saturating_sub(self.hidden_checkpoints),
+                )
+                .map(|(uuid, _)| Checkpoint {
+                    uuid: uuid.clone(),
+                    steps: Some(7),
+                })
+                .collect(),
+            deployment_id: self.deployment.as_ref().map(|d| d.id.clone()),
+            deployment_status: status.into(),
+            deployment_desired_status: desired.into(),
+            deployment_error: self.error.clone(),
+            bootstrap_policy: self.deployment.as_ref().map(|d| d.policy.clone()),
+            options: BootstrapOptions::default(),
+            approval_diff: if status == "AwaitingApproval" {
+                self.diff()
+            } else {
+                Value::Null
+            },
+        })
+    }
+
+    fn full(&self) -> FullPipeline {
+        FullPipeline {
+            state: self.state().expect("it exists"),
+            content: self.content(),
+            compile_error: None,
+            connectors: Some(Connectors::default()),
+        }
+    }
+
+    /// Somebody starts the pipeline.
+    pub fn start(&mut self, policy: &str, options: BootstrapOptions) {
+        let id = self.id("deployment");
+        self.error = None;
+        self.deployment = Some(Deployment {
+            id,
+            status: "Provisioning",
+            policy: policy.to_owned(),
+            options,
+            ..Deployment::default()
+        });
+    }
+
+    /// Somebody approves, with or without a reason to.
+    pub fn approve(&mut self) {
+        if self.forgets > 0 {
+            self.forgets -= 1;
+        } else if let Some(deployment) = &mut self.deployment {
+            deployment.approved = true;
+        }
+    }
+
+    /// The process dies and comes back with the same deployment id.
+    pub fn kill_process(&mut self, approval_is_forgotten: bool) {
+        if let Some(deployment) = &mut self.deployment
+            && deployment.status != "Stopping"
+        {
+            deployment.status = "Initializing";
+            deployment.approved &= !approval_is_forgotten;
+        }
+    }
+
+    pub fn write_checkpoint(&mut self) {
+        if self.loses_checkpoints > 0 {
+            self.loses_checkpoints -= 1;
+            return;
+        }
+        let uuid = self.id("checkpoint");
+        self.checkpoints.push((uuid, self.sql.clone()));
+    }
+
+    fn call(&mut self, act: &Act) -> Outcome {
+        let updated = |engine: &Self, content: &Content| Outcome::Updated {
+            id: "p-1".into(),
+            version: engine.version,
+            content: content.clone(),
+        };
+        match act {
+            Act::Create { tag, content } => {
+                self.exists = true;
+                if self.keeps_tags {
+                    self.tags = vec![tag.clone()];
+                }
+                self.version = 1;
+                self.sql.clone_from(&content.sql);
+                return updated(self, content);
+            }
+            Act::Update(content) => {
+                assert!(self.deployment.is_none(), "updated what is not stopped");
+                self.version += 1;
+                self.sql.clone_from(&content.sql);
+                self.compiled = false;
+                return updated(self, content);
+            }
+            Act::Preview(content) => {
+                let answer = if content.sql.starts_with("broken") {
+                    DiffAnswer::CompileError("line 1, column 1: no".into())
+                } else {
+                    DiffAnswer::Diff(json!({"program_diff": {"modified_views": ["v"]}}))
+                };
+                return Outcome::Previewed {
+                    target: content.target(),
+                    answer,
+                };
+            }
+            Act::Start(options) => {
+                assert!(self.deployment.is_none(), "started what is not stopped");
+                assert!(self.compiled, "started what is not compiled");
+                self.start(options.bootstrap_policy, options.bootstrap);
+                if let Some(deployment) = &mut self.deployment {
+                    deployment.paused = options.paused;
+                }
+            }
+            Act::Stop { force } => {
+                self.stopping = true;
+                if !force {
+                    self.write_checkpoint();
+                }
+                if let Some(deployment) = &mut self.deployment {
+                    deployment.status = "Stopping";
+                }
+            }
+            Act::Approve(_) => {
+                self.approve();
+                return Outcome::ApproveCalled;
+            }
+            Act::Checkpoint => {
+                self.write_checkpoint();
+                return Outcome::CheckpointRequested(3);
+            }
+            Act::DismissError => self.error = None,
+            Act::Pause | Act::Resume => {
+                if let Some(deployment) = &mut self.deployment {
+                    deployment.paused = *act == Act::Pause;
+                    deployment.status = if deployment.paused {
+                        "Paused"
+                    } else {
+                        "Running"
+                    };
+                }
+            }
+            Act::Adopt { tags } => {
+                if self.keeps_tags {
+                    self.tags.clone_from(tags);
+                }
+                return Outcome::Owned("p-1".into());
+            }
+            Act::Recompile(_) => self.compiled = false,
+            Act::Look => {}
+        }
+        Outcome::Done(act.name())
+    }
+
+    /// Time passes in the engine.
+    pub fn tick(&mut self) {
+        self.compiled = self.exists;
+        let base = self.base().map(str::to_owned);
+        let gated = base.as_deref().is_some_and(|base| base != self.sql);
+        let Some(deployment) = &mut self.deployment else {
+            return;
+        };
+        let up = if deployment.paused {
+            "Paused"
+        } else {
+            "Running"
+        };
+        deployment.status = match deployment.status {
+            "Provisioning" => "Initializing",
+            "Initializing" if !gated => up,
+            "Initializing" if deployment.policy == "allow" || deployment.approved => {
+                "Bootstrapping"
+            }
+            "Initializing" => "AwaitingApproval",
+            "AwaitingApproval" if deployment.approved => "Bootstrapping",
+            "Bootstrapping" => {
+                self.bootstraps
+                    .push((base.unwrap_or_default(), self.sql.clone()));
+                if self.breaks.as_ref() == Some(&self.sql) {
+                    self.error = Some(PipelineError {
+                        message: "Operation failed because the pipeline failed to initialize."
+                            .into(),
+                        code: "InitializationError".into(),
+                    });
+                    "Stopping"
+                } else {
+                    up
+                }
+            }
+            "Stopping" => {
+                self.deployment = None;
+                self.stopping = false;
+                return;
+            }
+            other => other,
+        };
+    }
+}
+
+/// A guard that holds whatever the engine shows is no guard.
+#[test]
+fn a_guard_holds_only_for_what_it_names() {
+    let mut world = World::waiting("A", "B");
+    let live = world.engine.state().unwrap();
+    let guard = Guard {
+        deployment_id: live.deployment_id.clone(),
+        status: &["AwaitingApproval"],
+        version: Some(live.version),
+        diff_digest: Some(crate::change::digest(&live.approval_diff)),
+        absent: false,
+    };
+    assert!(guard.holds(Some(&live)));
+    assert!(!guard.holds(None));
+    let others = [
+        PipelineState {
+            deployment_id: Some("another".into()),
+            ..live.clone()
+        },
+        PipelineState {
+            deployment_status: "Initializing".into(),
+            ..live.clone()
+        },
+        PipelineState {
+            version: live.version + 1,
+            ..live.clone()
+        },
+        PipelineState {
+            approval_diff: json!({"program_diff": {"removed_tables": ["t"]}}),
+            ..live.clone()
+        },
+    ];
+    for other in others {
+        assert!(!guard.holds(Some(&other)), "{other:?}");
+    }
+    world.engine.tick();
+}

@@ -1,0 +1,191 @@
+//! Random histories: whatever happens in which order, nothing is bootstrapped that was not approved,
+//! and nothing that was approved is lost.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::model::World;
+use crate::controller::decide::Step;
+use crate::crd::{ApprovalState, BootstrapOptions, DesiredState, annotation};
+
+/// What people, the engine and the operator can do.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Edit(u8),
+    ApproveByAnnotation,
+    ApproveByField,
+    ApproveTrue,
+    ApproveNothing,
+    Reject,
+    ToggleStopped,
+    ToggleSilent,
+    KillProcess(bool),
+    ForgetApproval,
+    CrashAfter(usize),
+    RestartOperator,
+    Reconcile,
+    Tick,
+    Pass(u8),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        3 => (0u8..3).prop_map(Edit),
+        3 => Just(ApproveByAnnotation),
+        2 => Just(ApproveByField),
+        2 => Just(ApproveTrue),
+        1 => Just(ApproveNothing),
+        1 => Just(Reject),
+        1 => Just(ToggleStopped),
+        1 => Just(ToggleSilent),
+        1 => any::<bool>().prop_map(KillProcess),
+        1 => Just(ForgetApproval),
+        4 => (1usize..5).prop_map(CrashAfter),
+        1 => Just(RestartOperator),
+        8 => Just(Reconcile),
+        8 => Just(Tick),
+        4 => (1u8..12).prop_map(Pass),
+    ]
+}
+
+/// Which programs people have approved from which, by having seen that very change published.
+#[derive(Default)]
+struct Approved(HashSet<(String, String)>);
+
+impl Approved {
+    /// Somebody says yes to what status shows.
+    fn note(&mut self, world: &World) {
+        if let Some(approval) = world.status().approval
+            && approval.target == world.engine.content().target()
+        {
+            let base = world.engine.base().unwrap_or_default().to_owned();
+            self.0.insert((base, world.engine.sql.clone()));
+        }
+    }
+}
+
+fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
+    let waiting = world
+        .status()
+        .approval
+        .filter(|approval| approval.state == ApprovalState::Awaiting);
+    match what {
+        Happening::Edit(program) => world.edit(["A", "B", "C"][usize::from(program)]),
+        Happening::ApproveByAnnotation => {
+            if let Some(approval) = waiting {
+                approved.note(world);
+                world.annotate(annotation::APPROVE, &approval.change_id);
+            }
+        }
+        Happening::ApproveByField => {
+            if let Some(approval) = waiting {
+                approved.note(world);
+                world.spec(|spec| spec.approved_change = Some(approval.change_id));
+            }
+        }
+        Happening::ApproveTrue => {
+            // Taking it away is seen before it is set again, or it is no new answer.
+            if world.pipeline.spec.approved == Some(true) {
+                world.spec(|spec| spec.approved = None);
+            } else {
+                if waiting.is_some() {
+                    approved.note(world);
+                }
+                world.spec(|spec| spec.approved = Some(true));
+            }
+        }
+        Happening::ApproveNothing => world.annotate(annotation::APPROVE, "true"),
+        Happening::Reject => {
+            if let Some(approval) = waiting {
+                world.annotate(annotation::REJECT, &approval.change_id);
+            }
+        }
+        Happening::ToggleStopped => world.spec(|spec| {
+            spec.desired_state = match spec.desired_state {
+                DesiredState::Stopped => DesiredState::Running,
+                _ => DesiredState::Stopped,
+            }
+        }),
+        Happening::ToggleSilent => world.spec(|spec| {
+            spec.bootstrap_options = BootstrapOptions {
+                silent: !spec.bootstrap_options.silent,
+                concurrent: false,
+            }
+        }),
+        Happening::KillProcess(forgets) => world.engine.kill_process(forgets),
+        Happening::ForgetApproval => world.engine.forgets = 1,
+        Happening::CrashAfter(effects) => {
+            world.reconcile_until(effects);
+            world.restart_operator();
+        }
+        Happening::RestartOperator => world.restart_operator(),
+        Happening::Reconcile => world.reconcile(),
+        Happening::Tick => world.engine.tick(),
+        Happening::Pass(seconds) => world.pass(seconds.into()),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_bootstrapped_that_was_not_approved(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+            for change in &world.engine.bootstraps {
+                prop_assert!(approved.0.contains(change), "{change:?} was bootstrapped unapproved");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_happened_an_approval_brings_the_wanted_program_up(
+        history in prop::collection::vec(happening(), 1..80),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.pipeline.metadata.annotations = None;
+        world.spec(|spec| {
+            spec.desired_state = DesiredState::Running;
+            spec.approved = None;
+            spec.approved_change = None;
+        });
+        // A program that nobody has rejected.
+        world.edit("D");
+        world.settle();
+        if world.phase() == "AwaitingApproval" {
+            world.approve_by_annotation();
+            world.settle();
+        }
+        prop_assert_eq!(world.phase(), "Running");
+        prop_assert_eq!(world.engine.sql.as_str(), "D");
+        prop_assert_eq!(world.engine.base(), Some("D"));
+        let target = world.engine.content().target();
+        prop_assert_eq!(world.status().settled.map(|settled| settled.target), Some(target));
+    }
+
+    #[test]
+    fn once_there_is_nothing_left_to_do_nothing_is_recorded(
+        history in prop::collection::vec(happening(), 1..80),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.settle();
+        for full in [false, true] {
+            let plan = world.plan(None, full);
+            prop_assert!(!matches!(plan.step, Step::Record(_)), "{:?}", plan.step);
+        }
+    }
+}

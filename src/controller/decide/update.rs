@@ -1,0 +1,183 @@
+//! Brings the spec's content to the engine, without stopping what runs for something that could
+//! never take its place.
+
+use super::conditions::{Hold, Reason};
+use super::{Act, Decider, Guard, Seen};
+use crate::change::Content;
+use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, StopKind, Target};
+use crate::engine::{EngineInfo, PipelineState};
+
+impl Decider<'_> {
+    /// Returns whether an update is under way, so that there is nothing else to do. Where the
+    /// update is held back, what runs is looked after as before.
+    pub(super) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
+        let state = seen.state();
+        let input = self.input;
+        let Ok(content) = input.content else {
+            return true;
+        };
+        let Some(held) = self
+            .status
+            .content
+            .clone()
+            .filter(|held| held.version == state.version)
+        else {
+            // Somebody else has edited the pipeline, or it was never read.
+            self.act(Act::Look, Guard::default());
+            return true;
+        };
+        if held.digest == content.digest() {
+            return false;
+        }
+        let target = content.target();
+        if let Some(hold) = self.preview_forbids(&held.target, &target)
+            && (state.is_up() || state.is_stopped())
+            && !self.retry_is_new()
+        {
+            self.held = Some(hold);
+            return false;
+        }
+        if state.is_stopped() {
+            self.replace(state, content);
+        } else if state.is_stopping() {
+            self.progressing(
+                "Stopping",
+                Reason::Updating,
+                "the pipeline stops for an update".into(),
+            );
+        } else if state.awaits_approval() {
+            self.progressing(
+                "Stopping",
+                Reason::Updating,
+                "another program is to run than the one that waits at the gate".into(),
+            );
+            self.stop(state, true);
+        } else if held.target != target && self.must_ask_first(state, &target) {
+            self.ask(state, content);
+        } else if let Some(hold) = self.state_would_be_lost(info) {
+            self.held = Some(hold);
+            return false;
+        } else if state.is_up() {
+            self.progressing(
+                "Stopping",
+                Reason::Updating,
+                "the pipeline stops with a checkpoint for an update".into(),
+            );
+            self.stop(state, !info.has_checkpoints());
+        } else {
+            // Neither up nor stopped: it is on its way to one of them.
+            return false;
+        }
+        true
+    }
+
+    /// Whether the engine should be asked about the new program before anything is stopped.
+    fn must_ask_first(&self, state: &PipelineState, target: &Target) -> bool {
+        let asked = self.preview_of(target).is_some() && !self.retry_is_new();
+        state.is_up() && !asked
+    }
+
+    fn ask(&mut self, state: &PipelineState, content: &Content) {
+        // A retry is taken when the answer is there: taken now, it would be gone at the next look.
+        let phase = state.deployment_status.clone();
+        self.progressing(
+            &phase,
+            Reason::Updating,
+            "the engine is asked what the new program would change".into(),
+        );
+        self.act(Act::Preview(content.clone()), Guard::default());
+    }
+
+    /// Why what runs must go on instead of the new content, by the engine's own word.
+    fn preview_forbids(&self, held: &Target, target: &Target) -> Option<Hold> {
+        let preview = self.preview_of(target).filter(|_| held != target);
+        let message = |preview: &Preview| preview.message.clone().unwrap_or_default();
+        match preview {
+            Some(preview) if preview.outcome == PreviewOutcome::CompileError => Some(Hold {
+                reason: Reason::CompileFailed,
+                message: format!(
+                    "the new program doesn't compile, and the old one goes on: {}",
+                    message(preview)
+                ),
+            }),
+            Some(preview) if preview.outcome == PreviewOutcome::Refused => Some(Hold {
+                reason: Reason::BootstrapRefused,
+                message: format!(
+                    "the engine can't bootstrap the new program from what runs, and the old one goes on: {}",
+                    message(preview)
+                ),
+            }),
+            Some(preview)
+                if preview.outcome == PreviewOutcome::Gated
+                    && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject =>
+            {
+                Some(Hold {
+                    reason: Reason::ChangeRefused,
+                    message: format!(
+                        "bootstrapPolicy is reject, and the old program goes on; refused: {}",
+                        preview.summary.clone().unwrap_or_default()
+                    ),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Why the pipeline can't be stopped for an update.
+    fn state_would_be_lost(&self, info: &EngineInfo) -> Option<Hold> {
+        (!info.has_checkpoints() && !self.input.pipeline.spec.allow_state_loss).then(|| Hold {
+            reason: Reason::StateLossNotAllowed,
+            message: "this engine writes no checkpoints, so stopping the pipeline for an update would lose its state; set spec.allowStateLoss: true to update it all the same".into(),
+        })
+    }
+
+    fn preview_of(&self, target: &Target) -> Option<&Preview> {
+        self.status
+            .preview
+            .as_ref()
+            .filter(|preview| preview.target == *target)
+    }
+
+    fn replace(&mut self, state: &PipelineState, content: &Content) {
+        if state.storage_status == "Clearing" {
+            self.progressing(
+                "Stopping",
+                Reason::Updating,
+                "the pipeline's storage is being cleared".into(),
+            );
+            return;
+        }
+        self.progressing(
+            "Compiling",
+            Reason::Updating,
+            "the engine is given the new content".into(),
+        );
+        self.status.failures = None;
+        self.act(
+            Act::Update(content.clone()),
+            Guard {
+                status: &["Stopped"],
+                version: Some(state.version),
+                ..Guard::default()
+            },
+        );
+    }
+
+    /// Stops the pipeline, having written down how.
+    pub(super) fn stop(&mut self, state: &PipelineState, force: bool) {
+        if let Some(run) = &mut self.status.run {
+            run.stop = Some(if force {
+                StopKind::Force
+            } else {
+                StopKind::Checkpoint
+            });
+        }
+        let guard = Guard {
+            deployment_id: state.deployment_id.clone(),
+            // A graceful stop at the gate would park the pipeline for ever.
+            status: if force { &[] } else { &["Running", "Paused"] },
+            ..Guard::default()
+        };
+        self.act(Act::Stop { force }, guard);
+    }
+}

@@ -1,0 +1,148 @@
+//! The engine's diff in words.
+
+use serde_json::Value;
+
+/// The lists of a diff, and how a person would say what is in them: one, several.
+const LISTS: [(&str, &str, &str, &str); 12] = [
+    ("/program_diff/removed_tables", "removes", "table", "tables"),
+    ("/program_diff/removed_views", "removes", "view", "views"),
+    (
+        "/program_diff/modified_tables",
+        "modifies",
+        "table",
+        "tables",
+    ),
+    ("/program_diff/modified_views", "modifies", "view", "views"),
+    ("/program_diff/added_tables", "adds", "table", "tables"),
+    ("/program_diff/added_views", "adds", "view", "views"),
+    (
+        "/removed_input_connectors",
+        "removes",
+        "input connector",
+        "input connectors",
+    ),
+    (
+        "/modified_input_connectors",
+        "modifies",
+        "input connector",
+        "input connectors",
+    ),
+    (
+        "/added_input_connectors",
+        "adds",
+        "input connector",
+        "input connectors",
+    ),
+    (
+        "/removed_output_connectors",
+        "removes",
+        "output connector",
+        "output connectors",
+    ),
+    (
+        "/modified_output_connectors",
+        "modifies",
+        "output connector",
+        "output connectors",
+    ),
+    (
+        "/added_output_connectors",
+        "adds",
+        "output connector",
+        "output connectors",
+    ),
+];
+
+/// How many names of a list are said before the rest is counted.
+const NAMES: usize = 5;
+
+/// The diff on one line: `modifies view avg_grade; adds tables a, b`.
+pub(super) fn summary(diff: &Value) -> String {
+    let parts: Vec<String> = LISTS
+        .iter()
+        .filter_map(|(pointer, verb, one, several)| {
+            let names = names(diff, pointer);
+            let noun = if names.len() == 1 { one } else { several };
+            (!names.is_empty()).then(|| format!("{verb} {noun} {}", enumerate(&names)))
+        })
+        .collect();
+    let error = diff.get("program_diff_error").and_then(Value::as_str);
+    match (error, parts.is_empty()) {
+        (Some(error), true) => format!("unknown: the engine can't compare the programs ({error})"),
+        (Some(error), false) => format!(
+            "unknown: the engine can't compare the programs ({error}); {}",
+            parts.join("; ")
+        ),
+        (None, false) => parts.join("; "),
+        (None, true) if diff.is_object() => "the engine names no difference".to_owned(),
+        (None, true) => "unknown: the engine gives no diff".to_owned(),
+    }
+}
+
+/// Whether the diff is known, and says that nothing changes.
+pub(super) fn is_empty(diff: &Value) -> bool {
+    crate::engine::PipelineState::diff_is_known(diff)
+        && LISTS
+            .iter()
+            .all(|(pointer, ..)| names(diff, pointer).is_empty())
+}
+
+/// The names in one of the diff's lists.
+pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
+    diff.pointer(pointer)
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default()
+}
+
+fn enumerate(names: &[&str]) -> String {
+    let said = names.len().min(NAMES);
+    let listed = names[..said].join(", ");
+    match names.len() - said {
+        0 => listed,
+        rest => format!("{listed} and {rest} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_diff_reads_as_a_sentence() {
+        let cases = [
+            (
+                json!({"program_diff": {"modified_views": ["v1", "v2"], "added_tables": ["t"]}, "added_output_connectors": ["v1.sink"]}),
+                "modifies views v1, v2; adds table t; adds output connector v1.sink",
+            ),
+            (
+                json!({"program_diff": {"removed_views": ["a", "b", "c", "d", "e", "f", "g"]}}),
+                "removes views a, b, c, d, e and 2 more",
+            ),
+            (
+                json!({"program_diff": {}}),
+                "the engine names no difference",
+            ),
+            (json!(null), "unknown: the engine gives no diff"),
+            (
+                json!({"program_diff": null, "program_diff_error": "no IR"}),
+                "unknown: the engine can't compare the programs (no IR)",
+            ),
+        ];
+        for (diff, words) in cases {
+            assert_eq!(summary(&diff), words);
+        }
+    }
+
+    #[test]
+    fn a_diff_that_is_not_known_is_not_empty() {
+        assert!(is_empty(
+            &json!({"program_diff": {}, "program_diff_error": null})
+        ));
+        assert!(!is_empty(
+            &json!({"program_diff": null, "program_diff_error": "x"})
+        ));
+        assert!(!is_empty(&json!(null)));
+    }
+}

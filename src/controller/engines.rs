@@ -1,0 +1,412 @@
+//! The engines: their pollers, and the status of their Engine objects.
+
+mod resource;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{Context, Error, Guarded, Settings};
+use crate::crd::{Engine, Pipeline};
+use crate::engine::feldera::{Address, Feldera};
+use crate::engine::poller::{Health, Poller, Wake};
+use crate::metrics::Metrics;
+
+/// How often an Engine's Secrets are read again. They are read by name and not watched, since a
+/// watch would need the right to list all Secrets.
+const SECRETS_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How often they are read again while the engine refuses the credential, or one is missing.
+const SECRETS_INTERVAL_IN_NEED: Duration = Duration::from_secs(5);
+
+/// How long one look at an Engine may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Which engine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EngineKey {
+    /// None in particular: something that concerns the Pipelines of all engines.
+    Every,
+    /// The operator's own.
+    Default,
+    /// An Engine object.
+    Named {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl EngineKey {
+    /// The engine that a Pipeline names.
+    pub fn of(pipeline: &Pipeline) -> Self {
+        match &pipeline.spec.engine_ref {
+            None => Self::Default,
+            Some(engine) => Self::Named {
+                namespace: pipeline.namespace().unwrap_or_default(),
+                name: engine.name.clone(),
+            },
+        }
+    }
+}
+
+/// The engine of Pipelines without `engineRef`.
+#[derive(Clone, Debug)]
+pub struct DefaultEngine {
+    /// Where it is.
+    pub address: Address,
+    /// The namespaces whose Pipelines it serves; `None` serves all.
+    pub namespaces: Option<HashSet<String>>,
+}
+
+/// A running poller that is being used.
+#[derive(Clone)]
+pub(super) struct Use {
+    pub(super) poller: Arc<Poller>,
+}
+
+impl Use {
+    pub(super) fn client(&self) -> &Feldera {
+        self.poller.client()
+    }
+}
+
+/// What came of looking up a Pipeline's engine.
+pub(super) enum Lookup {
+    /// Here it is.
+    Found(Use),
+    /// Its Engine was not looked at yet.
+    NotYet,
+    /// There is none, or its settings can't be used: why.
+    Missing(String),
+}
+
+/// All engines.
+#[derive(Clone)]
+pub(super) struct Engines(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    settings: Settings,
+    metrics: Arc<Metrics>,
+    wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
+    /// A poller, or why there is none.
+    pollers: Mutex<HashMap<EngineKey, Result<Arc<Poller>, String>>>,
+    listed: tokio::sync::watch::Sender<bool>,
+    changed: tokio::sync::broadcast::Sender<EngineKey>,
+}
+
+impl Engines {
+    pub(super) fn new(
+        client: Client,
+        settings: Settings,
+        wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let default_engine = settings.default_engine.clone();
+        let engines = Self(Arc::new(Inner {
+            client,
+            settings,
+            metrics,
+            wakes,
+            pollers: Mutex::default(),
+            listed: tokio::sync::watch::channel(false).0,
+            changed: tokio::sync::broadcast::channel(64).0,
+        }));
+        if let Some(engine) = default_engine {
+            engines.use_address(&EngineKey::Default, Ok(engine.address));
+        }
+        engines
+    }
+
+    /// The engine of a Pipeline.
+    pub(super) fn of(&self, pipeline: &Pipeline) -> Lookup {
+        let key = EngineKey::of(pipeline);
+        if let (EngineKey::Default, Some(engine)) = (&key, &self.0.settings.default_engine) {
+            let namespace = pipeline.namespace().unwrap_or_default();
+            if engine
+                .namespaces
+                .as_ref()
+                .is_some_and(|served| !served.contains(&namespace))
+            {
+                return Lookup::Missing(format!(
+                    "the operator's default engine doesn't serve namespace {namespace}; create an Engine in it and set spec.engineRef"
+                ));
+            }
+        }
+        let pollers = self
+            .0
+            .pollers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match (pollers.get(&key), &key) {
+            (Some(Ok(poller)), _) => Lookup::Found(Use {
+                poller: Arc::clone(poller),
+            }),
+            (Some(Err(why)), _) => Lookup::Missing(why.clone()),
+            (None, EngineKey::Default | EngineKey::Every) => Lookup::Missing(
+                "the operator has no default engine; create an Engine and set spec.engineRef"
+                    .into(),
+            ),
+            (None, _) if !*self.0.listed.borrow() => Lookup::NotYet,
+            (None, EngineKey::Named { name, .. }) => {
+                Lookup::Missing(format!("there is no Engine {name} in this namespace"))
+            }
+        }
+    }
+
+    /// Looks after the Engine objects until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let api = Api::<DeserializeGuard<Engine>>::all(self.0.client.clone());
+        let controller = Controller::new(api, watcher::Config::default())
+            .with_config(ControllerConfig::default().concurrency(8));
+        let store = controller.store();
+        let changed = self.0.changed.subscribe();
+        let awake = futures::stream::unfold(changed, |mut changed| async move {
+            loop {
+                match changed.recv().await {
+                    Ok(EngineKey::Named { namespace, name }) => {
+                        return Some((ObjectRef::new(&name).within(&namespace), changed));
+                    }
+                    // What was missed is looked at again by the clock.
+                    Ok(EngineKey::Default | EngineKey::Every)
+                    | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        });
+        let watch_deletions = self.clone().forget_deleted(store, stop.clone());
+        let reconcile = controller
+            .reconcile_on(awake)
+            .graceful_shutdown_on(stop.cancelled_owned())
+            .run(
+                |engine, engines| async move {
+                    tokio::time::timeout(TIMEOUT, reconcile(&engine, &engines))
+                        .await
+                        .unwrap_or(Err(Error::TimedOut))
+                },
+                |engine, error, _| {
+                    warn!(engine = %engine.name_any(), %error, "an Engine could not be looked at");
+                    Action::requeue(Duration::from_secs(5))
+                },
+                Arc::new(self),
+            )
+            .for_each(|result| async move {
+                if let Err(error) = result {
+                    debug!(%error, "a look at an Engine was not finished");
+                }
+            });
+        tokio::join!(reconcile, watch_deletions);
+    }
+
+    /// Ends the pollers of Engines that are gone, and says so to their Pipelines.
+    async fn forget_deleted(self, store: Store<DeserializeGuard<Engine>>, stop: CancellationToken) {
+        if stop
+            .run_until_cancelled(store.wait_until_ready())
+            .await
+            .is_none()
+        {
+            return;
+        }
+        // Those that exist are looked at first; what is missing then is missing for good.
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            let existing: HashSet<EngineKey> =
+                store.state().iter().map(|engine| key_of(engine)).collect();
+            let known: Vec<EngineKey> = {
+                let mut pollers = self
+                    .0
+                    .pollers
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let gone: Vec<EngineKey> = pollers
+                    .keys()
+                    .filter(|key| **key != EngineKey::Default && !existing.contains(key))
+                    .cloned()
+                    .collect();
+                for key in &gone {
+                    pollers.remove(key);
+                }
+                gone
+            };
+            let all_known = {
+                let pollers = self
+                    .0
+                    .pollers
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                existing.iter().all(|key| pollers.contains_key(key))
+            };
+            let first_time = all_known
+                && !self
+                    .0
+                    .listed
+                    .send_replace(all_known || *self.0.listed.borrow());
+            for engine in known {
+                let _ = self.0.wakes.send(Wake {
+                    engine,
+                    pipelines: None,
+                });
+            }
+            if first_time {
+                // Whoever names an Engine that isn't there may know now.
+                let _ = self.0.wakes.send(Wake {
+                    engine: EngineKey::Every,
+                    pipelines: None,
+                });
+            }
+        }
+    }
+
+    fn has_poller(&self, key: &EngineKey) -> bool {
+        let pollers = self
+            .0
+            .pollers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        matches!(pollers.get(key), Some(Ok(_)))
+    }
+
+    /// Polls an engine at an address, or says why it can't be. Pipelines hear of what changed.
+    fn use_address(&self, key: &EngineKey, address: Result<Address, String>) {
+        let mut pollers = self
+            .0
+            .pollers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let poller = address.and_then(|address| {
+            if let Some(Ok(poller)) = pollers.get(key)
+                && *poller.address() == address
+            {
+                return Ok(Arc::clone(poller));
+            }
+            let client = Feldera::new(&address).map_err(|error| error.to_string())?;
+            Ok(Arc::new(Poller::start(
+                key.clone(),
+                address,
+                client,
+                self.0.settings.poll_interval,
+                self.0.wakes.clone(),
+            )))
+        });
+        let failed = poller.as_ref().err().cloned();
+        let before = pollers.insert(key.clone(), poller);
+        let changed = match (&before, &failed) {
+            (Some(Err(before)), Some(now)) => before != now,
+            (_, Some(_)) => true,
+            _ => false,
+        };
+        drop(pollers);
+        if changed {
+            let _ = self.0.wakes.send(Wake {
+                engine: key.clone(),
+                pipelines: None,
+            });
+        }
+    }
+}
+
+/// The Pipelines that what a poller tells is about.
+pub(super) fn concerned(
+    woken: mpsc::UnboundedReceiver<Wake<EngineKey>>,
+    context: Arc<Context>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    futures::stream::unfold((woken, context), |(mut woken, context)| async move {
+        let wake = woken.recv().await?;
+        let concerned: Vec<ObjectRef<Guarded>> = match &wake.pipelines {
+            Some(names) => names
+                .iter()
+                .flat_map(|name| context.claims.of(&wake.engine, name))
+                .collect(),
+            None => {
+                let _ = context.engines.0.changed.send(wake.engine.clone());
+                context
+                    .pipelines
+                    .state()
+                    .iter()
+                    .filter(|object| {
+                        object.0.as_ref().is_ok_and(|pipeline| {
+                            EngineKey::of(pipeline) == wake.engine
+                                || wake.engine == EngineKey::Every
+                        })
+                    })
+                    .map(|object| ObjectRef::from_obj(object.as_ref()))
+                    .collect()
+            }
+        };
+        Some((futures::stream::iter(concerned), (woken, context)))
+    })
+    .flatten()
+}
+
+fn key_of(engine: &DeserializeGuard<Engine>) -> EngineKey {
+    EngineKey::Named {
+        namespace: engine.namespace().unwrap_or_default(),
+        name: engine.name_any(),
+    }
+}
+
+async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Result<Action, Error> {
+    let Ok(engine) = &object.0 else {
+        warn!(engine = %object.name_any(), "the object doesn't fit its type and is left alone");
+        engines.use_address(
+            &key_of(object),
+            Err("the Engine doesn't fit its type".into()),
+        );
+        return Ok(Action::await_change());
+    };
+    let key = key_of(object);
+    match resource::address(engine, &engines.0.client).await {
+        Ok(address) => engines.use_address(&key, address),
+        Err(error) => {
+            // A poller that works goes on with what it has.
+            if !engines.has_poller(&key) {
+                engines.use_address(
+                    &key,
+                    Err(format!("the Engine's Secrets can't be read: {error}")),
+                );
+            }
+            return Err(error);
+        }
+    }
+    let health = {
+        let pollers = engines
+            .0
+            .pollers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match pollers.get(&key) {
+            Some(Ok(poller)) => Ok(poller.health()),
+            Some(Err(why)) => Err(why.clone()),
+            None => Ok(Health::NotYet),
+        }
+    };
+    let next = resource::status(engine, &health);
+    if engine.status.as_ref() != Some(&next) {
+        resource::write(engine, &next, &engines.0.client).await?;
+    }
+    engines
+        .0
+        .metrics
+        .engine_up(&object.name_any(), matches!(health, Ok(Health::Good(_))));
+    let in_need = matches!(
+        health,
+        Err(_) | Ok(Health::Bad(crate::engine::Error::Unauthorized { .. }))
+    );
+    Ok(Action::requeue(if in_need {
+        SECRETS_INTERVAL_IN_NEED
+    } else {
+        SECRETS_INTERVAL
+    }))
+}

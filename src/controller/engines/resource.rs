@@ -1,0 +1,131 @@
+//! One Engine object: its Secrets in, its status out.
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use super::super::{Error, status::FIELD_MANAGER};
+use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef};
+use crate::engine::feldera::Address;
+use crate::engine::poller::Health;
+
+/// Where the engine is, with its Secrets read; or what is wrong with them, in words.
+pub(super) async fn address(
+    engine: &Engine,
+    client: &Client,
+) -> Result<Result<Address, String>, Error> {
+    let spec = &engine.spec;
+    let api = Api::<Secret>::namespaced(client.clone(), &engine.namespace().unwrap_or_default());
+    let credential = match secret(
+        &api,
+        spec.credentials_secret_ref.as_ref(),
+        "credentialsSecretRef",
+    )
+    .await?
+    {
+        Ok(credential) => credential,
+        Err(why) => return Ok(Err(why)),
+    };
+    let ca = match secret(&api, spec.ca_secret_ref.as_ref(), "caSecretRef").await? {
+        Ok(ca) => ca,
+        Err(why) => return Ok(Err(why)),
+    };
+    Ok(Ok(Address {
+        url: spec.url.clone(),
+        tenant: spec.tenant.clone(),
+        credential: credential.map(|text| text.trim().to_owned()),
+        ca: ca.or_else(|| spec.ca_bundle.clone()),
+    }))
+}
+
+async fn secret(
+    api: &Api<Secret>,
+    reference: Option<&SecretKeyRef>,
+    field: &str,
+) -> Result<Result<Option<String>, String>, Error> {
+    let Some(SecretKeyRef { name, key }) = reference else {
+        return Ok(Ok(None));
+    };
+    let Some(secret) = api.get_opt(name).await? else {
+        return Ok(Err(format!(
+            "spec.{field} refers to Secret {name}, which doesn't exist in this namespace"
+        )));
+    };
+    let Some(value) = secret.data.as_ref().and_then(|data| data.get(key)) else {
+        return Ok(Err(format!(
+            "spec.{field} refers to key {key:?} of Secret {name}, which has no such key"
+        )));
+    };
+    Ok(match String::from_utf8(value.0.clone()) {
+        Ok(text) => Ok(Some(text)),
+        Err(_) => Err(format!("key {key:?} of Secret {name} is not text")),
+    })
+}
+
+pub(super) fn status(engine: &Engine, health: &Result<Health, String>) -> EngineResourceStatus {
+    let before = engine.status.clone().unwrap_or_default();
+    let (status, reason, message) = match health {
+        Err(why) => ("False", "InvalidSettings", why.clone()),
+        Ok(Health::NotYet) => (
+            "Unknown",
+            "NotAskedYet",
+            "the engine is being asked".to_owned(),
+        ),
+        Ok(Health::Bad(error)) => ("False", error.kind(), error.to_string()),
+        Ok(Health::Good(info)) => (
+            "True",
+            "Answers",
+            format!("Feldera {} ({})", info.version, info.edition),
+        ),
+    };
+    let last_transition_time = before
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Ready" && condition.status == status)
+        .map_or_else(
+            || Time(Timestamp::now()),
+            |condition| condition.last_transition_time.clone(),
+        );
+    let (edition, version) = match health {
+        Ok(Health::Good(info)) => (Some(info.edition.clone()), Some(info.version.clone())),
+        _ => (before.edition, before.version),
+    };
+    EngineResourceStatus {
+        observed_generation: engine.metadata.generation,
+        conditions: vec![Condition {
+            type_: "Ready".into(),
+            status: status.into(),
+            reason: reason.into(),
+            message,
+            observed_generation: engine.metadata.generation,
+            last_transition_time,
+        }],
+        edition,
+        version,
+    }
+}
+
+pub(super) async fn write(
+    engine: &Engine,
+    status: &EngineResourceStatus,
+    client: &Client,
+) -> Result<(), Error> {
+    let api = Api::<Engine>::namespaced(client.clone(), &engine.namespace().unwrap_or_default());
+    let patch = json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Engine",
+        "metadata": {"name": engine.name_any()},
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api
+        .patch_status(&engine.name_any(), &params, &Patch::Apply(&patch))
+        .await
+    {
+        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
+        result => Ok(result.map(drop)?),
+    }
+}

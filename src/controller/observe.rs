@@ -1,0 +1,125 @@
+//! Gathers what is known of the engine's pipeline: from the poller's last answer, which costs
+//! nothing, or by asking.
+
+use std::time::Instant;
+
+use super::Context;
+use super::decide::{CheckpointStatusSeen, Observation, Seen};
+use super::engines::{Lookup, Use};
+use crate::crd::Pipeline;
+use crate::engine::poller::Health;
+use crate::engine::{self, EngineInfo, FullPipeline};
+
+/// What a reconcile sees of the engine. It is renewed whenever the engine is asked.
+pub(super) struct View {
+    pub(super) engine: Option<Use>,
+    pub(super) observation: Observation,
+}
+
+/// The first look: what the poller saw last, and the fate of a checkpoint that was asked for.
+pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
+    let engine = match context.engines.of(pipeline) {
+        Lookup::Found(engine) => engine,
+        Lookup::NotYet => {
+            return View {
+                engine: None,
+                observation: Observation::NotYet,
+            };
+        }
+        Lookup::Missing(why) => {
+            return View {
+                engine: None,
+                observation: Observation::NotConfigured(why),
+            };
+        }
+    };
+    let name = pipeline.engine_pipeline_name();
+    let observation = match engine.poller.health() {
+        Health::NotYet => Observation::NotYet,
+        Health::Bad(error) => no_answer(&error),
+        Health::Good(info) => {
+            let state = engine.poller.pipeline(name);
+            let checkpoints = match awaited_checkpoint(pipeline) {
+                Some(number) if state.is_some() => checkpoint(&engine, name, number).await,
+                _ => None,
+            };
+            Observation::Answered {
+                info,
+                pipeline: state.map(Seen::Brief),
+                checkpoints,
+            }
+        }
+    };
+    View {
+        engine: Some(engine),
+        observation,
+    }
+}
+
+/// Asks the engine for the pipeline, and takes the answer into view and poller.
+pub(super) async fn look(
+    name: &str,
+    view: &mut View,
+) -> Result<Option<FullPipeline>, engine::Error> {
+    let Some(engine) = &view.engine else {
+        return Err(engine::Error::Unreachable(
+            "there is no engine to ask".into(),
+        ));
+    };
+    let asked_at = Instant::now();
+    let answer = engine.client().get(name).await;
+    match &answer {
+        Ok(pipeline) => {
+            let state = pipeline.as_ref().map(|full| full.state.clone());
+            engine.poller.put(name, state, asked_at);
+            let (info, checkpoints) = known(&view.observation);
+            view.observation = Observation::Answered {
+                info,
+                checkpoints,
+                pipeline: pipeline.clone().map(|full| Seen::Full(Box::new(full))),
+            };
+        }
+        Err(error) => view.observation = no_answer(error),
+    }
+    answer
+}
+
+fn known(observation: &Observation) -> (EngineInfo, Option<CheckpointStatusSeen>) {
+    match observation {
+        Observation::Answered {
+            info, checkpoints, ..
+        } => (info.clone(), checkpoints.clone()),
+        _ => (EngineInfo::default(), None),
+    }
+}
+
+fn no_answer(error: &engine::Error) -> Observation {
+    Observation::NoAnswer {
+        kind: error.kind(),
+        message: error.to_string(),
+    }
+}
+
+/// The number of the checkpoint that was asked for and isn't known to be there.
+fn awaited_checkpoint(pipeline: &Pipeline) -> Option<i64> {
+    let seal = pipeline.status.as_ref()?.seal.as_ref()?;
+    seal.sequence_number.filter(|_| seal.failure.is_none())
+}
+
+/// What became of a checkpoint. Not knowing only means to ask again.
+async fn checkpoint(engine: &Use, name: &str, number: i64) -> Option<CheckpointStatusSeen> {
+    let status = engine.client().checkpoint_status(name).await.ok()?;
+    let done = status.success.is_some_and(|success| success >= number);
+    let newest = if done {
+        engine.client().checkpoints(name).await.ok()?.pop()
+    } else {
+        None
+    };
+    Some(CheckpointStatusSeen {
+        success: status.success,
+        failure: status
+            .failure
+            .map(|failure| (failure.sequence_number, failure.error)),
+        newest,
+    })
+}

@@ -1,0 +1,87 @@
+//! The one writer of a Pipeline's status.
+
+use kube::api::{Patch, PatchParams};
+use kube::core::Status;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use super::{Context, Error};
+use crate::crd::{Pipeline, PipelineStatus};
+
+/// The field manager of everything that the operator writes.
+pub(super) const FIELD_MANAGER: &str = "sluice";
+
+/// What came of a write.
+pub(super) enum Written {
+    /// It is stored; this is the object now.
+    Stored(Box<Pipeline>),
+    /// The object has changed since it was read; this is it now.
+    Conflict(Box<Pipeline>),
+    /// The object is gone.
+    Gone,
+}
+
+/// Writes a status, if the object is still the one that it was decided on: a change is published
+/// together with the value that `spec.approved` has at that moment, so the two must not drift.
+pub(super) async fn write(
+    pipeline: &Pipeline,
+    status: PipelineStatus,
+    context: &Context,
+) -> Result<Written, Error> {
+    let api = Api::<Pipeline>::namespaced(
+        context.client.clone(),
+        &pipeline.namespace().unwrap_or_default(),
+    );
+    let name = pipeline.name_any();
+    // Server-side apply leaves alone what others have put into the status.
+    let patch = json!({
+        "apiVersion": "sluice.dev/v1alpha1",
+        "kind": "Pipeline",
+        "metadata": {
+            "name": name,
+            "uid": pipeline.metadata.uid,
+            "resourceVersion": pipeline.metadata.resource_version,
+        },
+        "status": status,
+    });
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    match api
+        .patch_status(&name, &params, &Patch::Apply(&patch))
+        .await
+    {
+        Ok(stored) => Ok(Written::Stored(Box::new(stored))),
+        Err(kube::Error::Api(response)) if is(&response, 404) => Ok(Written::Gone),
+        Err(kube::Error::Api(response)) if is(&response, 409) => {
+            context.metrics.status_conflict();
+            match api.get_opt(&name).await? {
+                Some(fresh)
+                    if fresh.metadata.uid == pipeline.metadata.uid
+                        && fresh.metadata.deletion_timestamp.is_none() =>
+                {
+                    Ok(Written::Conflict(Box::new(fresh)))
+                }
+                _ => Ok(Written::Gone),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The object as it is now; `None` if it is gone or on its way out.
+pub(super) async fn read(
+    pipeline: &Pipeline,
+    context: &Context,
+) -> Result<Option<Pipeline>, Error> {
+    let api = Api::<Pipeline>::namespaced(
+        context.client.clone(),
+        &pipeline.namespace().unwrap_or_default(),
+    );
+    let live = api.get_opt(&pipeline.name_any()).await?;
+    Ok(live.filter(|live| {
+        live.metadata.uid == pipeline.metadata.uid && live.metadata.deletion_timestamp.is_none()
+    }))
+}
+
+fn is(response: &Status, code: u16) -> bool {
+    response.code == code
+}

@@ -1,0 +1,358 @@
+//! Scenarios of the driver against an API server and an engine that are made up: what happens when
+//! a write is refused, comes too late, or finds nothing.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use wiremock::matchers::{method, path};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
+
+use super::*;
+use crate::crd::{ApprovalState, PipelineStatus};
+use crate::engine::feldera::Address;
+
+const PIPELINE: &str = "/apis/sluice.dev/v1alpha1/namespaces/shop/pipelines/orders";
+const STATUS: &str = "/apis/sluice.dev/v1alpha1/namespaces/shop/pipelines/orders/status";
+
+/// An engine at whose gate a change waits until it is approved.
+struct Engine {
+    server: MockServer,
+}
+
+impl Engine {
+    async fn with_a_change_that_waits() -> Self {
+        let server = MockServer::start().await;
+        let config = json!({"edition": "Enterprise", "version": "0.337.0"});
+        for (verb, route, body) in [
+            ("GET", "/v0/config", config),
+            (
+                "GET",
+                "/v0/pipelines",
+                json!([pipeline_in_engine("AwaitingApproval")]),
+            ),
+            (
+                "POST",
+                "/v0/pipelines/orders/approve",
+                json!("Bootstrap approved"),
+            ),
+        ] {
+            Mock::given(method(verb))
+                .and(path(route))
+                .respond_with(ResponseTemplate::new(200).set_body_json(body))
+                .mount(&server)
+                .await;
+        }
+        Mock::given(method("GET"))
+            .and(path("/v0/pipelines/orders"))
+            .respond_with(
+                ResponseTemplate::new(200).set_body_json(pipeline_in_engine("AwaitingApproval")),
+            )
+            .mount(&server)
+            .await;
+        Self { server }
+    }
+
+    async fn approve_calls(&self) -> usize {
+        let requests = self.server.received_requests().await.unwrap();
+        requests
+            .iter()
+            .filter(|request| request.url.path().ends_with("/approve"))
+            .count()
+    }
+}
+
+fn pipeline_in_engine(status: &str) -> Value {
+    json!({
+        "id": "p", "name": "orders", "version": 2, "program_version": 2, "tags": ["sluice:uid-1"],
+        "program_status": "Success", "storage_status": "InUse", "program_code": "B",
+        "udf_rust": "", "udf_toml": "",
+        "deployment_id": "d-1", "deployment_status": status, "deployment_desired_status": "Running",
+        "bootstrap_policy": "await_approval",
+        "deployment_runtime_status_details": {"approval_diff": {"program_diff": {"modified_views": ["v"]}, "program_diff_error": null}},
+        "program_info": {"input_connectors": {}, "output_connectors": {}},
+        "storage_status_details": {"checkpoints": [{"uuid": "c-1", "steps": 4}]},
+    })
+}
+
+/// The API server's answers to status writes, in their order; the last one goes on.
+struct StatusAnswers {
+    answers: Vec<u16>,
+    written: AtomicUsize,
+}
+
+impl Respond for StatusAnswers {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let nth = self
+            .written
+            .fetch_add(1, Ordering::SeqCst)
+            .min(self.answers.len() - 1);
+        let code = self.answers[nth];
+        if code != 200 {
+            let status = json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "x", "code": code});
+            return ResponseTemplate::new(code).set_body_json(status);
+        }
+        let written: Value = request.body_json().unwrap();
+        ResponseTemplate::new(200).set_body_json(object(written["status"].clone(), "100"))
+    }
+}
+
+fn object(status: Value, resource_version: &str) -> Value {
+    json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
+        "metadata": {
+            "name": "orders", "namespace": "shop", "uid": "uid-1", "generation": 2,
+            "resourceVersion": resource_version,
+            "annotations": {},
+        },
+        "spec": {"program": {"sql": "B"}},
+        "status": status,
+    })
+}
+
+/// The status of a Pipeline whose change was published and then approved by annotation.
+async fn approved(engine: &Engine) -> (Pipeline, Arc<Context>, MockServer) {
+    let api_server = MockServer::start().await;
+    let context = context(&api_server, engine).await;
+    // Publish for real, to have a status that fits what the engine shows.
+    Mock::given(method("PATCH"))
+        .and(path(STATUS))
+        .respond_with(StatusAnswers {
+            answers: vec![200],
+            written: AtomicUsize::new(0),
+        })
+        .mount(&api_server)
+        .await;
+    let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "1")).unwrap();
+    reconcile(&pipeline, &context).await.unwrap();
+    let requests = api_server.received_requests().await.unwrap();
+    let published: Value = requests.last().unwrap().body_json().unwrap();
+    let status: PipelineStatus = serde_json::from_value(published["status"].clone()).unwrap();
+    let approval = status.approval.clone().unwrap();
+    assert_eq!(approval.state, ApprovalState::Awaiting);
+    pipeline.status = Some(status);
+    let annotations = pipeline.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::crd::annotation::APPROVE.into(), approval.change_id);
+    api_server.reset().await;
+    no_votes(&api_server).await;
+    (pipeline, context, api_server)
+}
+
+async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::try_from(kube::Config::new(api_server.uri().parse().unwrap())).unwrap();
+    let settings = Settings {
+        poll_interval: Duration::from_secs(60),
+        timing: Timing::default(),
+        default_engine: Some(DefaultEngine {
+            address: Address {
+                url: engine.server.uri(),
+                ..Address::default()
+            },
+            namespaces: None,
+        }),
+    };
+    let metrics = Arc::new(Metrics::default());
+    let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
+    let engines = engines::Engines::new(
+        client.clone(),
+        settings.clone(),
+        wakes,
+        Arc::clone(&metrics),
+    );
+    woken.recv().await.expect("the engine is asked");
+    let stop = CancellationToken::new();
+    Arc::new(Context {
+        reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
+        claims: claims::Claims::default(),
+        retries: backoff::Retries::default(),
+        calls: calls::Calls::new(Duration::from_secs(10)),
+        client,
+        engines,
+        pipelines: reflector::store().0,
+        votes: reflector::store().0,
+        votes_listed: futures::future::ready(()).boxed().shared(),
+        metrics,
+        settings,
+    })
+}
+
+async fn no_votes(api_server: &MockServer) {
+    votes(api_server, json!([])).await;
+}
+
+async fn votes(api_server: &MockServer, items: Value) {
+    let list = json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "PipelineApprovalList",
+        "metadata": {"resourceVersion": "1"}, "items": items,
+    });
+    Mock::given(method("GET"))
+        .and(path(
+            "/apis/sluice.dev/v1alpha1/namespaces/shop/pipelineapprovals",
+        ))
+        .respond_with(ResponseTemplate::new(200).set_body_json(list))
+        .mount(api_server)
+        .await;
+}
+
+async fn status_writes(api_server: &MockServer) -> Vec<Value> {
+    let requests = api_server.received_requests().await.unwrap();
+    requests
+        .iter()
+        .filter(|request| request.url.path() == STATUS)
+        .map(|request| request.body_json().unwrap())
+        .collect()
+}
+
+async fn answer_status_writes(api_server: &MockServer, answers: &[u16]) {
+    Mock::given(method("PATCH"))
+        .and(path(STATUS))
+        .respond_with(StatusAnswers {
+            answers: answers.to_vec(),
+            written: AtomicUsize::new(0),
+        })
+        .mount(api_server)
+        .await;
+}
+
+#[tokio::test]
+async fn a6_the_engine_is_not_told_before_the_decision_is_stored() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[403]).await;
+    reconcile(&pipeline, &context).await.unwrap_err();
+    assert_eq!(engine.approve_calls().await, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_was_made_is_not_forgotten_over_a_write_that_came_too_late() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    // The decision is stored; the write after the call finds the object changed.
+    answer_status_writes(&api_server, &[200, 409, 200]).await;
+    let decided = {
+        let mut decided = serde_json::to_value(&pipeline).unwrap();
+        decided["metadata"]["resourceVersion"] = json!("101");
+        decided["status"]["approval"]["state"] = json!("Approved");
+        decided["status"]["approval"]["decision"] = json!({
+            "outcome": "Approved", "by": "unknown", "verified": false, "via": "Annotation",
+            "at": "2026-01-01T00:00:00Z",
+        });
+        decided
+    };
+    Mock::given(method("GET"))
+        .and(path(PIPELINE))
+        .respond_with(ResponseTemplate::new(200).set_body_json(decided))
+        .mount(&api_server)
+        .await;
+    reconcile(&pipeline, &context).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 1);
+    let writes = status_writes(&api_server).await;
+    assert_eq!(writes.len(), 3);
+    assert_eq!(writes[0]["status"]["approval"]["state"], "Approved");
+    assert_eq!(writes[2]["status"]["approval"]["state"], "Applying");
+    assert_eq!(writes[2]["status"]["approval"]["calls"], 1);
+    assert_eq!(writes[2]["metadata"]["resourceVersion"], "101");
+}
+
+#[tokio::test]
+async fn a1_every_status_write_holds_only_for_the_object_that_was_decided_on() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[200]).await;
+    reconcile(&pipeline, &context).await.unwrap();
+    let writes = status_writes(&api_server).await;
+    let versions: Vec<_> = writes
+        .iter()
+        .map(|write| &write["metadata"]["resourceVersion"])
+        .collect();
+    assert_eq!(versions, ["1", "100"]);
+}
+
+#[tokio::test]
+async fn a5_a_rejection_that_the_watch_has_not_brought_yet_is_heard_before_the_call() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    api_server.reset().await;
+    let id = pipeline.status.clone().unwrap().approval.unwrap().change_id;
+    let reject = crate::crd::VoteDecision::Reject;
+    let vote = crate::crd::PipelineApproval::for_vote(&pipeline, &id, "bob", reject, None, None);
+    votes(&api_server, json!([vote])).await;
+    answer_status_writes(&api_server, &[200]).await;
+    let stopped = ResponseTemplate::new(202).set_body_json(json!("stopping"));
+    Mock::given(method("POST"))
+        .and(path("/v0/pipelines/orders/stop"))
+        .respond_with(stopped)
+        .mount(&engine.server)
+        .await;
+    reconcile(&pipeline, &context).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 0);
+    let writes = status_writes(&api_server).await;
+    assert_eq!(
+        writes.last().unwrap()["status"]["approval"]["state"],
+        "Rejected"
+    );
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_gone_is_let_go_and_nothing_is_called() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[404]).await;
+    reconcile(&pipeline, &context).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_change() {
+    let engine = Engine {
+        server: MockServer::start().await,
+    };
+    let mut body = pipeline_in_engine("Stopped");
+    body["deployment_desired_status"] = json!("Stopped");
+    for (verb, route, body) in [
+        (
+            "GET",
+            "/v0/config",
+            json!({"edition": "Enterprise", "version": "0.337.0"}),
+        ),
+        ("GET", "/v0/pipelines", json!([body])),
+        ("GET", "/v0/pipelines/orders", body.clone()),
+    ] {
+        Mock::given(method(verb))
+            .and(path(route))
+            .respond_with(ResponseTemplate::new(200).set_body_json(body))
+            .mount(&engine.server)
+            .await;
+    }
+    Mock::given(method("POST"))
+        .and(path("/v0/pipelines/orders/start"))
+        .respond_with(
+            ResponseTemplate::new(400)
+                .set_body_json(json!({"message":"no","error_code":"X","details":null})),
+        )
+        .mount(&engine.server)
+        .await;
+    let api_server = MockServer::start().await;
+    let context = context(&api_server, &engine).await;
+    answer_status_writes(&api_server, &[200]).await;
+    let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "100")).unwrap();
+    Mock::given(method("GET"))
+        .and(path(PIPELINE))
+        .respond_with(ResponseTemplate::new(200).set_body_json(object(json!({}), "100")))
+        .mount(&api_server)
+        .await;
+    for _ in 0..6 {
+        let object = Arc::new(DeserializeGuard(Ok(pipeline.clone())));
+        reconcile_in_time(object, Arc::clone(&context))
+            .await
+            .unwrap();
+        let writes = status_writes(&api_server).await;
+        let last = writes.last().unwrap()["status"].clone();
+        pipeline.status = serde_json::from_value(last).unwrap();
+    }
+    let requests = engine.server.received_requests().await.unwrap();
+    let starts = requests.iter().filter(|r| r.url.path().ends_with("/start"));
+    assert_eq!(starts.count(), 1);
+    assert_eq!(status_writes(&api_server).await.len(), 3);
+}
