@@ -1,0 +1,144 @@
+//! One call to the API server: with a deadline, and with an error that says whose fault it is.
+
+use std::fmt;
+
+use kube::{
+    Client,
+    api::PostParams,
+    client::Body,
+    core::{Request, Status},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Error;
+
+/// What a review may answer at most. Its answers are a few hundred bytes.
+const MAX_REVIEW_BYTES: usize = 1 << 20;
+
+/// The API server, for the time of one request.
+///
+/// kube's client repeats a call that the API server is too busy for, with growing pauses, and
+/// waits for an answer without end. So a request has one deadline that holds for all its calls.
+#[derive(Clone)]
+pub(super) struct Cluster {
+    pub client: Client,
+    pub deadline: Instant,
+}
+
+/// A call, in words that name the permission that it needs: "create `resource`".
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub verb: &'static str,
+    pub resource: &'static str,
+    pub namespace: Option<&'a str>,
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            verb,
+            resource,
+            namespace,
+        } = self;
+        write!(f, "{verb} {resource}")?;
+        match namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Cluster {
+    /// Waits for a call until the deadline. `Err(Ok(status))` is a refusal that the caller may know
+    /// what to do with; `Err(Err(…))` is final.
+    pub async fn attempt<T>(
+        &self,
+        call: Call<'_>,
+        answer: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Result<Box<Status>, Error>> {
+        match timeout_at(self.deadline, answer).await {
+            Err(_) => Err(Err(unreachable(call, "no answer in time"))),
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(kube::Error::Api(status))) => Err(Ok(status)),
+            Ok(Err(error @ (kube::Error::HyperError(_) | kube::Error::Service(_)))) => {
+                Err(Err(unreachable(call, &error)))
+            }
+            Ok(Err(error)) => Err(Err(failed(call, &error))),
+        }
+    }
+
+    /// Waits for a call all of whose refusals are our own fault.
+    pub async fn call<T>(
+        &self,
+        call: Call<'_>,
+        answer: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        self.attempt(call, answer)
+            .await
+            .map_err(|error| match error {
+                Ok(status) => refused(call, &status),
+                Err(error) => error,
+            })
+    }
+
+    /// Posts a review and reads its answer.
+    ///
+    /// This goes round `Api::create`, because that logs the text of an answer that it can't read,
+    /// and the API server's answer to a token review repeats the token.
+    pub async fn review<R: Serialize + DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        path: &str,
+        review: &R,
+    ) -> Result<R, Error> {
+        let request = serde_json::to_vec(review)
+            .ok()
+            .and_then(|body| Request::new(path).create(&PostParams::default(), body).ok())
+            .ok_or_else(|| failed(call, "the request can't be built"))?;
+        let answer = async {
+            let response = self.client.send(request.map(Body::from)).await?;
+            let status = response.status();
+            let body = axum::body::Body::new(response.into_body());
+            let body = axum::body::to_bytes(body, MAX_REVIEW_BYTES)
+                .await
+                .map_err(|error| kube::Error::Service(error.into_inner()))?;
+            if status.is_success() {
+                return Ok(serde_json::from_slice(&body).ok());
+            }
+            // A proxy in between may answer in another shape; the code says enough then.
+            let refusal: Status = serde_json::from_slice(&body).unwrap_or_default();
+            Err(kube::Error::Api(refusal.with_code(status.as_u16()).boxed()))
+        };
+        self.call(call, answer)
+            .await?
+            .ok_or_else(|| failed(call, "the answer is not a review"))
+    }
+}
+
+/// What a refusal by the API server that we didn't expect means to the client.
+pub(super) fn refused(call: Call<'_>, status: &Status) -> Error {
+    match status.code {
+        403 => {
+            tracing::error!(%call, reason = ?status.message, "the API server refused our account");
+            Error::MissingPermission {
+                action: call.to_string(),
+                reason: status.message.clone(),
+            }
+        }
+        429 | 502 | 503 | 504 => unreachable(call, &status.message),
+        _ => failed(call, format!("{}: {}", status.code, status.message)),
+    }
+}
+
+fn unreachable(call: Call<'_>, error: impl fmt::Display) -> Error {
+    tracing::warn!(%call, %error, "the API server can't be reached");
+    Error::ApiServerUnreachable {}
+}
+
+fn failed(call: Call<'_>, error: impl fmt::Display) -> Error {
+    tracing::error!(%call, %error, "a call to the API server failed");
+    Error::InternalError {
+        action: call.to_string(),
+    }
+}

@@ -1,0 +1,275 @@
+//! Which path does what, and the steps of an approval, in order.
+
+use std::{any::Any, collections::BTreeMap, io, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Path, RawQuery, Request, State as Shared, rejection::PathRejection},
+    http::{HeaderMap, Method, StatusCode},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures::StreamExt;
+use kube::{Client, ResourceExt};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::ToSchema;
+
+use super::{
+    access::{self, Access},
+    auth::Authenticator,
+    cluster::Cluster,
+    config::Config,
+    decide::{Answer, decide},
+    error::{Error, ErrorResponse},
+    lookup::{self, Lookup},
+    openapi::openapi,
+    query::Query,
+    vote,
+};
+
+/// How much of a body is read before the request is refused. No path needs one.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Selects the tenant, as in Feldera's API.
+const TENANT_HEADER: &str = "feldera-tenant";
+
+/// What every request needs.
+#[derive(Clone)]
+pub struct State {
+    client: Client,
+    authenticator: Authenticator,
+    lookup: Lookup,
+    default_namespace: String,
+    tenants: BTreeMap<String, String>,
+    request_timeout: Duration,
+    read_timeout: Duration,
+}
+
+impl State {
+    /// Fails if a tenant stands for two namespaces.
+    pub fn new(config: &Config, client: Client) -> io::Result<Self> {
+        let mut tenants = BTreeMap::new();
+        for tenant in &config.tenants {
+            let earlier = tenants.insert(tenant.name.clone(), tenant.namespace.clone());
+            if earlier.is_some_and(|earlier| earlier != tenant.namespace) {
+                let message = format!("tenant {} is mapped to two namespaces", tenant.name);
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            }
+        }
+        let default_namespace = config.default_namespace.clone();
+        Ok(Self {
+            default_namespace: default_namespace
+                .unwrap_or_else(|| client.default_namespace().to_owned()),
+            client,
+            authenticator: Authenticator {
+                audiences: config.audiences.clone(),
+            },
+            lookup: Lookup::default(),
+            tenants,
+            request_timeout: config.request_timeout,
+            read_timeout: config.read_timeout,
+        })
+    }
+
+    fn cluster(&self) -> Cluster {
+        Cluster {
+            client: self.client.clone(),
+            deadline: Instant::now() + self.request_timeout,
+        }
+    }
+
+    /// The namespace that a request speaks of. Only configuration turns a tenant into a namespace.
+    fn namespace(&self, headers: &HeaderMap) -> Option<&str> {
+        let mut tenants = headers.get_all(TENANT_HEADER).iter();
+        match (tenants.next(), tenants.next()) {
+            (None, _) => Some(&self.default_namespace),
+            (Some(tenant), None) => self.tenants.get(tenant.to_str().ok()?).map(String::as_str),
+            (Some(_), Some(_)) => None,
+        }
+    }
+}
+
+/// The answer to an approval that is stored.
+#[derive(Serialize, Deserialize, ToSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The sequence number of the checkpoint that the pipeline resumes from: what the engine
+    /// answered when Sluice asked for that checkpoint, or, for one that Sluice didn't ask for, the
+    /// engine's step count of the newest checkpoint.
+    #[schema(example = 42)]
+    pub checkpoint_sequence_number: i64,
+}
+
+/// All that the endpoint serves.
+pub fn router(state: State) -> Router {
+    let approve = post(approve).layer(middleware::from_fn_with_state(state.clone(), drain_body));
+    Router::new()
+        .route("/v0/pipelines/{pipeline_name}/approve", approve)
+        .route("/openapi.json", get(openapi_document))
+        .fallback(async || Error::UnknownPath {})
+        .method_not_allowed_fallback(async |method: Method| Error::MethodNotAllowed {
+            method: method.to_string(),
+        })
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(log))
+        .with_state(state)
+}
+
+/// Approves the change of a pipeline that waits at the gate.
+///
+/// The approval is stored as a `PipelineApproval` in the caller's name, and Sluice applies it as
+/// soon as the approval policies are met. The call can be repeated: the answer stays the same.
+#[utoipa::path(
+    post,
+    path = "/v0/pipelines/{pipeline_name}/approve",
+    operation_id = "post_pipeline_approve",
+    tag = "Approval",
+    params(
+        ("pipeline_name" = String, Path, description = "The pipeline's name in the engine"),
+        Query,
+        ("Feldera-Tenant" = Option<String>, Header, description = "The tenant, where there are several"),
+    ),
+    responses(
+        (status = 202, description = "The approval is stored, now or by an earlier call", body = Accepted),
+        (status = 400, description = "A parameter makes no sense: InvalidChangeIdParam, InvalidBootstrapConfig, InvalidQueryParam, InvalidNameParam, InvalidBody", body = ErrorResponse),
+        (status = 401, description = "There is no valid token: AuthenticationFailed", body = ErrorResponse,
+            headers(("WWW-Authenticate" = String, description = "Bearer"))),
+        (status = 403, description = "The caller may see the pipeline but not approve its changes: InsufficientPermissions", body = ErrorResponse),
+        (status = 404, description = "There is no such pipeline, or none that the caller may know of: UnknownPipelineName", body = ErrorResponse),
+        (status = 408, description = "The body didn't arrive in time: BodyTimeout", body = ErrorResponse),
+        (status = 409, description = "There is nothing to approve in this way: NoChangeAwaitingApproval, PipelineInteractionNotDeployed, OtherChangeAwaitingApproval, OtherBootstrapOptions, ApprovalNameTaken, ApprovalBeingDeleted", body = ErrorResponse),
+        (status = 413, description = "The body is too large: BodyTooLarge", body = ErrorResponse),
+        (status = 500, description = "It is Sluice's fault: CheckpointUnknown, MissingPermission, InternalError", body = ErrorResponse),
+        (status = 503, description = "The API server can't be reached, try again: ApiServerUnreachable", body = ErrorResponse,
+            headers(("Retry-After" = i64, description = "Seconds to wait"))),
+    ),
+    security(("bearer" = [])),
+)]
+pub(super) async fn approve(
+    Shared(state): Shared<State>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<(StatusCode, Json<Accepted>), Error> {
+    let cluster = state.cluster();
+    let user = state.authenticator.authenticate(&cluster, &headers).await?;
+
+    let Path(pipeline_name) = path.map_err(|_| Error::InvalidNameParam {
+        value: String::new(),
+        error: "it is not valid UTF-8".to_owned(),
+    })?;
+    let query = Query::parse(query.as_deref().unwrap_or_default())?;
+    let unknown = || Error::UnknownPipelineName {
+        pipeline_name: pipeline_name.clone(),
+    };
+    let namespace = state.namespace(&headers).ok_or_else(unknown)?;
+    if !lookup::is_possible(&pipeline_name) {
+        return Err(unknown());
+    }
+
+    let found = state
+        .lookup
+        .find(&cluster, namespace, &pipeline_name)
+        .await?;
+    // Asked also about what doesn't exist, so that the time that it takes tells little.
+    let object = found.as_ref().map(ResourceExt::name_any);
+    let object = object.as_deref().unwrap_or(&pipeline_name);
+    let access = access::of(&cluster, &user, namespace, object).await?;
+    let pipeline = match (found, access) {
+        (Some(pipeline), Access::Approve) => pipeline,
+        (Some(_), Access::See) => return Err(Error::InsufficientPermissions { pipeline_name }),
+        (Some(_), Access::Nothing) | (None, _) => return Err(unknown()),
+    };
+
+    let (change_id, number) = match decide(&pipeline, &query, &user.name) {
+        Answer::Store { change_id, number } => {
+            let vote = vote::of(&pipeline, &change_id, &user);
+            vote::store(&cluster, &pipeline, &vote).await?;
+            (change_id, number)
+        }
+        Answer::Stored { change_id, number } => (change_id, number),
+        Answer::Repeat {
+            change_id,
+            number,
+            otherwise,
+        } => {
+            let vote = vote::of(&pipeline, &change_id, &user);
+            if !vote::is_stored(&cluster, &vote).await? {
+                return Err(otherwise);
+            }
+            (change_id, number)
+        }
+        Answer::Refuse(error) => return Err(error),
+    };
+    tracing::info!(user = ?user.name, namespace, pipeline = object, change_id, "an approval is stored");
+    let accepted = Accepted {
+        checkpoint_sequence_number: number,
+    };
+    Ok((StatusCode::ACCEPTED, Json(accepted)))
+}
+
+/// This document.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "get_openapi",
+    tag = "Meta",
+    responses((status = 200, description = "The OpenAPI document", body = Object)),
+)]
+pub(super) async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
+    Json(openapi())
+}
+
+/// Reads a request's body to its end, and forgets it.
+async fn drain_body(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let drained = timeout(state.read_timeout, drain(body)).await;
+    match drained {
+        Ok(Ok(())) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => Error::BodyTimeout {
+            timeout_seconds: state.read_timeout.as_secs(),
+        }
+        .into_response(),
+    }
+}
+
+async fn drain(body: Body) -> Result<(), Error> {
+    let too_large = Error::BodyTooLarge {
+        limit_bytes: MAX_BODY_BYTES,
+    };
+    // What says beforehand that it is too large isn't waited for.
+    if axum::body::HttpBody::size_hint(&body).lower() > MAX_BODY_BYTES as u64 {
+        return Err(too_large);
+    }
+    let mut body = body.into_data_stream();
+    let mut read = 0;
+    while let Some(chunk) = body.next().await {
+        read += chunk.map_err(|_| Error::InvalidBody {})?.len();
+        if read > MAX_BODY_BYTES {
+            return Err(too_large);
+        }
+    }
+    Ok(())
+}
+
+async fn log(request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    // Neither headers nor query: they may hold what nobody should read.
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    tracing::debug!(%method, ?path, status, elapsed = ?start.elapsed(), "answered");
+    response
+}
+
+fn panicked(_: Box<dyn Any + Send>) -> Response {
+    // The panic hook has printed what happened.
+    Error::InternalError {
+        action: "answer".to_owned(),
+    }
+    .into_response()
+}

@@ -1,0 +1,126 @@
+//! Storing a vote once.
+//!
+//! The object's name is a digest of the Pipeline, the change, the user and the decision. So of
+//! repeated calls, and of replicas that serve them at once, one creates the object and the others
+//! find it.
+
+use kube::{Api, ResourceExt, api::PostParams};
+
+use super::{
+    auth::User,
+    cluster::{Call, Cluster, refused},
+    error::Error,
+};
+use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision};
+
+/// The field manager of what this endpoint writes.
+const FIELD_MANAGER: &str = "sluice-rest";
+
+/// The object that says that `user` approves the change.
+pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineApproval {
+    PipelineApproval::for_vote(
+        pipeline,
+        change_id,
+        &user.name,
+        VoteDecision::Approve,
+        None,
+        Some(OnBehalfOf {
+            username: user.name.clone(),
+            uid: user.uid.clone(),
+            groups: user.groups.clone(),
+        }),
+    )
+}
+
+/// Stores the vote, or finds that it is stored. When this returns, the API server has it.
+pub(super) async fn store(
+    cluster: &Cluster,
+    pipeline: &Pipeline,
+    vote: &PipelineApproval,
+) -> Result<(), Error> {
+    let namespace = vote.namespace().unwrap_or_default();
+    let call = Call {
+        verb: "create",
+        resource: "pipelineapprovals.sluice.dev",
+        namespace: Some(&namespace),
+    };
+    let api = Api::<PipelineApproval>::namespaced(cluster.client.clone(), &namespace);
+    let params = PostParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
+    };
+    // A second attempt, for an object that was in the way and is gone by the time it is read.
+    for _ in 0..2 {
+        match cluster.attempt(call, api.create(&params, vote)).await {
+            Ok(_) => return Ok(()),
+            Err(Ok(status)) if status.is_already_exists() => {}
+            Err(Ok(status)) => return Err(refused(call, &status)),
+            Err(Err(error)) => return Err(error),
+        }
+        match existing(cluster, vote).await? {
+            None => {}
+            Some(existing) if !is_same(&existing, vote) => return Err(taken(pipeline, vote)),
+            // Whoever deletes a vote withdraws it, so it isn't one any more; and while its name is
+            // held by a finalizer, no other can be stored.
+            Some(existing) if existing.metadata.deletion_timestamp.is_some() => {
+                return Err(Error::ApprovalBeingDeleted {
+                    pipeline_name: pipeline.engine_pipeline_name().to_owned(),
+                    change_id: vote.spec.change_id.clone(),
+                    object: vote.name_any(),
+                });
+            }
+            Some(_) => return Ok(()),
+        }
+    }
+    Err(taken(pipeline, vote))
+}
+
+/// Whether the vote is stored.
+pub(super) async fn is_stored(cluster: &Cluster, vote: &PipelineApproval) -> Result<bool, Error> {
+    let existing = existing(cluster, vote).await?;
+    Ok(existing.is_some_and(|existing| {
+        existing.metadata.deletion_timestamp.is_none() && is_same(&existing, vote)
+    }))
+}
+
+async fn existing(
+    cluster: &Cluster,
+    vote: &PipelineApproval,
+) -> Result<Option<PipelineApproval>, Error> {
+    let namespace = vote.namespace().unwrap_or_default();
+    let call = Call {
+        verb: "get",
+        resource: "pipelineapprovals.sluice.dev",
+        namespace: Some(&namespace),
+    };
+    let api = Api::<PipelineApproval>::namespaced(cluster.client.clone(), &namespace);
+    cluster.call(call, api.get_opt(&vote.name_any())).await
+}
+
+/// Whether an object under the vote's name is that vote: on the same Pipeline and change, the same
+/// way, by the same user. Groups may have changed between two calls.
+fn is_same(existing: &PipelineApproval, vote: &PipelineApproval) -> bool {
+    let user = |vote: &PipelineApproval| {
+        let user = vote.spec.on_behalf_of.as_ref();
+        user.map(|user| user.username.clone())
+    };
+    let owners = |vote: &PipelineApproval| -> Vec<String> {
+        let owners = vote.owner_references().iter();
+        owners.map(|owner| owner.uid.clone()).collect()
+    };
+    existing.spec.change_id == vote.spec.change_id
+        && existing.spec.decision == vote.spec.decision
+        && existing.spec.pipeline_ref == vote.spec.pipeline_ref
+        && user(existing) == user(vote)
+        && owners(vote)
+            .iter()
+            .all(|uid| owners(existing).contains(uid))
+}
+
+fn taken(pipeline: &Pipeline, vote: &PipelineApproval) -> Error {
+    Error::ApprovalNameTaken {
+        pipeline_name: pipeline.engine_pipeline_name().to_owned(),
+        change_id: vote.spec.change_id.clone(),
+        object: vote.name_any(),
+    }
+}

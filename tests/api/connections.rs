@@ -1,0 +1,163 @@
+//! Connections: their limits and their end.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, oneshot},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::fake::{Fake, Fault};
+
+const APPROVE: &str = "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer alice-token\r\n";
+
+struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<std::io::Result<()>>,
+}
+
+async fn serve(fake: &Fake) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async {
+        let _ = stopped.await;
+    };
+    let ended = tokio::spawn(sluice::api::serve(
+        fake.config(),
+        fake.client(),
+        listener,
+        shutdown,
+    ));
+    Server {
+        address,
+        stop,
+        ended,
+    }
+}
+
+async fn send(address: SocketAddr, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// All that comes until the connection is closed.
+async fn rest(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    let read = stream.read_to_end(&mut bytes);
+    // A reset is an end too.
+    let _ = timeout(Duration::from_secs(20), read)
+        .await
+        .expect("the connection stays open");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_request_is_served_over_a_connection() {
+    let server = serve(&Fake::with_a_change_that_waits()).await;
+    let mut stream = send(
+        server.address,
+        &format!("{APPROVE}Connection: close\r\n\r\n"),
+    )
+    .await;
+    let answer = rest(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 202 Accepted\r\n"), "{answer}");
+    assert!(
+        answer.ends_with(r#"{"checkpoint_sequence_number":7}"#),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn headers_that_do_not_come_in_time_end_the_connection() {
+    let server = serve(&Fake::with_a_change_that_waits()).await;
+    // An idle connection, one that breaks off in its headers, and one that goes idle after a call.
+    for text in ["", APPROVE, &format!("{APPROVE}\r\n")] {
+        rest(&mut send(server.address, text).await).await;
+    }
+}
+
+#[tokio::test]
+async fn headers_that_are_too_large_are_refused() {
+    let server = serve(&Fake::with_a_change_that_waits()).await;
+    let large = format!("{APPROVE}X: {}\r\n\r\n", "x".repeat(1_000_000));
+    let many = format!("{APPROVE}{}\r\n", "X: x\r\n".repeat(200));
+    for text in [large, many] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        // It may be cut off while it is being sent.
+        let _ = stream.write_all(text.as_bytes()).await;
+        let answer = rest(&mut stream).await;
+        assert!(
+            answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_announced_too_large_is_not_waited_for() {
+    let server = serve(&Fake::with_a_change_that_waits()).await;
+    let text = format!("{APPROVE}Content-Length: 65537\r\n\r\n");
+    let answer = rest(&mut send(server.address, &text).await).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(
+        answer.contains(r#""error_code":"BodyTooLarge""#),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn no_more_connections_are_served_than_configured() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| {
+        config.max_connections = 1;
+        config.read_timeout = Duration::from_secs(20);
+    });
+    let server = serve(&fake).await;
+    let first = send(server.address, APPROVE).await;
+    let mut second = send(
+        server.address,
+        &format!("{APPROVE}Connection: close\r\n\r\n"),
+    )
+    .await;
+    let early = timeout(Duration::from_millis(100), second.read_u8()).await;
+    assert!(early.is_err(), "the second connection is served");
+    drop(first);
+    let answer = rest(&mut second).await;
+    assert!(answer.contains(" 202 "), "{answer}");
+}
+
+#[tokio::test]
+async fn what_has_begun_is_answered_before_the_end() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| {
+        config.request_timeout = Duration::from_secs(60);
+        // So that it isn't this that ends the connections.
+        config.read_timeout = Duration::from_secs(60);
+    });
+    let gate = Arc::new(Semaphore::new(0));
+    fake.fault("POST pipelineapprovals", Fault::Held(gate.clone()));
+    let server = serve(&fake).await;
+    let mut idle = send(server.address, "").await;
+    let mut busy = send(server.address, &format!("{APPROVE}\r\n")).await;
+    while fake.calls_like("POST pipelineapprovals").is_empty() {
+        tokio::task::yield_now().await;
+    }
+
+    server.stop.send(()).unwrap();
+    assert_eq!(rest(&mut idle).await, "");
+    assert!(TcpStream::connect(server.address).await.is_err());
+    assert!(!server.ended.is_finished());
+
+    gate.add_permits(1);
+    let answer = rest(&mut busy).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+    timeout(Duration::from_secs(20), server.ended)
+        .await
+        .expect("it doesn't end")
+        .unwrap()
+        .unwrap();
+}
