@@ -1,0 +1,19 @@
+//! Sluice: a Kubernetes operator for Feldera pipelines with a bootstrap approval gate.
+//!
+//! A [`crd::Pipeline`] says what should run. The [`controller`] observes the pipeline in its
+//! engine, decides purely what to do next, and records or acts. A changed program waits at the
+//! engine's gate until its [`change`] is approved through one of the doors that [`approval`] knows;
+//! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
+//!
+//! Dependencies go one way: `crd`, `change`, `approval` and `controller::decide` know no client;
+//! `api` never touches an engine; `engine` knows nothing of Kubernetes.
+
+pub mod admin;
+pub mod api;
+pub mod approval;
+pub mod change;
+pub mod controller;
+pub mod crd;
+pub mod engine;
+pub mod metrics;
+pub mod run;
