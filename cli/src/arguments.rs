@@ -1,0 +1,230 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Shows the changes of Feldera pipelines that wait for approval, and approves or rejects them.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kubectl-sluice",
+    bin_name = "kubectl sluice",
+    version,
+    after_help = "\
+Examples:
+  kubectl sluice list -A                     what waits, in all namespaces
+  kubectl sluice diff orders                 what the change is, and what approving it does
+  kubectl sluice approve orders              read it, and answer a question
+  kubectl sluice approve orders --change 0123456789abcdef0123456789abcdef --wait
+                                             for a script: names what it approves
+  kubectl sluice reject orders --reason 'empties the table payments'
+
+Exit status: 0 good, 1 failed, 2 wrong use."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub connection: Connection,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Which cluster, and as whom.
+#[derive(Args, Debug, Default)]
+pub struct Connection {
+    /// The context of the kubeconfig
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+    /// The kubeconfig file; otherwise as kubectl finds it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace; otherwise the context's
+    #[arg(short, long, global = true, value_name = "NAME")]
+    pub namespace: Option<String>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Show all changes that wait for a decision
+    List(List),
+    /// Show what the waiting change of a pipeline is, and what approving it does
+    Diff(Diff),
+    /// Approve the waiting change of a pipeline
+    Approve(Approve),
+    /// Reject the waiting change of a pipeline
+    Reject(Reject),
+}
+
+#[derive(Args, Debug)]
+pub struct List {
+    /// In all namespaces
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
+    /// The form
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+pub struct Diff {
+    /// The name of the Pipeline
+    pub pipeline: String,
+    /// The form
+    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
+    pub output: Output,
+}
+
+/// The form of what is printed.
+#[derive(ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without a terminal, --change is required: a script says what it approves.")]
+pub struct Approve {
+    /// The name of the Pipeline
+    pub pipeline: String,
+    /// The whole id of the change; it is an error if another one waits
+    #[arg(long, value_name = "ID", value_parser = change_id)]
+    pub change: Option<String>,
+    /// Why; it stays in the Pipeline's history
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: Option<String>,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Wait until the change is applied, and fail if it can't be
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait at most: 90s, 10m, 1h
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration, requires = "wait")]
+    pub timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+A rejection is final for this change. The pipeline is stopped and keeps its checkpoint; the old
+program, or another change, brings it up again.
+
+Without a terminal, --change is required: a script says what it rejects.")]
+pub struct Reject {
+    /// The name of the Pipeline
+    pub pipeline: String,
+    /// The whole id of the change; it is an error if another one waits
+    #[arg(long, value_name = "ID", value_parser = change_id)]
+    pub change: Option<String>,
+    /// Why; whoever made the change reads it in the Pipeline's status
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub reason: String,
+    /// Don't ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// A whole change id. A prefix is refused, since another change could share it.
+fn change_id(text: &str) -> Result<String, String> {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if text.len() == 32 && text.chars().all(hex) {
+        Ok(text.to_owned())
+    } else {
+        Err("a change id is 32 hex digits in lower case; `kubectl sluice diff PIPELINE` prints the whole id".into())
+    }
+}
+
+/// A reason that the API server will take.
+fn reason(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("say in a few words why".into()),
+        text if text.chars().count() > 1024 => {
+            Err("at most 1024 characters: link to what is longer".into())
+        }
+        text => Ok(text.to_owned()),
+    }
+}
+
+/// A number and its unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "write a number and its unit: 90s, 10m or 1h".to_owned();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    let seconds = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::error::ErrorKind> {
+        Arguments::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_rejection_needs_a_reason() {
+        use clap::error::ErrorKind;
+        assert_eq!(
+            parse("kubectl-sluice reject orders").unwrap_err(),
+            ErrorKind::MissingRequiredArgument
+        );
+        assert!(parse("kubectl-sluice reject orders --reason no").is_ok());
+        assert!(reason("  ").is_err());
+        assert!(reason(&"x".repeat(1025)).is_err());
+        assert_eq!(reason(" no ").unwrap(), "no");
+    }
+
+    #[test]
+    fn a_change_is_named_by_its_whole_id() {
+        let whole = "0123456789abcdef0123456789abcdef";
+        assert_eq!(change_id(whole).unwrap(), whole);
+        for wrong in [
+            "",
+            "01234567",
+            &whole.to_uppercase(),
+            &format!("{whole}0"),
+            "g123456789abcdef0123456789abcdef",
+        ] {
+            assert!(
+                change_id(wrong).unwrap_err().contains("32 hex digits"),
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        for wrong in ["", "10", "m", "1d", "-1s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_namespace_and_all_of_them_exclude_each_other() {
+        assert!(parse("kubectl-sluice list -A").is_ok());
+        assert!(parse("kubectl-sluice list -n shop").is_ok());
+        assert!(parse("kubectl-sluice list -A -n shop").is_err());
+        assert!(parse("kubectl-sluice approve orders --timeout 5m").is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! The calls to the API server, each with a deadline and with errors that a person can act on.
+
+use std::future::Future;
+use std::time::Duration;
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::api::{ListParams, PostParams};
+use kube::core::{DeserializeGuard, Status};
+use kube::{Api, Client};
+use sluice::crd::{Pipeline, PipelineApproval};
+
+use crate::connect::chain;
+use crate::error::Error;
+
+/// How long one call may take, retries included.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How many Pipelines come with one call.
+const PAGE: u32 = 500;
+
+/// A cluster as one user sees it, and the namespace that the user works in.
+pub struct Cluster {
+    pub client: Client,
+    pub namespace: String,
+    /// The context that was named on the command line, for commands that are printed.
+    pub context: Option<String>,
+}
+
+impl Cluster {
+    /// The Pipelines of the namespace.
+    pub fn pipelines(&self) -> Api<Pipeline> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The Pipeline of this name.
+    pub async fn pipeline(&self, name: &str) -> Result<Pipeline, Error> {
+        let found = call(&format!("read Pipeline {name}"), self.pipelines().get(name)).await;
+        found.map_err(|error| match error {
+            Failure::Refused(status) if names_object(&status) => Error::NoSuchPipeline {
+                pipeline: name.to_owned(),
+                namespace: self.namespace.clone(),
+            },
+            error => error.explain("pipelines.sluice.dev"),
+        })
+    }
+
+    /// All Pipelines, of the namespace or of all of them, and how many can't be understood because
+    /// another version of Sluice wrote them.
+    pub async fn all_pipelines(&self, everywhere: bool) -> Result<(Vec<Pipeline>, usize), Error> {
+        let api: Api<DeserializeGuard<Pipeline>> = match everywhere {
+            true => Api::all(self.client.clone()),
+            false => Api::namespaced(self.client.clone(), &self.namespace),
+        };
+        let (mut pipelines, mut strange) = (Vec::new(), 0);
+        let mut parameters = ListParams::default().limit(PAGE);
+        loop {
+            let page = call("list the Pipelines", api.list(&parameters))
+                .await
+                .map_err(|error| error.explain("pipelines.sluice.dev"))?;
+            for pipeline in page.items {
+                match pipeline.0 {
+                    Ok(pipeline) => pipelines.push(pipeline),
+                    Err(_) => strange += 1,
+                }
+            }
+            match page.metadata.continue_ {
+                Some(more) if !more.is_empty() => parameters.continue_token = Some(more),
+                _ => return Ok((pipelines, strange)),
+            }
+        }
+    }
+
+    /// The user's name, as the API server knows it.
+    pub async fn whoami(&self) -> Result<String, Error> {
+        let reviews: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let asked = PostParams::default();
+        let review = call(
+            "say who you are",
+            reviews.create(&asked, &SelfSubjectReview::default()),
+        )
+        .await
+        .map_err(|error| error.explain("selfsubjectreviews.authentication.k8s.io"))?;
+        review
+            .status
+            .and_then(|status| status.user_info)
+            .and_then(|user| user.username)
+            .ok_or_else(|| Error::Refused {
+                doing: "say who you are".into(),
+                reason: "its answer names nobody".into(),
+            })
+    }
+
+    /// Stores a vote. `Ok(false)`: the same vote was stored before.
+    pub async fn store(&self, vote: &PipelineApproval) -> Result<bool, Error> {
+        let api: Api<PipelineApproval> = Api::namespaced(self.client.clone(), &self.namespace);
+        let explain = |error: Failure| error.explain("pipelineapprovals.sluice.dev");
+        match call("store the vote", api.create(&PostParams::default(), vote)).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(status)) if status.is_already_exists() => {
+                let name = vote.metadata.name.as_deref().unwrap_or_default();
+                let there = call("read the vote", api.get(name))
+                    .await
+                    .map_err(explain)?;
+                match same_vote(vote, &there) {
+                    true => Ok(false),
+                    false => Err(Error::ForeignVote(name.to_owned())),
+                }
+            }
+            Err(error) => Err(explain(error)),
+        }
+    }
+}
+
+/// Whether two objects state the same vote; the reason may be another.
+fn same_vote(one: &PipelineApproval, other: &PipelineApproval) -> bool {
+    let (one, other) = (&one.spec, &other.spec);
+    one.pipeline_ref == other.pipeline_ref
+        && one.change_id == other.change_id
+        && one.decision == other.decision
+        && one.on_behalf_of == other.on_behalf_of
+}
+
+/// Why a call failed.
+enum Failure {
+    /// The API server said no.
+    Refused(Box<Status>),
+    /// There is an error that needs no more explanation.
+    Explained(Error),
+}
+
+impl Failure {
+    /// In words; `resource` is what was asked for.
+    fn explain(self, resource: &'static str) -> Error {
+        match self {
+            Self::Refused(status) => match status.code {
+                401 => Error::Unauthenticated(status.message),
+                403 => Error::Forbidden(sentence(&status.message)),
+                // The other 404, for an object that isn't there, is dealt with before.
+                404 if !names_object(&status) => Error::NotInstalled(resource),
+                _ => Error::Refused {
+                    doing: format!("work on {resource}"),
+                    reason: status.message,
+                },
+            },
+            Self::Explained(error) => error,
+        }
+    }
+}
+
+/// Whether a 404 speaks of an object rather than of a whole resource that isn't served.
+fn names_object(status: &Status) -> bool {
+    status.is_not_found()
+        && status
+            .details
+            .as_ref()
+            .is_some_and(|details| !details.name.is_empty())
+}
+
+/// What an admission policy of ours has to say, without the API server's long way of introducing it.
+fn sentence(message: &str) -> String {
+    match message.split_once("denied request: ") {
+        Some((before, sentence)) if before.contains("ValidatingAdmissionPolicy 'sluice-") => {
+            sentence.to_owned()
+        }
+        _ => message.to_owned(),
+    }
+}
+
+async fn call<T>(doing: &str, answer: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(DEADLINE, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(Failure::Refused(status)),
+        Ok(Err(error)) => Err(Failure::Explained(Error::Unreachable(chain(&error)))),
+        Err(_) => Err(Failure::Explained(Error::Late {
+            doing: doing.to_owned(),
+            seconds: DEADLINE.as_secs(),
+        })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_our_policies_only_the_sentence_is_shown() {
+        let of_policy = "pipelineapprovals.sluice.dev \"x\" is forbidden: ValidatingAdmissionPolicy 'sluice-votes' with binding 'sluice-votes' denied request: a vote needs the verb approve";
+        assert_eq!(sentence(of_policy), "a vote needs the verb approve");
+        let of_another = of_policy.replace("sluice-votes", "acme");
+        assert_eq!(sentence(&of_another), of_another);
+        let of_rbac = "pipelines.sluice.dev is forbidden: User \"eve\" cannot list resource";
+        assert_eq!(sentence(of_rbac), of_rbac);
+    }
+}

@@ -1,0 +1,373 @@
+//! A change in words, for whoever has to decide.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Map, Value};
+use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline};
+
+use crate::age::age;
+use crate::printable::{one_line, printable};
+
+/// Everything that is known of a change before it is decided.
+pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> String {
+    let namespace = pipeline.namespace().unwrap_or_default();
+    let mut text = String::new();
+    let mut line = |line: String| {
+        text.push_str(&line);
+        text.push('\n');
+    };
+    line(format!(
+        "Pipeline   {} in namespace {namespace}",
+        pipeline.name_any()
+    ));
+    line(format!("Change     {}", one_line(&change.change_id)));
+    line(format!("Summary    {}", one_line(&change.summary)));
+    line(format!(
+        "Waiting    since {} ({})",
+        change.since.0.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        age(change.since.0, now)
+    ));
+    line(format!("Resumes    from {}", base(change.base.as_ref())));
+    line(format!("Bootstrap  {}", options(change.options)));
+    if change.revision > 0 {
+        line(
+            "Asked      again, because the diff is another one than when it was asked first".into(),
+        );
+    }
+    line("\nWhat changes:".into());
+    for item in changes(change.diff.as_ref()) {
+        line(format!("  {item}"));
+    }
+    line("\nWhat approving does:".into());
+    for item in stake(change.at_stake.as_ref()) {
+        line(format!("  {item}"));
+    }
+    text
+}
+
+/// The commands that decide this very change.
+pub fn commands(pipeline: &str, namespace: &str, context: Option<&str>, change: &str) -> String {
+    let context = context
+        .map(|name| format!(" --context {name}"))
+        .unwrap_or_default();
+    let tail = format!(
+        "{pipeline} -n {namespace}{context} --change {}",
+        one_line(change)
+    );
+    format!(
+        "\
+To approve it:  kubectl sluice approve {tail}
+To reject it:   kubectl sluice reject {tail} --reason '…'
+"
+    )
+}
+
+fn base(base: Option<&BaseCheckpoint>) -> String {
+    match base {
+        None => "a checkpoint that isn't known".into(),
+        Some(BaseCheckpoint {
+            uuid,
+            sequence_number,
+        }) => match (sequence_number, uuid) {
+            (Some(number), Some(uuid)) => format!("checkpoint {number} ({})", one_line(uuid)),
+            (Some(number), None) => format!("checkpoint {number}"),
+            (None, Some(uuid)) => format!("checkpoint {}", one_line(uuid)),
+            (None, None) => "a checkpoint that isn't known".into(),
+        },
+    }
+}
+
+fn options(options: BootstrapOptions) -> &'static str {
+    match (options.silent, options.concurrent) {
+        (false, false) => "the pipeline does nothing else meanwhile; the output goes to the sinks",
+        (true, false) => {
+            "silent: the pipeline does nothing else meanwhile; no output goes to the sinks"
+        }
+        (false, true) => {
+            "concurrent: the unchanged part goes on meanwhile; the output goes to the sinks"
+        }
+        (true, true) => "silent and concurrent, which the engine won't do",
+    }
+}
+
+/// The signs and words for the lists of the engine's diff. The order is that in which they are shown.
+const LISTS: [(&str, &str, &str); 12] = [
+    ("added_tables", "+", "table"),
+    ("modified_tables", "~", "table"),
+    ("removed_tables", "-", "table"),
+    ("added_views", "+", "view"),
+    ("modified_views", "~", "view"),
+    ("removed_views", "-", "view"),
+    ("added_input_connectors", "+", "input connector"),
+    ("modified_input_connectors", "~", "input connector"),
+    ("removed_input_connectors", "-", "input connector"),
+    ("added_output_connectors", "+", "output connector"),
+    ("modified_output_connectors", "~", "output connector"),
+    ("removed_output_connectors", "-", "output connector"),
+];
+
+/// The engine's diff, one item a line. What isn't understood is shown as it is, never left out:
+/// nobody should approve what wasn't shown.
+fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
+    let Some(diff) = diff else {
+        return vec!["! the engine gave no diff: anything may have changed".into()];
+    };
+    // The program's part lies one level deeper.
+    let program = diff.get("program_diff");
+    let mut fields: Map<String, Value> = diff
+        .iter()
+        .filter(|(key, _)| *key != "program_diff")
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    match program {
+        Some(Value::Object(program)) => fields.extend(program.clone()),
+        Some(Value::Null) | None => {}
+        Some(other) => {
+            fields.insert("program_diff".into(), other.clone());
+        }
+    }
+    let mut lines = Vec::new();
+    if program.is_none_or(Value::is_null) {
+        let why = match fields.remove("program_diff_error") {
+            Some(Value::String(why)) => format!(": {}", one_line(&why)),
+            Some(Value::Null) | None => String::new(),
+            Some(other) => format!(": {}", one_line(&other.to_string())),
+        };
+        lines.push(format!(
+            "! the engine can't tell what changes in tables and views{why}"
+        ));
+    }
+    for (key, sign, word) in LISTS {
+        match fields.remove(key) {
+            Some(Value::Array(names)) => lines.extend(names.iter().map(|name| {
+                let name = name
+                    .as_str()
+                    .map_or_else(|| name.to_string(), str::to_owned);
+                format!("{sign} {word} {}", one_line(&name))
+            })),
+            Some(Value::Null) | None => {}
+            Some(other) => lines.push(format!("! {key}: {}", one_line(&other.to_string()))),
+        }
+    }
+    for (key, value) in fields {
+        if !is_empty(&value) {
+            lines.push(format!(
+                "! {}: {}",
+                one_line(&key),
+                one_line(&value.to_string())
+            ));
+        }
+    }
+    if lines.is_empty() {
+        lines.push("nothing that the engine names".into());
+    }
+    lines
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// What approving destroys or repeats. What isn't known is said to be unknown, never left out.
+fn stake(stake: Option<&AtStake>) -> Vec<String> {
+    let Some(stake) = stake else {
+        return vec!["unknown: Sluice could not find out what it destroys or repeats".into()];
+    };
+    let names = |what: &str, names: &Option<Vec<String>>| match names {
+        Some(names) if names.is_empty() => format!("{what}: none"),
+        Some(names) => {
+            let names: Vec<String> = names.iter().map(|name| one_line(name)).collect();
+            format!("{what}: {}", names.join(", "))
+        }
+        None => format!("{what}: unknown"),
+    };
+    let mut lines = vec![
+        names(
+            "tables that are emptied, and that nothing fills again",
+            &stake.tables_lost,
+        ),
+        names(
+            "tables that are emptied, and read again from their connectors",
+            &stake.tables_refilled,
+        ),
+        names(
+            "sinks that get the whole of their view again",
+            &stake.sinks_repeated,
+        ),
+        format!(
+            "input since the checkpoint that is dropped: {}",
+            one_line(&stake.dropped_input)
+        ),
+    ];
+    lines.extend(
+        stake
+            .unknown
+            .iter()
+            .map(|why| format!("not known: {}", printable(why).replace('\n', "\n    "))),
+    );
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choose::tests::{CHANGE, pipeline};
+    use crate::choose::waiting;
+    use serde_json::json;
+
+    fn lines(diff: Value) -> Vec<String> {
+        changes(diff.as_object())
+    }
+
+    #[test]
+    fn a_diff_in_words() {
+        let diff = json!({
+            "program_diff": {
+                "added_tables": [], "removed_tables": ["old"], "modified_tables": ["grades"],
+                "added_views": ["avg_grade_all"], "removed_views": [], "modified_views": ["avg_grade", "enriched"]
+            },
+            "program_diff_error": null,
+            "added_input_connectors": ["students.new"], "modified_input_connectors": ["grades.gen"], "removed_input_connectors": [],
+            "added_output_connectors": [], "modified_output_connectors": [], "removed_output_connectors": ["avg_grade.kafka"]
+        });
+        assert_eq!(
+            lines(diff),
+            [
+                "~ table grades",
+                "- table old",
+                "+ view avg_grade_all",
+                "~ view avg_grade",
+                "~ view enriched",
+                "+ input connector students.new",
+                "~ input connector grades.gen",
+                "- output connector avg_grade.kafka",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        assert_eq!(
+            lines(json!({"program_diff": null, "program_diff_error": "no program\ninformation"})),
+            ["! the engine can't tell what changes in tables and views: no program information"]
+        );
+        assert_eq!(
+            changes(None),
+            ["! the engine gave no diff: anything may have changed"]
+        );
+        assert_eq!(
+            stake(None),
+            ["unknown: Sluice could not find out what it destroys or repeats"]
+        );
+    }
+
+    #[test]
+    fn what_a_later_engine_adds_is_shown_as_it_is() {
+        let diff = json!({
+            "program_diff": {"added_views": [], "modified_functions": ["f"]},
+            "program_diff_error": null,
+            "added_input_connectors": {"odd": true},
+            "modified_indexes": ["i"],
+            "removed_indexes": []
+        });
+        assert_eq!(
+            lines(diff),
+            [
+                "! added_input_connectors: {\"odd\":true}",
+                "! modified_functions: [\"f\"]",
+                "! modified_indexes: [\"i\"]",
+            ]
+        );
+        assert_eq!(
+            lines(json!({"program_diff": {}})),
+            ["nothing that the engine names"]
+        );
+        // An error beside a diff isn't swallowed either.
+        assert_eq!(
+            lines(json!({"program_diff": {}, "program_diff_error": "half of it"})),
+            ["! program_diff_error: \"half of it\""]
+        );
+    }
+
+    #[test]
+    fn names_cannot_steer_the_terminal() {
+        assert_eq!(
+            lines(json!({"program_diff": {"added_views": ["v\u{1b}[1A\u{202e}x\ny"]}})),
+            ["+ view v\\u{1b}[1A\\u{202e}x y"]
+        );
+    }
+
+    #[test]
+    fn what_is_at_stake_is_unknown_rather_than_nothing() {
+        let at_stake = AtStake {
+            tables_refilled: Some(vec![]),
+            tables_lost: Some(vec!["orders".into(), "customers".into()]),
+            sinks_repeated: None,
+            dropped_input: "unknown".into(),
+            unknown: vec!["sinks: the engine gave no list of connectors".into()],
+        };
+        assert_eq!(
+            stake(Some(&at_stake)),
+            [
+                "tables that are emptied, and that nothing fills again: orders, customers",
+                "tables that are emptied, and read again from their connectors: none",
+                "sinks that get the whole of their view again: unknown",
+                "input since the checkpoint that is dropped: unknown",
+                "not known: sinks: the engine gave no list of connectors",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_whole_picture() {
+        let mut pipeline = pipeline("Awaiting");
+        let change = pipeline.status.as_mut().unwrap().approval.as_mut().unwrap();
+        change.revision = 1;
+        change.base = Some(BaseCheckpoint {
+            uuid: Some("0198".into()),
+            sequence_number: Some(42),
+        });
+        change.diff = json!({"program_diff": {"added_views": ["v"]}})
+            .as_object()
+            .cloned();
+        let change = waiting(&pipeline).unwrap();
+        assert_eq!(
+            describe(&pipeline, change, "2026-01-01T00:05:00Z".parse().unwrap()),
+            format!(
+                "\
+Pipeline   orders in namespace shop
+Change     {CHANGE}
+Summary    1 view added
+Waiting    since 2026-01-01 00:00:00 UTC (5m)
+Resumes    from checkpoint 42 (0198)
+Bootstrap  the pipeline does nothing else meanwhile; the output goes to the sinks
+Asked      again, because the diff is another one than when it was asked first
+
+What changes:
+  + view v
+
+What approving does:
+  unknown: Sluice could not find out what it destroys or repeats
+"
+            )
+        );
+    }
+
+    #[test]
+    fn the_commands_name_the_change_and_the_place() {
+        assert_eq!(
+            commands("orders", "shop", Some("prod"), CHANGE),
+            format!(
+                "\
+To approve it:  kubectl sluice approve orders -n shop --context prod --change {CHANGE}
+To reject it:   kubectl sluice reject orders -n shop --context prod --change {CHANGE} --reason '…'
+"
+            )
+        );
+    }
+}

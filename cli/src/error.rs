@@ -1,0 +1,90 @@
+//! What can go wrong, in sentences that say what to type next.
+
+use std::process::ExitCode;
+
+use crate::printable::printable;
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    #[error(
+        "cannot find out which cluster to speak with: {0}\nName a kubeconfig with --kubeconfig or KUBECONFIG, and a context of it with --context."
+    )]
+    NoConfiguration(String),
+
+    #[error("cannot reach the API server: {0}\nCheck the context: kubectl config current-context")]
+    Unreachable(String),
+
+    #[error("the API server did not {doing} within {seconds} s; try again")]
+    Late { doing: String, seconds: u64 },
+
+    #[error(
+        "the API server doesn't know who you are: {0}\nLog in again, or choose another context with --context."
+    )]
+    Unauthenticated(String),
+
+    #[error("{}", printable(.0))]
+    Forbidden(String),
+
+    #[error("Sluice isn't installed in this cluster: the API server has no {0}")]
+    NotInstalled(&'static str),
+
+    #[error("the API server refused to {doing}: {}", printable(.reason))]
+    Refused { doing: String, reason: String },
+
+    #[error(
+        "there is no Pipeline {pipeline:?} in namespace {namespace:?}\nSee what waits elsewhere: kubectl sluice list -A"
+    )]
+    NoSuchPipeline { pipeline: String, namespace: String },
+
+    #[error("no change of Pipeline {pipeline:?} waits for a decision; {state}")]
+    NothingWaits { pipeline: String, state: String },
+
+    #[error(
+        "another change waits than the one that you named, so nothing was done\n  named:   {named}\n  waiting: {waiting}\nRead it: kubectl sluice diff {pipeline} -n {namespace}"
+    )]
+    AnotherWaits {
+        pipeline: String,
+        namespace: String,
+        named: String,
+        waiting: String,
+    },
+
+    #[error(
+        "there is no terminal to ask on, so the change has to be named: add --change ID\nThe id is what `kubectl sluice diff {pipeline} -n {namespace}` prints."
+    )]
+    NotNamed { pipeline: String, namespace: String },
+
+    #[error("nothing was done: the question was not answered with y")]
+    NotConfirmed,
+
+    #[error(
+        "PipelineApproval {0:?} exists and says something else; look at it: kubectl get fpa {0} -o yaml"
+    )]
+    ForeignVote(String),
+
+    #[error("{}", printable(.0))]
+    NotApplied(String),
+
+    #[error(
+        "change {change} was not applied within {seconds} s; the approval stands, and is acted on all the same\nSee where it is: kubectl get fpl {pipeline} -n {namespace}"
+    )]
+    NotInTime {
+        change: String,
+        pipeline: String,
+        namespace: String,
+        seconds: u64,
+    },
+
+    #[error("cannot read or write on the terminal: {0}")]
+    Terminal(String),
+}
+
+impl Error {
+    /// 2 for wrong use, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::NotNamed { .. } => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
