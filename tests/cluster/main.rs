@@ -1,0 +1,11 @@
+//! Tests on a real API server: see `support`; those of the operator's work: see `story`.
+
+mod crds;
+mod engine_faults;
+mod gate;
+mod lifecycle;
+mod plugin;
+mod policy;
+mod rest;
+mod story;
+mod support;

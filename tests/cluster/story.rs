@@ -1,0 +1,999 @@
+//! Stories of one Pipeline: a real API server, a real operator, and a stand-in for the engine whose
+//! log of calls says what was really done to it.
+//!
+//! Each story has a namespace, an engine and a log of its own. The operator is one for all of them,
+//! except where it is to be killed: those stories take turns on a cluster of their own, because
+//! several operators would work on the same Pipelines.
+//!
+//! Nothing is waited for by time alone: `until…` wait for what is to come true, and what must not
+//! happen is looked for in the log after something else that comes later.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, wait::await_condition, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::{Value, json};
+use sluice::change::{self, Change, Content};
+use sluice::crd::{
+    Approval, ApprovalState, Engine, Pipeline, PipelineApproval, PipelineStatus, annotation,
+};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OnceCell};
+
+use super::support::{Cluster, Namespace, OPERATOR, create, pipeline, token};
+
+/// How long anything may take. It is for machines that build other things at the time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The name of the Pipeline that most stories are about.
+pub const ORDERS: &str = "orders";
+
+/// How often the operator asks an engine in which something moves; five times that is how long it
+/// gives a call to show, and how often it asks when nothing moves.
+const POLL: &str = "200ms";
+
+/// How often the stand-in is fresh: often enough that its own delays don't show.
+const QUICK: [&str; 16] = [
+    "--poll-interval",
+    "50ms",
+    "--details-interval",
+    "50ms",
+    "--compile-time",
+    "50ms",
+    "--provision-time",
+    "50ms",
+    "--initialize-time",
+    "20ms",
+    "--restart-time",
+    "100ms",
+    "--bootstrap-time",
+    "100ms",
+    "--stop-time",
+    "50ms",
+];
+
+/// A program with a table that a connector fills, one that none does, and a sink.
+pub const PROGRAM: &str = "CREATE TABLE orders (id INT NOT NULL PRIMARY KEY, amount INT) WITH ('materialized' = 'true', 'connectors' = '[{\"name\": \"gen\", \"transport\": {\"name\": \"datagen\", \"config\": {\"plan\": [{\"limit\": 50}]}}}]');
+CREATE TABLE notes (id INT) WITH ('materialized' = 'true');
+CREATE VIEW totals WITH ('connectors' = '[{\"name\": \"sink\", \"transport\": {\"name\": \"null_output\"}}]') AS SELECT id, amount FROM orders;
+CREATE VIEW listed AS SELECT id FROM notes;
+";
+
+/// The same program with another text somewhere.
+pub fn edited(from: &str, to: &str) -> String {
+    assert!(PROGRAM.contains(from), "{from}");
+    PROGRAM.replacen(from, to, 1)
+}
+
+/// The same program with one view changed: what the engine gates.
+pub fn changed() -> String {
+    edited(
+        "SELECT id, amount FROM orders",
+        "SELECT id, amount + 1 AS amount FROM orders",
+    )
+}
+
+/// The same view changed in another way: the engine's diff is the same, the change is another.
+pub fn changed_otherwise() -> String {
+    edited(
+        "SELECT id, amount FROM orders",
+        "SELECT id, amount + 2 AS amount FROM orders",
+    )
+}
+
+/// The same program with a further view.
+pub fn extended() -> String {
+    format!("{PROGRAM}CREATE VIEW extra AS SELECT amount FROM orders;\n")
+}
+
+/// A call to the engine, as it has logged it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    /// When it came in.
+    pub time: Timestamp,
+    /// `POST`, …
+    pub method: String,
+    /// Without `/v0`.
+    pub path: String,
+    /// The query as it came.
+    pub query: String,
+    /// The body.
+    pub body: Value,
+    /// What was answered.
+    pub status: Option<u16>,
+}
+
+impl Call {
+    /// Whether it asks for the list of all pipelines: the operator's tick.
+    pub fn is_tick(&self) -> bool {
+        self.method == "GET" && self.path == "/pipelines"
+    }
+
+    /// Whether it could change something.
+    pub fn changes(&self) -> bool {
+        self.method != "GET" && !self.path.ends_with("/diff")
+    }
+}
+
+/// A process that ends when this is dropped, and when this process ends, in whatever way.
+struct Tied {
+    /// A shell that kills the process when its input ends.
+    shell: Child,
+}
+
+impl Tied {
+    fn start(
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, &Path)],
+        log: Stdio,
+    ) -> Self {
+        let script = r#""$@" </dev/null & child=$!; exec >/dev/null; cat; kill -9 "$child"; wait "$child" 2>/dev/null"#;
+        let shell = Command::new("/bin/sh")
+            .args(["-c", script, "tied"])
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .expect("/bin/sh can be started");
+        Self { shell }
+    }
+
+    /// The first line that the process says.
+    fn first_line(&mut self) -> String {
+        let output = self.shell.stdout.as_mut().expect("its output is piped");
+        let mut line = String::new();
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("its output can be read");
+        line.trim().to_owned()
+    }
+}
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// A stand-in for the engine.
+pub struct StandIn {
+    process: Option<Tied>,
+    /// `http://127.0.0.1:…`
+    pub url: String,
+    arguments: Vec<String>,
+    directory: tempfile::TempDir,
+    http: reqwest::Client,
+}
+
+impl StandIn {
+    fn start(flags: &[&str]) -> Self {
+        let mut stand_in = Self {
+            process: None,
+            url: String::new(),
+            arguments: QUICK
+                .chunks(2)
+                .filter(|pair| !flags.contains(&pair[0]))
+                .flatten()
+                .chain(flags)
+                .map(|&flag| flag.to_owned())
+                .collect(),
+            directory: tempfile::tempdir().expect("a temporary folder"),
+            http: {
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                reqwest::Client::new()
+            },
+        };
+        stand_in.listen("127.0.0.1:0");
+        stand_in
+    }
+
+    fn listen(&mut self, address: &str) {
+        let program = Path::new(env!("CARGO_BIN_EXE_sluice")).with_file_name("feldera-sim");
+        assert!(
+            program.exists(),
+            "{} isn't built: cargo build -p feldera-sim",
+            program.display()
+        );
+        let path = |name: &str| self.directory.path().join(name).display().to_string();
+        let mut arguments = self.arguments.clone();
+        for (flag, value) in [
+            ("--listen", address.to_owned()),
+            ("--call-log", path("calls")),
+            ("--state-dir", path("state")),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        let mut process = Tied::start(&program, &arguments, &[], Stdio::inherit());
+        let line = process.first_line();
+        let url = line.strip_prefix("feldera-sim listening on ");
+        self.url = url.unwrap_or_else(|| panic!("it says {line:?}")).to_owned();
+        self.process = Some(process);
+    }
+
+    /// The engine's manager is killed; its state stays.
+    pub fn goes_down(&mut self) {
+        self.process = None;
+    }
+
+    /// It comes back at the same address.
+    pub fn comes_back(&mut self) {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.listen(&address);
+    }
+
+    /// A call to the engine itself, by somebody else than Sluice. The log doesn't tell who called.
+    pub async fn by_hand(&self, method: &str, path: &str, body: Value) -> Value {
+        self.request(method, &format!("/v0{path}"), body).await
+    }
+
+    /// A call to the stand-in's own controls, which are in no log.
+    pub async fn sim(&self, method: &str, path: &str, body: Value) -> Value {
+        self.request(method, &format!("/sim{path}"), body).await
+    }
+
+    /// Switches a fault on.
+    pub async fn fault(&self, name: &str, value: impl Into<Value>) {
+        self.sim("POST", "/faults", json!({name: value.into()}))
+            .await;
+    }
+
+    /// Switches all faults off.
+    pub async fn no_faults(&self) {
+        self.sim("DELETE", "/faults", Value::Null).await;
+    }
+
+    /// The bootstraps that were begun: what was really applied.
+    pub async fn bootstraps(&self) -> Vec<Value> {
+        let all = self.sim("GET", "/bootstraps", Value::Null).await;
+        all.as_array().cloned().unwrap_or_default()
+    }
+
+    /// What a pipeline has done.
+    pub async fn counters(&self, pipeline: &str) -> Value {
+        self.sim(
+            "GET",
+            &format!("/pipelines/{pipeline}/counters"),
+            Value::Null,
+        )
+        .await
+    }
+
+    /// The engine's own view of a pipeline.
+    pub async fn pipeline(&self, name: &str) -> Value {
+        self.by_hand(
+            "GET",
+            &format!("/pipelines/{name}?selector=all"),
+            Value::Null,
+        )
+        .await
+    }
+
+    async fn request(&self, method: &str, path: &str, body: Value) -> Value {
+        let method = method.parse().expect("a method");
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(key) = self.arguments.iter().position(|flag| flag == "--api-key") {
+            request = request.bearer_auth(&self.arguments[key + 1]);
+        }
+        if !body.is_null() {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the stand-in answers");
+        let status = response.status();
+        let text = response.text().await.expect("a whole answer");
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
+    /// All calls so far.
+    pub fn calls(&self) -> Vec<Call> {
+        let text = std::fs::read_to_string(self.directory.path().join("calls")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .map(|line| Call {
+                time: line["time"]
+                    .as_str()
+                    .expect("a time")
+                    .parse()
+                    .expect("a time"),
+                method: line["method"].as_str().unwrap_or_default().to_owned(),
+                path: line["path"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .trim_start_matches("/v0")
+                    .to_owned(),
+                query: line["query"].as_str().unwrap_or_default().to_owned(),
+                body: line["body"].clone(),
+                status: line["status"]
+                    .as_u64()
+                    .and_then(|status| status.try_into().ok()),
+            })
+            .collect()
+    }
+
+    /// The calls so far whose path ends so, such as `/orders/approve`.
+    pub fn calls_to(&self, suffix: &str) -> Vec<Call> {
+        let mut calls = self.calls();
+        calls.retain(|call| call.method != "GET" && call.path.ends_with(suffix));
+        calls
+    }
+
+    /// What was done so far, in short: `POST /pipelines/orders/start?…`.
+    pub fn done(&self) -> Vec<String> {
+        let calls = self.calls().into_iter().filter(Call::changes);
+        calls
+            .map(|call| format!("{} {}?{}", call.method, call.path, call.query))
+            .collect()
+    }
+
+    /// Waits until anything is asked again, in vain maybe.
+    pub async fn is_asked_again(&self) {
+        let begin = self.calls().len();
+        eventually("the operator asks the engine again", || async move {
+            (self.calls().len() > begin).then_some(()).ok_or("not yet")
+        })
+        .await;
+    }
+
+    /// Waits until the operator has asked so many times more for everything, so that whatever it
+    /// would do because of what it sees is done.
+    pub async fn ticks(&self, number: usize) {
+        let begin = self.calls().len();
+        eventually("the operator asks the engine again", || async move {
+            let ticks = self.calls()[begin..]
+                .iter()
+                .filter(|call| call.is_tick())
+                .count();
+            (ticks >= number).then_some(()).ok_or(ticks)
+        })
+        .await;
+    }
+}
+
+/// A running operator.
+pub struct Operator {
+    _process: Tied,
+    log: PathBuf,
+}
+
+impl Operator {
+    /// Starts one under the account of the manifests, with the rights that these give it.
+    async fn start(cluster: &Cluster, log: &Path) -> Self {
+        let plane = cluster.plane();
+        let (namespace, name) = OPERATOR
+            .trim_start_matches("system:serviceaccount:")
+            .split_once(':')
+            .expect("a service account");
+        let own = token(&cluster.admin().await, namespace, name).await;
+        let admin = plane.token("admin").expect("a known user");
+        let kubeconfig = plane
+            .kubeconfig_for("admin")
+            .expect("a known user")
+            .replace(admin, &own);
+        let path = plane.dir().join("operator.kubeconfig");
+        std::fs::File::create(&path)
+            .and_then(|mut file| file.write_all(kubeconfig.as_bytes()))
+            .expect("a file");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log");
+        let arguments = [
+            "run",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--api-listen",
+            "127.0.0.1:0",
+            "--poll-interval",
+            POLL,
+        ];
+        let process = Tied::start(
+            Path::new(env!("CARGO_BIN_EXE_sluice")),
+            &arguments.map(str::to_owned),
+            &[("KUBECONFIG", &path)],
+            file.into(),
+        );
+        Self {
+            _process: process,
+            log: log.to_owned(),
+        }
+    }
+}
+
+fn log_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", std::process::id()))
+}
+
+/// The cluster with one operator for all stories.
+async fn shared() -> &'static (Cluster, Operator) {
+    static SHARED: OnceCell<(Cluster, Operator)> = OnceCell::const_new();
+    SHARED
+        .get_or_init(|| async {
+            let cluster = Cluster::own().await;
+            let operator = Operator::start(&cluster, &log_path("operator")).await;
+            (cluster, operator)
+        })
+        .await
+}
+
+/// The cluster on which stories take turns, each with an operator of its own.
+async fn by_turns() -> &'static Cluster {
+    static BY_TURNS: OnceCell<Cluster> = OnceCell::const_new();
+    BY_TURNS.get_or_init(Cluster::own).await
+}
+
+static TURN: AsyncMutex<()> = AsyncMutex::const_new(());
+
+/// A story: see the module.
+pub struct Story {
+    /// A client that may do anything.
+    pub client: Client,
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its engine.
+    pub engine: StandIn,
+    cluster: &'static Cluster,
+    log: PathBuf,
+    own_operator: Option<Operator>,
+    _turn: Option<MutexGuard<'static, ()>>,
+}
+
+impl Story {
+    /// A story with a quick engine.
+    pub async fn begin() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A story with these further flags for the engine.
+    pub async fn with(flags: &[&str]) -> Self {
+        let (cluster, operator) = shared().await;
+        let story = Self::set(cluster, StandIn::start(flags), operator.log.clone()).await;
+        story.engine_object(json!({})).await;
+        story
+    }
+
+    /// A story whose engine nobody has told the operator about yet.
+    pub async fn without_engine() -> Self {
+        let (cluster, operator) = shared().await;
+        Self::set(cluster, StandIn::start(&[]), operator.log.clone()).await
+    }
+
+    /// The same, with an engine that asks for this key.
+    pub async fn keyed(key: &str) -> Self {
+        let (cluster, operator) = shared().await;
+        Self::set(
+            cluster,
+            StandIn::start(&["--api-key", key]),
+            operator.log.clone(),
+        )
+        .await
+    }
+
+    /// A story with an operator of its own, which can be killed and started.
+    pub async fn with_own_operator(flags: &[&str]) -> Self {
+        let turn = TURN.lock().await;
+        let mut story = Self::set(
+            by_turns().await,
+            StandIn::start(flags),
+            log_path("own-operator"),
+        )
+        .await;
+        story._turn = Some(turn);
+        story.engine_object(json!({})).await;
+        story.start_operator().await;
+        story
+    }
+
+    async fn set(cluster: &'static Cluster, engine: StandIn, log: PathBuf) -> Self {
+        Self {
+            client: cluster.admin().await,
+            namespace: cluster.namespace("story").await,
+            engine,
+            cluster,
+            log,
+            own_operator: None,
+            _turn: None,
+        }
+    }
+
+    /// The operator is killed, as by `kill -9`.
+    pub fn kill_operator(&mut self) {
+        self.own_operator.take().expect("an operator of its own");
+    }
+
+    /// An operator is started.
+    pub async fn start_operator(&mut self) {
+        self.own_operator = Some(Operator::start(self.cluster, &self.log).await);
+    }
+
+    /// Creates the Engine object, with these further fields in its spec.
+    pub async fn engine_object(&self, further: Value) {
+        let mut spec = json!({"url": self.engine.url});
+        merge(&mut spec, &further);
+        let engine = json!({"metadata": {"name": "engine"}, "spec": spec});
+        create(&self.api::<Engine>(), engine)
+            .await
+            .expect("the Engine");
+    }
+
+    /// The objects of a kind in the story's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Creates a Pipeline on the story's engine.
+    pub async fn create(&self, name: &str, spec: Value) -> Pipeline {
+        let mut whole = json!({"engineRef": {"name": "engine"}, "program": {"sql": PROGRAM}});
+        merge(&mut whole, &spec);
+        create(&self.api::<Pipeline>(), pipeline(name, whole))
+            .await
+            .expect("the Pipeline")
+    }
+
+    /// A Pipeline that runs, with all that it has done settled.
+    pub async fn running(&self) -> Pipeline {
+        self.running_with(json!({})).await
+    }
+
+    /// The same, with these further fields in its spec.
+    pub async fn running_with(&self, spec: Value) -> Pipeline {
+        self.create(ORDERS, spec).await;
+        self.until_settled_as("Running").await
+    }
+
+    /// Waits until it is in this phase and what runs is settled.
+    pub async fn until_settled_as(&self, phase: &str) -> Pipeline {
+        self.until(&format!("it is {phase} and settled"), |p| {
+            is_in(p, phase)
+                && status(p).run.as_ref().is_some_and(|run| {
+                    status(p)
+                        .settled
+                        .as_ref()
+                        .is_some_and(|settled| settled.change_id == run.change_id)
+                })
+        })
+        .await
+    }
+
+    /// A Pipeline that runs, and of which a change waits for approval.
+    pub async fn waiting(&self) -> Pipeline {
+        self.running().await;
+        self.change_to(&changed()).await;
+        self.until_waiting().await
+    }
+
+    /// Gives the Pipeline another program.
+    pub async fn change_to(&self, sql: &str) -> Pipeline {
+        self.patch(json!({"spec": {"program": {"sql": sql}}})).await
+    }
+
+    /// Changes the Pipeline.
+    pub async fn patch(&self, patch: Value) -> Pipeline {
+        self.patch_of(ORDERS, patch).await
+    }
+
+    /// Changes a Pipeline.
+    pub async fn patch_of(&self, name: &str, patch: Value) -> Pipeline {
+        let params = PatchParams {
+            field_manager: Some("person".into()),
+            ..PatchParams::default()
+        };
+        let api = self.api::<Pipeline>();
+        api.patch(name, &params, &Patch::Merge(&patch))
+            .await
+            .expect("the change")
+    }
+
+    /// Sets an annotation of the Pipeline.
+    pub async fn annotate(&self, key: &str, value: &str) -> Pipeline {
+        self.patch(json!({"metadata": {"annotations": {key: value}}}))
+            .await
+    }
+
+    /// Approves a change by annotation.
+    pub async fn approve(&self, id: &str) {
+        self.annotate(annotation::APPROVE, id).await;
+    }
+
+    /// Votes on a change by an object.
+    pub async fn vote(&self, name: &str, id: &str, decision: &str) -> PipelineApproval {
+        let object = json!({
+            "metadata": {"name": name},
+            "spec": {"pipelineRef": {"name": ORDERS}, "changeId": id, "decision": decision, "reason": "because"},
+        });
+        create(&self.api::<PipelineApproval>(), object)
+            .await
+            .expect("the vote")
+    }
+
+    /// The Pipeline as it is now.
+    pub async fn now(&self) -> Pipeline {
+        self.api::<Pipeline>()
+            .get(ORDERS)
+            .await
+            .expect("the Pipeline")
+    }
+
+    /// Waits until something is true of the Pipeline.
+    pub async fn until(&self, what: &str, condition: impl Fn(&Pipeline) -> bool) -> Pipeline {
+        self.until_of(ORDERS, what, condition).await
+    }
+
+    /// Waits until something is true of a Pipeline.
+    pub async fn until_of(
+        &self,
+        name: &str,
+        what: &str,
+        condition: impl Fn(&Pipeline) -> bool,
+    ) -> Pipeline {
+        let holds = |object: Option<&Pipeline>| object.is_some_and(&condition);
+        let waiting = await_condition(self.api::<Pipeline>(), name, holds);
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found.expect("a watch").expect("a Pipeline"),
+            Err(_) => {
+                let last = self.api::<Pipeline>().get_opt(name).await.ok().flatten();
+                panic!("waited in vain until {what}\n{}", self.tell(last.as_ref()))
+            }
+        }
+    }
+
+    /// Waits until an object is gone.
+    pub async fn until_gone(&self, name: &str) {
+        let gone = |object: Option<&Pipeline>| object.is_none();
+        let waiting = await_condition(self.api::<Pipeline>(), name, gone);
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let last = self.api::<Pipeline>().get_opt(name).await.ok().flatten();
+            panic!("{name} isn't gone\n{}", self.tell(last.as_ref()))
+        }
+    }
+
+    /// Waits until the Engine's `Ready` condition is so.
+    pub async fn until_engine(&self, ready: &str, reason: &str) {
+        let holds = |object: Option<&Engine>| {
+            let conditions = object
+                .and_then(|engine| engine.status.as_ref())
+                .map(|status| &status.conditions);
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|c| c.type_ == "Ready" && c.status == ready && c.reason == reason)
+        };
+        let waiting = await_condition(self.api::<Engine>(), "engine", holds);
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            let last = self.api::<Engine>().get("engine").await;
+            panic!("the Engine isn't {ready}, {reason}: {last:#?}")
+        }
+    }
+
+    /// Waits until it is in this phase.
+    pub async fn until_phase(&self, phase: &str) -> Pipeline {
+        self.until(&format!("it is {phase}"), |p| is_in(p, phase))
+            .await
+    }
+
+    /// Waits until `Ready` is so, for this generation.
+    pub async fn until_ready(&self, ready: &str, reason: &str) -> Pipeline {
+        self.until(&format!("Ready is {ready}, {reason}"), |p| {
+            is_current(p) && has(p, "Ready", ready, reason)
+        })
+        .await
+    }
+
+    /// Waits until a change waits for approval.
+    pub async fn until_waiting(&self) -> Pipeline {
+        self.until("a change waits", |p| {
+            is_current(p) && is_in(p, "AwaitingApproval") && is_at(p, ApprovalState::Awaiting)
+        })
+        .await
+    }
+
+    /// Waits until the change at the gate is so.
+    pub async fn until_state(&self, state: ApprovalState) -> Pipeline {
+        self.until(&format!("the change is {state:?}"), |p| is_at(p, state))
+            .await
+    }
+
+    /// Waits until an approved change is in force and kept.
+    pub async fn until_sealed(&self) -> Pipeline {
+        self.until("the change is sealed and runs", |p| {
+            is_current(p) && is_at(p, ApprovalState::Sealed) && is_in(p, "Running")
+        })
+        .await
+    }
+
+    /// Waits until the change is rejected and what waited is stopped.
+    pub async fn until_rejected(&self) -> Pipeline {
+        self.until("it is rejected and stopped", |p| {
+            let engine = status(p).engine.unwrap_or_default();
+            is_current(p)
+                && is_in(p, "Rejected")
+                && is_at(p, ApprovalState::Rejected)
+                && engine.deployment_status.as_deref() == Some("Stopped")
+        })
+        .await
+    }
+
+    /// The Events of the Pipeline with this reason.
+    pub async fn events(&self, reason: &str) -> Vec<Event> {
+        let all = self
+            .api::<Event>()
+            .list(&ListParams::default())
+            .await
+            .expect("the Events");
+        let of_it = |event: &Event| {
+            event.reason.as_deref() == Some(reason)
+                && event.regarding.as_ref().and_then(|r| r.name.as_deref()) == Some(ORDERS)
+        };
+        all.items.into_iter().filter(of_it).collect()
+    }
+
+    /// Waits for an Event with this reason, and returns its note.
+    pub async fn until_event(&self, reason: &str) -> String {
+        let found = eventually(&format!("there is an Event {reason}"), || async move {
+            self.events(reason).await.into_iter().next().ok_or("none")
+        })
+        .await;
+        found.note.unwrap_or_default()
+    }
+
+    /// Watches the Pipeline from now on.
+    pub fn record(&self) -> Recording {
+        let api = self.api::<Pipeline>();
+        let seen = Arc::new(Mutex::new(vec![]));
+        let config = watcher::Config::default().fields(&format!("metadata.name={ORDERS}"));
+        let sink = Arc::clone(&seen);
+        let task = tokio::spawn(async move {
+            let mut stream = watcher(api, config).applied_objects().boxed();
+            while let Ok(Some(pipeline)) = stream.try_next().await {
+                sink.lock().expect("no panic").push(pipeline);
+            }
+        });
+        Recording { seen, task }
+    }
+
+    /// Creates or replaces a ConfigMap.
+    pub async fn config_map(&self, name: &str, data: Value) {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data});
+        let params = PatchParams::apply("person").force();
+        let api = self.api::<ConfigMap>();
+        api.patch(name, &params, &Patch::Apply(&object))
+            .await
+            .expect("the ConfigMap");
+    }
+
+    /// Creates or replaces a Secret.
+    pub async fn secret(&self, name: &str, data: Value) {
+        let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data});
+        let params = PatchParams::apply("person").force();
+        let api = self.api::<Secret>();
+        api.patch(name, &params, &Patch::Apply(&object))
+            .await
+            .expect("the Secret");
+    }
+
+    /// Deletes a Pipeline.
+    pub async fn delete(&self, name: &str) {
+        let api = self.api::<Pipeline>();
+        api.delete(name, &DeleteParams::default())
+            .await
+            .expect("it is deleted");
+    }
+
+    /// What there is to tell when something went wrong.
+    fn tell(&self, pipeline: Option<&Pipeline>) -> String {
+        let status = pipeline.map(|p| serde_json::to_string_pretty(&p.status).unwrap_or_default());
+        let calls = self.engine.calls();
+        let shown = |call: &Call| {
+            format!(
+                "{} {} {}?{} -> {:?}",
+                call.time, call.method, call.path, call.query, call.status
+            )
+        };
+        let calls: Vec<String> = calls
+            .iter()
+            .filter(|call| !call.is_tick())
+            .map(shown)
+            .collect();
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let namespace: &str = &self.namespace;
+        let log: Vec<&str> = log
+            .lines()
+            .filter(|line| line.contains(namespace))
+            .collect();
+        let last = |lines: &[String]| lines[lines.len().saturating_sub(40)..].join("\n");
+        let log: Vec<String> = log.into_iter().map(str::to_owned).collect();
+        format!(
+            "status: {}\ncalls:\n{}\nlog:\n{}",
+            status.unwrap_or_default(),
+            last(&calls),
+            last(&log)
+        )
+    }
+}
+
+/// What a watcher has seen of the Pipeline.
+pub struct Recording {
+    seen: Arc<Mutex<Vec<Pipeline>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Recording {
+    /// Everything so far.
+    pub fn all(&self) -> Vec<Pipeline> {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    /// The phases so far, each once per time that it began.
+    pub fn phases(&self) -> Vec<String> {
+        let mut phases: Vec<String> = self
+            .all()
+            .iter()
+            .map(|p| status(p).phase.unwrap_or_default())
+            .collect();
+        phases.dedup();
+        phases
+    }
+
+    /// Phases and states of the change at the gate, with the versions of the object.
+    pub fn states(&self) -> Vec<String> {
+        let shown = |p: &Pipeline| {
+            let status = status(p);
+            let state = status
+                .approval
+                .map(|approval| (approval.state, approval.calls));
+            format!(
+                "{} {state:?} {}",
+                status.phase.unwrap_or_default(),
+                p.resource_version().unwrap_or_default()
+            )
+        };
+        self.all().iter().map(shown).collect()
+    }
+
+    /// Waits until something was seen, and returns what first.
+    pub async fn first(&self, what: &str, condition: impl Fn(&Pipeline) -> bool) -> Pipeline {
+        eventually(what, || async {
+            self.all().into_iter().find(&condition).ok_or("not seen")
+        })
+        .await
+    }
+}
+
+/// A Pipeline's status.
+pub fn status(pipeline: &Pipeline) -> PipelineStatus {
+    pipeline.status.clone().unwrap_or_default()
+}
+
+/// The change at the gate.
+pub fn approval(pipeline: &Pipeline) -> Approval {
+    status(pipeline).approval.expect("a change at the gate")
+}
+
+/// Its id.
+pub fn id(pipeline: &Pipeline) -> String {
+    approval(pipeline).change_id
+}
+
+/// Whether it is in this phase.
+pub fn is_in(pipeline: &Pipeline, phase: &str) -> bool {
+    pipeline
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        == Some(phase)
+}
+
+/// Whether the change at the gate is so.
+pub fn is_at(pipeline: &Pipeline, state: ApprovalState) -> bool {
+    let status = pipeline.status.as_ref();
+    status
+        .and_then(|status| status.approval.as_ref())
+        .is_some_and(|approval| approval.state == state)
+}
+
+/// Whether status speaks of the present spec.
+pub fn is_current(pipeline: &Pipeline) -> bool {
+    status(pipeline).observed_generation == pipeline.metadata.generation
+}
+
+/// Whether it has this condition.
+pub fn has(pipeline: &Pipeline, type_: &str, value: &str, reason: &str) -> bool {
+    condition(pipeline, type_).is_some_and(|(status, found, _)| status == value && found == reason)
+}
+
+/// Whether it has a condition of this type.
+pub fn has_type(pipeline: &Pipeline, type_: &str) -> bool {
+    condition(pipeline, type_).is_some()
+}
+
+/// The message of a condition.
+pub fn message(pipeline: &Pipeline, type_: &str) -> String {
+    condition(pipeline, type_)
+        .map(|(_, _, message)| message)
+        .unwrap_or_default()
+}
+
+fn condition(pipeline: &Pipeline, type_: &str) -> Option<(String, String, String)> {
+    let conditions = status(pipeline).conditions;
+    let found = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == type_)?;
+    Some((found.status, found.reason, found.message))
+}
+
+/// The id of the change to a program, as a tool would compute it before anything is applied.
+pub fn id_of_change_to(pipeline: &Pipeline, sql: &str) -> String {
+    let content = Content {
+        sql: sql.to_owned(),
+        ..Content::default()
+    };
+    let parent = status(pipeline)
+        .settled
+        .map_or(change::ROOT.to_owned(), |settled| settled.change_id);
+    Change {
+        uid: &pipeline.uid().expect("a uid"),
+        parent: &parent,
+        target: &content.target(),
+        options: pipeline.spec.bootstrap_options,
+        revision: 0,
+    }
+    .id()
+}
+
+/// Tries until it works; fails with the last answer.
+pub async fn eventually<T, E, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    E: Debug,
+    F: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Ok(value) => return value,
+            Err(error) if Instant::now() > deadline => {
+                panic!("waited in vain until {what}; the last time: {error:?}")
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Puts the fields of one object into another, as a merge patch does.
+fn merge(into: &mut Value, from: &Value) {
+    match (into.as_object_mut(), from.as_object()) {
+        (Some(into), Some(from)) => {
+            for (key, value) in from {
+                match value {
+                    Value::Null => drop(into.remove(key)),
+                    _ => merge(into.entry(key).or_insert(Value::Null), value),
+                }
+            }
+        }
+        _ => *into = from.clone(),
+    }
+}
