@@ -1,0 +1,33 @@
+# make demo        the whole story on a real API server, told with real programs; then it is yours to play with
+# make demo-down   ends what the demo left running
+# make test        all tests
+#
+# Both build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
+# (etcd, Kubernetes and Helm, built from source: about ten minutes on two cores, once per machine).
+# Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
+
+CARGO ?= cargo
+XTASK = $(or $(CARGO_TARGET_DIR),target)/debug/xtask
+
+.PHONY: help demo demo-down test build check-tools
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: build
+	@$(XTASK) demo
+
+demo-down: build
+	@$(XTASK) demo down
+
+test: build
+	@$(XTASK) test
+
+# One selection of packages and targets for everything: with another one cargo would choose other features
+# of the libraries, and compile them again.
+build: check-tools
+	@echo "Building Sluice, its tools and its tests with cargo, what has changed since the last time."
+	$(CARGO) build --workspace --all-targets --locked
+
+check-tools:
+	@sh xtask/check-tools.sh
