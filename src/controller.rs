@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DeserializeGuard;
@@ -33,8 +34,11 @@ use kube::{Api, Client, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
-use crate::crd::{Pipeline, PipelineApproval};
+use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
+use crate::health::Health;
+use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
 
@@ -62,6 +66,33 @@ pub struct Settings {
     pub timing: Timing,
     /// The engine of Pipelines without `engineRef`.
     pub default_engine: Option<DefaultEngine>,
+    /// The namespace whose Pipelines are looked after; `None` for all.
+    pub namespace: Option<String>,
+}
+
+impl Settings {
+    /// The objects of a kind that are looked after.
+    fn all<K>(&self, client: &Client) -> Api<K>
+    where
+        K: kube::Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+}
+
+/// What the loop reports to, and what tells whether it may act.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Whether this replica is the one that acts.
+    pub leadership: Leadership,
+    /// Hears of each part that goes on.
+    pub health: Health,
+    /// Hears of everything that is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Ends when a store has been filled. Shared, because the store itself wakes only one of those who
@@ -80,6 +111,7 @@ pub struct Context {
     retries: backoff::Retries,
     calls: calls::Calls,
     reporter: report::Reporter,
+    leadership: Leadership,
     metrics: Arc<Metrics>,
 }
 
@@ -92,6 +124,9 @@ pub enum Error {
     /// It took too long.
     #[error("the reconcile took longer than {} s", RECONCILE_TIMEOUT.as_secs())]
     TimedOut,
+    /// Another replica may be acting.
+    #[error("this replica doesn't lead any more, and calls no engine")]
+    NotLeading,
     /// It didn't come to an end.
     #[error("the reconcile took more than {MAX_STEPS} steps")]
     TooManySteps,
@@ -110,25 +145,28 @@ impl From<kube::Error> for Error {
 pub async fn run(
     client: Client,
     settings: Settings,
-    metrics: Arc<Metrics>,
+    surroundings: Surroundings,
     stop: CancellationToken,
 ) {
+    let Surroundings {
+        leadership,
+        health,
+        metrics,
+    } = surroundings;
     let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
     let engines = engines::Engines::new(
         client.clone(),
         settings.clone(),
         wakes,
+        health,
         Arc::clone(&metrics),
     );
 
     let (votes, votes_writer) = reflector::store();
-    let votes_seen = votes_of(&client, votes_writer);
+    let votes_seen = votes_of(settings.all(&client), votes_writer);
     let config = ControllerConfig::default().concurrency(CONCURRENCY);
-    let controller = Controller::new(
-        Api::<Guarded>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .with_config(config);
+    let controller = Controller::new(settings.all::<Guarded>(&client), watcher::Config::default())
+        .with_config(config);
     let pipelines = controller.store();
 
     let context = Arc::new(Context {
@@ -141,11 +179,12 @@ pub async fn run(
         pipelines: pipelines.clone(),
         votes_listed: listed(votes.clone()),
         votes,
+        leadership,
         metrics,
-        settings,
+        settings: settings.clone(),
     });
     let from_engines = engines::concerned(woken, Arc::clone(&context));
-    let from_config_maps = config_maps(&client, pipelines);
+    let from_config_maps = config_maps(settings.all(&client), pipelines);
 
     let pipelines_loop = controller
         .reconcile_on(votes_seen)
@@ -170,50 +209,44 @@ fn listed(store: Store<PipelineApproval>) -> Listed {
 
 /// Keeps the votes, and says whose they are as soon as they are there.
 fn votes_of(
-    client: &Client,
+    api: Api<PipelineApproval>,
     writer: reflector::store::Writer<PipelineApproval>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(
-        Api::<PipelineApproval>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .reflect(writer)
-    .touched_objects()
-    .filter_map(|vote| async move {
-        let vote = vote.ok()?;
-        let namespace = vote.namespace()?;
-        Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
-    })
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .filter_map(|vote| async move {
+            let vote = vote.ok()?;
+            let namespace = vote.namespace()?;
+            Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
+        })
 }
 
 /// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
 /// be many and large ones that are none of ours.
 fn config_maps(
-    client: &Client,
+    api: Api<PartialObjectMeta<ConfigMap>>,
     pipelines: Store<Guarded>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(
-        Api::<PartialObjectMeta<ConfigMap>>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .touched_objects()
-    .filter_map(|touched| async move { touched.ok() })
-    .flat_map(move |touched| {
-        let concerned = pipelines.state_filter(|pipeline| {
-            pipeline.metadata_namespace() == touched.namespace()
-                && pipeline.0.as_ref().is_ok_and(|pipeline| {
-                    content::config_maps(&pipeline.spec.program)
-                        .any(|name| name == touched.name_any())
-                })
-        });
-        futures::stream::iter(
-            concerned
-                .into_iter()
-                .map(|p| ObjectRef::from_obj(p.as_ref())),
-        )
-    })
+    watcher(api, watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .filter_map(|touched| async move { touched.ok() })
+        .flat_map(move |touched| {
+            let concerned = pipelines.state_filter(|pipeline| {
+                pipeline.metadata_namespace() == touched.namespace()
+                    && pipeline.0.as_ref().is_ok_and(|pipeline| {
+                        content::config_maps(&pipeline.spec.program)
+                            .any(|name| name == touched.name_any())
+                    })
+            });
+            futures::stream::iter(
+                concerned
+                    .into_iter()
+                    .map(|p| ObjectRef::from_obj(p.as_ref())),
+            )
+        })
 }
 
 async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
@@ -225,8 +258,10 @@ async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Resul
     let span = tracing::info_span!(
         "reconcile",
         namespace = pipeline.namespace(),
-        pipeline = pipeline.name_any()
+        pipeline = pipeline.name_any(),
+        trace_id = tracing::field::Empty,
     );
+    telemetry::continue_trace(&span, asked_by(pipeline, &context).as_deref());
     let timer = context.metrics.reconcile_timer();
     let work = async {
         // A rejection among the votes must not be overlooked because they are still being listed.
@@ -239,6 +274,29 @@ async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Resul
         .unwrap_or(Err(Error::TimedOut));
     timer.observe(result.is_ok());
     result
+}
+
+/// The trace of whoever asked for what is being decided or carried out: it stands on the vote, or on
+/// the Pipeline beside an annotation that votes.
+fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
+    let approval = pipeline.status.as_ref()?.approval.as_ref()?;
+    let open = matches!(
+        approval.state,
+        ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
+    );
+    let on_a_vote = || {
+        let votes = votes::of(pipeline, &context.votes);
+        let mut of_this_change = votes
+            .iter()
+            .filter(|vote| vote.spec.change_id == approval.change_id);
+        of_this_change.find_map(|vote| vote.annotations().get(annotation::TRACEPARENT).cloned())
+    };
+    let on_it = || {
+        pipeline
+            .annotation(annotation::TRACEPARENT)
+            .map(str::to_owned)
+    };
+    open.then(|| on_a_vote().or_else(on_it)).flatten()
 }
 
 /// The driver. Each turn takes one step; a plan that records is followed by another look at what
@@ -319,7 +377,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                     guard,
                     at: Timestamp::now(),
                 };
-                outcome = act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await;
+                outcome =
+                    act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await?;
                 if !matches!(outcome, Some(Outcome::Failed { .. } | Outcome::GuardFailed)) {
                     context.calls.made(&object, call);
                 }

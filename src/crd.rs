@@ -41,6 +41,9 @@ pub mod annotation {
     /// Opens the gate again after a rejection (the change id), or tries a failed step again (any
     /// value that differs from the last one).
     pub const RETRY: &str = "sluice.dev/retry";
+    /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
+    /// annotation that votes.
+    pub const TRACEPARENT: &str = "sluice.dev/traceparent";
     /// Lets a Pipeline with `deletionPolicy: Delete` go although its engine can't be reached.
     pub const FORCE_DELETE: &str = "sluice.dev/force-delete";
 }

@@ -18,7 +18,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator and its REST endpoint
-    Run(Box<sluice::run::Args>),
+    Run(Box<sluice::config::Args>),
     /// Print the custom resource definitions as a YAML stream
     Crds,
     /// Print the OpenAPI document of the REST endpoint
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: sluice::run::Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: sluice::config::Args) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

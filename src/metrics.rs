@@ -21,6 +21,7 @@ pub struct Metrics {
     reconciles: Family<ResultLabels, Counter>,
     reconcile_seconds: Histogram,
     status_conflicts: Counter<u64, AtomicU64>,
+    leader: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -53,6 +54,7 @@ impl Default for Metrics {
         let reconciles = Family::default();
         let reconcile_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 9));
         let status_conflicts = Counter::default();
+        let leader = Gauge::default();
         registry.register(
             "engine_calls",
             "Calls that change something in an engine",
@@ -71,6 +73,11 @@ impl Default for Metrics {
             "Status writes that came too late and were decided anew",
             status_conflicts.clone(),
         );
+        registry.register(
+            "leader",
+            "Whether this replica is the one that acts",
+            leader.clone(),
+        );
         Self {
             registry,
             engine_calls,
@@ -79,6 +86,7 @@ impl Default for Metrics {
             reconciles,
             reconcile_seconds,
             status_conflicts,
+            leader,
         }
     }
 }
@@ -131,6 +139,11 @@ impl Metrics {
             engine: engine.to_owned(),
         };
         self.engines.get_or_create(&labels).set(up.into());
+    }
+
+    /// Whether this replica acts.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
     }
 
     /// A status write came too late.

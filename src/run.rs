@@ -1,23 +1,28 @@
-//! `sluice run`: arguments → telemetry → client → wait for the CRDs → run everything, stop cleanly.
+//! `sluice run`: arguments → telemetry → client → wait for the CRDs → serve → lead → run, stop cleanly.
+//!
+//! Every replica serves the REST endpoint, which only writes what the leader then acts on. The one that
+//! leads runs the controller. If it loses the lead the process ends at once: another may be acting.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, ResourceExt};
+use kube::client::ClientBuilder;
+use kube::{Api, Client, Config, ResourceExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::admin::{self, Readiness};
-use crate::controller::decide::Timing;
-use crate::controller::{self, DefaultEngine, Settings};
-use crate::engine::feldera::Address;
+use crate::config::Args;
+use crate::fence::Fence;
+use crate::health::Health;
+use crate::lease::{self, Candidate, Leadership};
 use crate::metrics::Metrics;
-use crate::{api, crd};
+use crate::telemetry::{self, Telemetry};
+use crate::watch_beat::WatchBeat;
+use crate::{admin, api, config, controller, crd};
 
 /// How often missing CRDs are looked for.
 const CRD_INTERVAL: Duration = Duration::from_secs(2);
@@ -25,241 +30,214 @@ const CRD_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one look at the CRDs may take.
 const CRD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The arguments of `sluice run`.
-#[derive(clap::Args, Clone, Debug)]
-pub struct Args {
-    /// Base URL, without /v0, of the engine that runs every Pipeline without an engineRef
-    #[arg(long, env = "SLUICE_ENGINE_URL", value_name = "URL")]
-    engine_url: Option<String>,
-
-    /// File that holds the API key or JWT for that engine
-    #[arg(
-        long,
-        env = "SLUICE_ENGINE_API_KEY_FILE",
-        value_name = "FILE",
-        requires = "engine_url"
-    )]
-    engine_api_key_file: Option<PathBuf>,
-
-    /// Feldera tenant to act for at that engine
-    #[arg(
-        long,
-        env = "SLUICE_ENGINE_TENANT",
-        value_name = "TENANT",
-        requires = "engine_url"
-    )]
-    engine_tenant: Option<String>,
-
-    /// Namespace whose Pipelines that engine serves; repeat it for several, or give '*' for all
-    /// [default: the client's own namespace]
-    #[arg(
-        long = "engine-namespace",
-        env = "SLUICE_ENGINE_NAMESPACE",
-        value_name = "NAMESPACE",
-        value_delimiter = ','
-    )]
-    engine_namespaces: Vec<String>,
-
-    /// How often an engine is asked while something moves; five times that when nothing does
-    #[arg(long, env = "SLUICE_POLL_INTERVAL", value_name = "DURATION", default_value = "2s", value_parser = api::duration)]
-    poll_interval: Duration,
-
-    /// Address that /livez, /readyz and /metrics are served on
-    #[arg(
-        long,
-        env = "SLUICE_ADMIN_LISTEN",
-        value_name = "ADDRESS:PORT",
-        default_value = "0.0.0.0:8081"
-    )]
-    admin_listen: SocketAddr,
-
-    /// Form of the log
-    #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
-    log_format: LogFormat,
-
-    #[command(flatten)]
-    api: api::Config,
-}
-
-/// Forms of the log.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// Why the operator could not start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The arguments.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// Where traces are to be sent.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+    /// Nothing says how to reach a cluster.
+    #[error("no Kubernetes cluster to speak to: {0}")]
+    NoCluster(#[from] Box<kube::config::InferConfigError>),
     /// No cluster to speak to.
     #[error("no Kubernetes client: {0}")]
     Client(#[from] Box<kube::Error>),
     /// An address that can't be listened on.
     #[error("can't listen on {0}: {1}")]
     Listen(SocketAddr, #[source] std::io::Error),
-    /// The file with the engine's API key.
-    #[error("can't read the engine's API key from {0}: {1}")]
-    ApiKey(PathBuf, #[source] std::io::Error),
-    /// The engine's URL.
-    #[error(
-        "--engine-url {0:?} is no http or https URL without user and query, such as https://feldera.example.com"
-    )]
-    EngineUrl(String),
     /// A server ended with an error.
     #[error("serving ended: {0}")]
     Serve(#[source] std::io::Error),
+    /// Another replica leads.
+    #[error(transparent)]
+    Lost(#[from] lease::Lost),
     /// A part ended by itself.
     #[error("the {0} ended by itself")]
     Ended(&'static str),
 }
 
 /// Runs the operator until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it can't start, or can't go on.
 pub async fn run(args: Args) -> Result<(), Error> {
-    telemetry(args.log_format);
-    let client = Client::try_default().await.map_err(Box::new)?;
-    let settings = args.settings(client.default_namespace())?;
+    let telemetry = telemetry::start(args.log_format, args.otlp_endpoint.as_deref())?;
+    let cluster = Config::infer().await.map_err(Box::new)?;
+    let client = Client::try_from(cluster.clone()).map_err(Box::new)?;
+    let settings = args.settings(&cluster.default_namespace)?;
+    let election = args.election(&cluster.default_namespace)?;
+    let health = Health::default();
     let metrics = Arc::new(Metrics::default());
-    let readiness = Readiness::default();
     let stop = CancellationToken::new();
     tokio::spawn(stop_on_signal(stop.clone()));
 
     let admin_listener = listen(args.admin_listen).await?;
     let api_listener = listen(args.api.listen).await?;
     info!(admin = %address(&admin_listener), api = %address(&api_listener), "listening");
-    let admin = admin::serve(
-        admin_listener,
-        readiness.clone(),
-        Arc::clone(&metrics),
-        stop.clone(),
-    );
-    let admin = tokio::spawn(admin);
-
-    if !wait_for_crds(&client, &readiness, &stop).await {
-        return Ok(());
+    let mut servers = Servers {
+        admin: tokio::spawn(admin::serve(
+            admin_listener,
+            health.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+        )),
+        api: None,
+    };
+    if !wait_for_crds(&client, &health, &stop).await {
+        return servers.finish(&stop, telemetry, Ok(())).await;
     }
-    let api = tokio::spawn(api::serve(
+    servers.api = Some(tokio::spawn(api::serve(
         args.api,
         client.clone(),
         api_listener,
         stop.clone().cancelled_owned(),
-    ));
-    let controller = tokio::spawn(controller::run(client, settings, metrics, stop.clone()));
-    readiness.ready();
-    info!("running");
-    finish(admin, api, controller, stop).await
+    )));
+    let lead = Lead {
+        cluster,
+        settings,
+        health,
+        metrics,
+        stop: stop.clone(),
+    };
+    let led = tokio::select! {
+        led = lead.run(election) => led,
+        ended = servers.one_ends(&stop) => Err(ended),
+    };
+    servers.finish(&stop, telemetry, led).await
 }
 
-/// Waits for all parts to end. One that ends before it is told to takes the others along, so that
-/// the process is started anew instead of going on in half.
-async fn finish(
-    mut admin: tokio::task::JoinHandle<std::io::Result<()>>,
-    mut api: tokio::task::JoinHandle<std::io::Result<()>>,
-    mut controller: tokio::task::JoinHandle<()>,
+/// What serves, whoever leads.
+struct Servers {
+    admin: JoinHandle<std::io::Result<()>>,
+    api: Option<JoinHandle<std::io::Result<()>>>,
+}
+
+impl Servers {
+    /// Waits until one ends by itself, so that the process is started anew instead of going on in
+    /// half. That they end when they are told to is no reason to hurry the others.
+    async fn one_ends(&mut self, stop: &CancellationToken) -> Error {
+        let api = async {
+            match &mut self.api {
+                Some(api) => api.await,
+                None => std::future::pending().await,
+            }
+        };
+        let (part, ended) = tokio::select! {
+            ended = &mut self.admin => ("admin endpoint", ended),
+            ended = api => ("REST endpoint", ended),
+        };
+        if stop.is_cancelled() {
+            std::future::pending::<()>().await;
+        }
+        match ended {
+            Ok(Err(error)) => Error::Serve(error),
+            _ => Error::Ended(part),
+        }
+    }
+
+    /// Ends what still serves. Who has lost the lead doesn't wait for anything.
+    async fn finish(
+        self,
+        stop: &CancellationToken,
+        telemetry: Telemetry,
+        led: Result<(), Error>,
+    ) -> Result<(), Error> {
+        stop.cancel();
+        if !matches!(led, Err(Error::Lost(_))) {
+            for server in [Some(self.admin), self.api].into_iter().flatten() {
+                if !server.is_finished() {
+                    let _ = server.await;
+                }
+            }
+            telemetry.flush().await;
+        }
+        info!("stopped");
+        led
+    }
+}
+
+/// What the leader does.
+struct Lead {
+    cluster: Config,
+    settings: controller::Settings,
+    health: Health,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
-) -> Result<(), Error> {
-    let first = tokio::select! {
-        () = stop.cancelled() => None,
-        ended = &mut admin => Some(("admin endpoint", ended.ok().and_then(Result::err))),
-        ended = &mut api => Some(("REST endpoint", ended.ok().and_then(Result::err))),
-        _ = &mut controller => Some(("controller", None)),
-    };
-    let told = stop.is_cancelled();
-    stop.cancel();
-    for task in [admin, api] {
-        if !task.is_finished() {
-            let _ = task.await;
-        }
-    }
-    if !controller.is_finished() {
-        let _ = controller.await;
-    }
-    info!("stopped");
-    match first {
-        Some((part, None)) if !told => Err(Error::Ended(part)),
-        Some((_, Some(error))) => Err(Error::Serve(error)),
-        _ => Ok(()),
-    }
 }
 
-impl Args {
-    fn settings(&self, own_namespace: &str) -> Result<Settings, Error> {
-        Ok(Settings {
-            poll_interval: self.poll_interval,
-            timing: Timing {
-                // The engine's own view of its pipelines may be a few polls old.
-                resend_after: self.poll_interval * 5,
-                ..Timing::default()
+impl Lead {
+    /// Waits to be elected, and then runs the controller until told to stop or until the lead is
+    /// lost.
+    async fn run(self, election: Option<lease::Config>) -> Result<(), Error> {
+        let Some(election) = election else {
+            self.health.is_ready_as("acts");
+            self.metrics.leads(true);
+            let leadership = Leadership::unelected();
+            return self.control(leadership, self.stop.clone()).await;
+        };
+        // Renewals that are repeated by the client could come through long after they were sent.
+        let mut plain = self.cluster.clone();
+        plain.default_retry = false;
+        let plain = Client::try_from(plain).map_err(Box::new)?;
+        let within = election.duration * 4 + Duration::from_secs(60);
+        let beat = || self.health.beat("lease", within);
+        let mut candidate = Candidate::new(plain, election);
+        self.health.is_ready_as("stands by");
+        if !candidate.win(&self.stop, beat).await {
+            return Ok(());
+        }
+        self.health.is_ready_as("leads");
+        self.metrics.leads(true);
+        let leadership = candidate.leadership();
+        // The Lease is given up only when nothing is under way any more.
+        let done = CancellationToken::new();
+        let keep = candidate.keep(done.clone(), beat);
+        let control = async {
+            let ended = self.control(leadership, self.stop.clone()).await;
+            done.cancel();
+            ended
+        };
+        tokio::pin!(keep, control);
+        tokio::select! {
+            // Nothing is finished any more: another replica may be at it.
+            kept = &mut keep => match kept {
+                Err(lost) => Err(lost.into()),
+                Ok(()) => control.await,
             },
-            default_engine: self.default_engine(own_namespace)?,
-        })
+            ended = &mut control => {
+                let _ = keep.await;
+                ended
+            }
+        }
     }
 
-    fn default_engine(&self, own_namespace: &str) -> Result<Option<DefaultEngine>, Error> {
-        let Some(url) = &self.engine_url else {
-            return Ok(None);
-        };
-        let plain = url::Url::parse(url).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.query().is_none()
-        });
-        if !plain {
-            // What looks like a URL with a password in it is not repeated.
-            let shown = if url.contains('@') {
-                "…".to_owned()
-            } else {
-                url.clone()
-            };
-            return Err(Error::EngineUrl(shown));
-        }
-        let credential = match &self.engine_api_key_file {
-            None => None,
-            Some(file) => Some(
-                std::fs::read_to_string(file)
-                    .map_err(|error| Error::ApiKey(file.clone(), error))?
-                    .trim()
-                    .to_owned(),
-            ),
-        };
-        let namespaces = if self
-            .engine_namespaces
-            .iter()
-            .any(|namespace| namespace == "*")
-        {
-            None
-        } else if self.engine_namespaces.is_empty() {
-            Some(HashSet::from([own_namespace.to_owned()]))
+    /// The controller, with a client that writes only while this replica leads.
+    async fn control(&self, leadership: Leadership, stop: CancellationToken) -> Result<(), Error> {
+        let client = ClientBuilder::try_from(self.cluster.clone())
+            .map_err(Box::new)?
+            .with_layer(&WatchBeat(self.health.clone()))
+            .with_layer(&Fence(leadership.clone()))
+            .build();
+        controller::run(
+            client,
+            self.settings.clone(),
+            controller::Surroundings {
+                leadership,
+                health: self.health.clone(),
+                metrics: Arc::clone(&self.metrics),
+            },
+            stop.clone(),
+        )
+        .await;
+        if stop.is_cancelled() {
+            Ok(())
         } else {
-            Some(self.engine_namespaces.iter().cloned().collect())
-        };
-        Ok(Some(DefaultEngine {
-            address: Address {
-                url: url.clone(),
-                tenant: self.engine_tenant.clone(),
-                credential,
-                ca: None,
-            },
-            namespaces,
-        }))
+            Err(Error::Ended("controller"))
+        }
     }
-}
-
-fn telemetry(format: LogFormat) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("SLUICE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn"));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second attempt finds the first one's subscriber, which is as good.
-    let _ = match format {
-        LogFormat::Text => subscriber.with_ansi(false).try_init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
-    };
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
@@ -275,7 +253,7 @@ fn address(listener: &TcpListener) -> String {
 }
 
 /// Waits until all CRDs are there and served; says what it waits for. `false` if told to stop.
-async fn wait_for_crds(client: &Client, readiness: &Readiness, stop: &CancellationToken) -> bool {
+async fn wait_for_crds(client: &Client, health: &Health, stop: &CancellationToken) -> bool {
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     let mut told = String::new();
     loop {
@@ -298,7 +276,7 @@ async fn wait_for_crds(client: &Client, readiness: &Readiness, stop: &Cancellati
         );
         if told != waiting {
             warn!("{waiting}");
-            readiness.waits_for(&waiting);
+            health.waits_for(&waiting);
             told = waiting;
         }
         if stop

@@ -1,27 +1,33 @@
 //! Carries out one engine call: a live read, the guard, the call, another live read.
 
-use tracing::info;
+use tracing::{Instrument, info, info_span};
 
-use super::Context;
 use super::decide::{Act, Guard, Observation, Outcome};
 use super::observe::{self, View};
+use super::{Context, Error};
 use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
 
 /// Carries out an act if its guard holds in a read made just before, and looks again afterwards.
 /// `None` if there is nothing to be told of it but what is in view now.
+///
+/// # Errors
+/// When this replica doesn't lead any more, and so nothing was called.
 pub(super) async fn perform(
     act: &Act,
     guard: &Guard,
     pipeline: &Pipeline,
     view: &mut View,
     context: &Context,
-) -> Option<Outcome> {
+) -> Result<Option<Outcome>, Error> {
     let name = pipeline.engine_pipeline_name();
     let word = act.name();
-    let failed = |error| Some(Outcome::Failed { act: word, error });
+    let failed = |error| Ok(Some(Outcome::Failed { act: word, error }));
     if *act == Act::Look {
-        return observe::look(name, view).await.err().and_then(failed);
+        return match observe::look(name, view).await {
+            Ok(_) => Ok(None),
+            Err(error) => failed(error),
+        };
     }
     if !guard.is_empty() {
         match observe::look(name, view).await {
@@ -31,13 +37,22 @@ pub(super) async fn perform(
                     act = word,
                     "what the engine shows now is not what was decided on; nothing was called"
                 );
-                return Some(Outcome::GuardFailed);
+                return Ok(Some(Outcome::GuardFailed));
             }
             Ok(_) => {}
         }
     }
-    let engine = view.engine.clone()?;
-    let result = call(act, name, pipeline, view, engine.client()).await;
+    let Some(engine) = view.engine.clone() else {
+        return Ok(None);
+    };
+    // Last of all: a process that was paused may wake up here.
+    if !context.leadership.holds() {
+        return Err(Error::NotLeading);
+    }
+    let span = info_span!("engine_call", call = word, otel.kind = "client");
+    let result = call(act, name, pipeline, view, engine.client())
+        .instrument(span)
+        .await;
     context.metrics.engine_call(word, result.as_ref().err());
     engine.poller.nudge();
     match result {
@@ -45,7 +60,7 @@ pub(super) async fn perform(
             info!(act = word, "called the engine");
             // How the call ended shows in the next look; an error there doesn't undo it.
             let _ = observe::look(name, view).await;
-            Some(outcome)
+            Ok(Some(outcome))
         }
         Err(error) => {
             info!(act = word, %error, "a call to the engine failed");

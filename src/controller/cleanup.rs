@@ -50,6 +50,9 @@ pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Act
             let name = pipeline.engine_pipeline_name();
             let found = engine.client().get(name).await?;
             let client = engine.client();
+            if !context.leadership.holds() {
+                return Err(Error::NotLeading);
+            }
             match next(found.as_ref().map(|full| &full.state), pipeline) {
                 Next::Stop => client.stop(name, true).await?,
                 Next::Clear => client.clear(name).await?,

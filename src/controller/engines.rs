@@ -11,7 +11,7 @@ use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
-use kube::{Api, Client, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -19,7 +19,8 @@ use tracing::{debug, warn};
 use super::{Context, Error, Guarded, Settings};
 use crate::crd::{Engine, Pipeline};
 use crate::engine::feldera::{Address, Feldera};
-use crate::engine::poller::{Health, Poller, Wake};
+use crate::engine::poller::{Heartbeat, Poller, State, Wake};
+use crate::health::Health;
 use crate::metrics::Metrics;
 
 /// How often an Engine's Secrets are read again. They are read by name and not watched, since a
@@ -48,6 +49,16 @@ pub enum EngineKey {
     },
 }
 
+impl std::fmt::Display for EngineKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Every => f.write_str("every engine"),
+            Self::Default => f.write_str("the default engine"),
+            Self::Named { namespace, name } => write!(f, "engine {namespace}/{name}"),
+        }
+    }
+}
+
 impl EngineKey {
     /// The engine that a Pipeline names.
     pub fn of(pipeline: &Pipeline) -> Self {
@@ -68,6 +79,33 @@ pub struct DefaultEngine {
     pub address: Address,
     /// The namespaces whose Pipelines it serves; `None` serves all.
     pub namespaces: Option<HashSet<String>>,
+}
+
+/// A poller's sign of life, which ends with the poller.
+struct Pulse {
+    part: String,
+    health: Health,
+}
+
+impl Pulse {
+    fn of(key: &EngineKey, health: &Health) -> Self {
+        Self {
+            part: format!("poll of {key}"),
+            health: health.clone(),
+        }
+    }
+}
+
+impl Heartbeat for Pulse {
+    fn beat(&self, within: Duration) {
+        self.health.beat(&self.part, within);
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        self.health.forget(&self.part);
+    }
 }
 
 /// A running poller that is being used.
@@ -99,6 +137,7 @@ pub(super) struct Engines(Arc<Inner>);
 struct Inner {
     client: Client,
     settings: Settings,
+    health: Health,
     metrics: Arc<Metrics>,
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
     /// A poller, or why there is none.
@@ -112,12 +151,14 @@ impl Engines {
         client: Client,
         settings: Settings,
         wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
+        health: Health,
         metrics: Arc<Metrics>,
     ) -> Self {
         let default_engine = settings.default_engine.clone();
         let engines = Self(Arc::new(Inner {
             client,
             settings,
+            health,
             metrics,
             wakes,
             pollers: Mutex::default(),
@@ -168,7 +209,10 @@ impl Engines {
 
     /// Looks after the Engine objects until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let api = Api::<DeserializeGuard<Engine>>::all(self.0.client.clone());
+        let api = self
+            .0
+            .settings
+            .all::<DeserializeGuard<Engine>>(&self.0.client);
         let controller = Controller::new(api, watcher::Config::default())
             .with_config(ControllerConfig::default().concurrency(8));
         let store = controller.store();
@@ -298,6 +342,7 @@ impl Engines {
                 client,
                 self.0.settings.poll_interval,
                 self.0.wakes.clone(),
+                Pulse::of(key, &self.0.health),
             )))
         });
         let failed = poller.as_ref().err().cloned();
@@ -389,7 +434,7 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         match pollers.get(&key) {
             Some(Ok(poller)) => Ok(poller.health()),
             Some(Err(why)) => Err(why.clone()),
-            None => Ok(Health::NotYet),
+            None => Ok(State::NotYet),
         }
     };
     let next = resource::status(engine, &health);
@@ -399,10 +444,10 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
     engines
         .0
         .metrics
-        .engine_up(&object.name_any(), matches!(health, Ok(Health::Good(_))));
+        .engine_up(&object.name_any(), matches!(health, Ok(State::Good(_))));
     let in_need = matches!(
         health,
-        Err(_) | Ok(Health::Bad(crate::engine::Error::Unauthorized { .. }))
+        Err(_) | Ok(State::Bad(crate::engine::Error::Unauthorized { .. }))
     );
     Ok(Action::requeue(if in_need {
         SECRETS_INTERVAL_IN_NEED

@@ -7,7 +7,7 @@ use super::Context;
 use super::decide::{CheckpointStatusSeen, Observation, Seen};
 use super::engines::{Lookup, Use};
 use crate::crd::Pipeline;
-use crate::engine::poller::Health;
+use crate::engine::poller::State;
 use crate::engine::{self, EngineInfo, FullPipeline};
 
 /// What a reconcile sees of the engine. It is renewed whenever the engine is asked.
@@ -35,9 +35,9 @@ pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
     };
     let name = pipeline.engine_pipeline_name();
     let observation = match engine.poller.health() {
-        Health::NotYet => Observation::NotYet,
-        Health::Bad(error) => no_answer(&error),
-        Health::Good(info) => {
+        State::NotYet => Observation::NotYet,
+        State::Bad(error) => no_answer(&error),
+        State::Good(info) => {
             let state = engine.poller.pipeline(name);
             let checkpoints = match awaited_checkpoint(pipeline) {
                 Some(number) if state.is_some() => checkpoint(&engine, name, number).await,

@@ -144,6 +144,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
     let settings = Settings {
         poll_interval: Duration::from_secs(60),
         timing: Timing::default(),
+        namespace: None,
         default_engine: Some(DefaultEngine {
             address: Address {
                 url: engine.server.uri(),
@@ -158,11 +159,13 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         client.clone(),
         settings.clone(),
         wakes,
+        crate::health::Health::default(),
         Arc::clone(&metrics),
     );
     woken.recv().await.expect("the engine is asked");
     let stop = CancellationToken::new();
     Arc::new(Context {
+        leadership: crate::lease::Leadership::unelected(),
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
         claims: claims::Claims::default(),
         retries: backoff::Retries::default(),

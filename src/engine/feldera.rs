@@ -11,6 +11,7 @@ use super::wire;
 use super::{Checkpoint, DiffAnswer, EngineInfo, Error, FullPipeline, PipelineState, StartOptions};
 use crate::change::Content;
 use crate::crd::BootstrapOptions;
+use crate::telemetry;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -305,7 +306,11 @@ impl Feldera {
     }
 
     fn call(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base))
+        let call = self.http.request(method, format!("{}{path}", self.base));
+        match telemetry::trace_parent() {
+            Some(parent) => call.header(telemetry::TRACEPARENT, parent),
+            None => call,
+        }
     }
 
     /// A call on one pipeline. The name consists of letters, digits, `-` and `_` only: the schema

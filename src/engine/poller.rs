@@ -30,6 +30,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` that is heeded.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 
+/// The longest that a tick may take: two requests with the client's own time limits, and some more for
+/// a machine that is busy.
+const LONGEST_TICK: Duration = Duration::from_secs(120);
+
 /// What a poller tells.
 #[derive(Debug)]
 pub struct Wake<K> {
@@ -42,13 +46,19 @@ pub struct Wake<K> {
 
 /// What is known of an engine.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Health {
+pub enum State {
     /// It was not asked yet.
     NotYet,
     /// It answers.
     Good(EngineInfo),
     /// It gives no good answer.
     Bad(Error),
+}
+
+/// Hears of each tick, so that a poller that hangs is noticed.
+pub trait Heartbeat: Send + Sync + 'static {
+    /// The poller goes on, and will be heard of again `within` this time.
+    fn beat(&self, within: Duration);
 }
 
 /// Asks one engine again and again, until it is dropped.
@@ -68,7 +78,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct View {
-    health: Health,
+    health: State,
     pipelines: HashMap<String, Entry>,
     /// When something was last set going.
     nudged_at: Option<Instant>,
@@ -96,10 +106,11 @@ impl Poller {
         client: Feldera,
         interval: Duration,
         wake: mpsc::UnboundedSender<Wake<K>>,
+        heartbeat: impl Heartbeat,
     ) -> Self {
         let shared = Arc::new(Shared {
             view: Mutex::new(View {
-                health: Health::NotYet,
+                health: State::NotYet,
                 pipelines: HashMap::new(),
                 nudged_at: None,
                 ticks: 0,
@@ -112,6 +123,7 @@ impl Poller {
             Arc::clone(&shared),
             interval,
             wake,
+            heartbeat,
         ));
         Self {
             client,
@@ -132,7 +144,7 @@ impl Poller {
     }
 
     /// How the engine is.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> State {
         self.shared.view().health.clone()
     }
 
@@ -181,6 +193,7 @@ async fn poll<K: Clone + Send + Sync + 'static>(
     shared: Arc<Shared>,
     interval: Duration,
     wake: mpsc::UnboundedSender<Wake<K>>,
+    heartbeat: impl Heartbeat,
 ) {
     let mut info: Option<(EngineInfo, Instant)> = None;
     let mut failures = 0;
@@ -203,8 +216,8 @@ async fn poll<K: Clone + Send + Sync + 'static>(
                 failures += 1;
                 info = None;
                 let pause = pause_after(&error, failures, interval);
-                let was = std::mem::replace(&mut shared.view().health, Health::Bad(error.clone()));
-                if was != Health::Bad(error.clone()) {
+                let was = std::mem::replace(&mut shared.view().health, State::Bad(error.clone()));
+                if was != State::Bad(error.clone()) {
                     warn!(%error, "the engine gives no good answer");
                     tell(
                         &key,
@@ -219,6 +232,7 @@ async fn poll<K: Clone + Send + Sync + 'static>(
             }
         };
         let pause = jittered(pause);
+        heartbeat.beat(pause + LONGEST_TICK);
         let asked_again = async {
             shared.nudge.notified().await;
             // Nudges come in bursts, and an engine that is down is not to be hurried.
@@ -261,7 +275,7 @@ fn take_in(
     pipelines: Vec<PipelineState>,
     asked_at: Instant,
 ) -> Changed {
-    let health = Health::Good(engine);
+    let health = State::Good(engine);
     let engine_changed = view.health != health;
     view.health = health;
     let mut changed = vec![];
@@ -353,7 +367,7 @@ mod tests {
 
     fn view() -> View {
         View {
-            health: Health::NotYet,
+            health: State::NotYet,
             pipelines: HashMap::new(),
             nudged_at: None,
             ticks: 0,

@@ -6,6 +6,7 @@ mod gate;
 mod lifecycle;
 mod plugin;
 mod policy;
+mod replicas;
 mod rest;
 mod story;
 mod support;

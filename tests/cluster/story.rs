@@ -2,8 +2,8 @@
 //! log of calls says what was really done to it.
 //!
 //! Each story has a namespace, an engine and a log of its own. The operator is one for all of them,
-//! except where it is to be killed: those stories take turns on a cluster of their own, because
-//! several operators would work on the same Pipelines.
+//! except where it is to be killed, paused or doubled: those stories are on a second cluster, where each
+//! has operators of its own that look after its namespace only.
 //!
 //! Nothing is waited for by time alone: `until…` wait for what is to come true, and what must not
 //! happen is looked for in the log after something else that comes later.
@@ -13,6 +13,7 @@ use std::future::Future;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use sluice::change::{self, Change, Content};
 use sluice::crd::{
     Approval, ApprovalState, Engine, Pipeline, PipelineApproval, PipelineStatus, annotation,
 };
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, OnceCell};
+use tokio::sync::OnceCell;
 
 use super::support::{Cluster, Namespace, OPERATOR, create, pipeline, token};
 
@@ -151,6 +152,22 @@ impl Tied {
             .spawn()
             .expect("/bin/sh can be started");
         Self { shell }
+    }
+
+    /// The id of the process.
+    fn child(&self) -> u32 {
+        let shell = self.shell.id();
+        let path = format!("/proc/{shell}/task/{shell}/children");
+        let children = std::fs::read_to_string(path).unwrap_or_default();
+        let all = children.split_whitespace().map(|child| {
+            let child: u32 = child.parse().expect("a process id");
+            let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
+            (child, name)
+        });
+        let ours = all
+            .filter(|(_, name)| name.trim() != "cat")
+            .map(|(child, _)| child);
+        ours.min().unwrap_or(u32::MAX)
     }
 
     /// The first line that the process says.
@@ -367,28 +384,19 @@ impl StandIn {
 
 /// A running operator.
 pub struct Operator {
-    _process: Tied,
+    process: Tied,
     log: PathBuf,
 }
 
 impl Operator {
     /// Starts one under the account of the manifests, with the rights that these give it.
-    async fn start(cluster: &Cluster, log: &Path) -> Self {
-        let plane = cluster.plane();
-        let (namespace, name) = OPERATOR
-            .trim_start_matches("system:serviceaccount:")
-            .split_once(':')
-            .expect("a service account");
-        let own = token(&cluster.admin().await, namespace, name).await;
-        let admin = plane.token("admin").expect("a known user");
-        let kubeconfig = plane
-            .kubeconfig_for("admin")
-            .expect("a known user")
-            .replace(admin, &own);
-        let path = plane.dir().join("operator.kubeconfig");
-        std::fs::File::create(&path)
-            .and_then(|mut file| file.write_all(kubeconfig.as_bytes()))
-            .expect("a file");
+    async fn start(cluster: &Cluster, log: &Path, further: &[&str]) -> Self {
+        let kubeconfig = operators_kubeconfig(cluster).await;
+        Self::start_with(&kubeconfig, log, further)
+    }
+
+    /// Starts one that reaches its cluster as this kubeconfig says.
+    pub fn start_with(kubeconfig: &Path, log: &Path, further: &[&str]) -> Self {
         let file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -398,22 +406,76 @@ impl Operator {
             "run",
             "--admin-listen",
             "127.0.0.1:0",
-            "--api-listen",
-            "127.0.0.1:0",
             "--poll-interval",
             POLL,
         ];
+        let listens = further.contains(&"--api-listen");
+        let anywhere: &[&str] = if listens {
+            &[]
+        } else {
+            &["--api-listen", "127.0.0.1:0"]
+        };
+        let elects = further.iter().any(|flag| flag.starts_with("--lease"));
+        let alone: &[&str] = if elects {
+            &[]
+        } else {
+            &["--leader-elect", "false"]
+        };
+        let arguments: Vec<String> = [&arguments, anywhere, alone, further]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         let process = Tied::start(
             Path::new(env!("CARGO_BIN_EXE_sluice")),
-            &arguments.map(str::to_owned),
-            &[("KUBECONFIG", &path)],
+            &arguments,
+            &[("KUBECONFIG", kubeconfig)],
             file.into(),
         );
         Self {
-            _process: process,
+            process,
             log: log.to_owned(),
         }
     }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("/bin/kill")
+            .args([format!("-{signal}"), self.process.child().to_string()])
+            .status()
+            .expect("kill can be started");
+        assert!(status.success(), "SIG{signal} can be sent");
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.process.child())).exists()
+    }
+}
+
+/// A kubeconfig for the account of the manifests.
+pub async fn operators_kubeconfig(cluster: &Cluster) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let plane = cluster.plane();
+    let (namespace, name) = OPERATOR
+        .trim_start_matches("system:serviceaccount:")
+        .split_once(':')
+        .expect("a service account");
+    let own = token(&cluster.admin().await, namespace, name).await;
+    let admin = plane.token("admin").expect("a known user");
+    let kubeconfig = plane
+        .kubeconfig_for("admin")
+        .expect("a known user")
+        .replace(admin, &own);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = plane.dir().join(format!(
+        "operator-{}-{number}.kubeconfig",
+        std::process::id()
+    ));
+    std::fs::File::create(&path)
+        .and_then(|mut file| file.write_all(kubeconfig.as_bytes()))
+        .expect("a file");
+    path
 }
 
 fn log_path(name: &str) -> PathBuf {
@@ -426,19 +488,17 @@ async fn shared() -> &'static (Cluster, Operator) {
     SHARED
         .get_or_init(|| async {
             let cluster = Cluster::own().await;
-            let operator = Operator::start(&cluster, &log_path("operator")).await;
+            let operator = Operator::start(&cluster, &log_path("operator"), &[]).await;
             (cluster, operator)
         })
         .await
 }
 
-/// The cluster on which stories take turns, each with an operator of its own.
-async fn by_turns() -> &'static Cluster {
-    static BY_TURNS: OnceCell<Cluster> = OnceCell::const_new();
-    BY_TURNS.get_or_init(Cluster::own).await
+/// The cluster on which each story has operators of its own.
+pub async fn second() -> &'static Cluster {
+    static SECOND: OnceCell<Cluster> = OnceCell::const_new();
+    SECOND.get_or_init(Cluster::own).await
 }
-
-static TURN: AsyncMutex<()> = AsyncMutex::const_new(());
 
 /// A story: see the module.
 pub struct Story {
@@ -451,7 +511,6 @@ pub struct Story {
     cluster: &'static Cluster,
     log: PathBuf,
     own_operator: Option<Operator>,
-    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 impl Story {
@@ -487,16 +546,16 @@ impl Story {
 
     /// A story with an operator of its own, which can be killed and started.
     pub async fn with_own_operator(flags: &[&str]) -> Self {
-        let turn = TURN.lock().await;
-        let mut story = Self::set(
-            by_turns().await,
-            StandIn::start(flags),
-            log_path("own-operator"),
-        )
-        .await;
-        story._turn = Some(turn);
-        story.engine_object(json!({})).await;
+        let mut story = Self::without_operator(flags).await;
         story.start_operator().await;
+        story
+    }
+
+    /// A story for which no operator runs yet.
+    pub async fn without_operator(flags: &[&str]) -> Self {
+        let log = log_path("own-operator");
+        let story = Self::set(second().await, StandIn::start(flags), log).await;
+        story.engine_object(json!({})).await;
         story
     }
 
@@ -508,7 +567,6 @@ impl Story {
             cluster,
             log,
             own_operator: None,
-            _turn: None,
         }
     }
 
@@ -519,7 +577,14 @@ impl Story {
 
     /// An operator is started.
     pub async fn start_operator(&mut self) {
-        self.own_operator = Some(Operator::start(self.cluster, &self.log).await);
+        self.own_operator = Some(self.another_operator(&[]).await);
+    }
+
+    /// An operator of the story's own, with these further flags.
+    pub async fn another_operator(&self, flags: &[&str]) -> Operator {
+        let namespace: &str = &self.namespace;
+        let flags = [&["--watch-namespace", namespace], flags].concat();
+        Operator::start(self.cluster, &self.log, &flags).await
     }
 
     /// Creates the Engine object, with these further fields in its spec.

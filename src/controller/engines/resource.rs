@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::{Error, status::FIELD_MANAGER};
 use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef};
 use crate::engine::feldera::Address;
-use crate::engine::poller::Health;
+use crate::engine::poller::State;
 
 /// Where the engine is, with its Secrets read; or what is wrong with them, in words.
 pub(super) async fn address(
@@ -65,17 +65,17 @@ async fn secret(
     })
 }
 
-pub(super) fn status(engine: &Engine, health: &Result<Health, String>) -> EngineResourceStatus {
+pub(super) fn status(engine: &Engine, health: &Result<State, String>) -> EngineResourceStatus {
     let before = engine.status.clone().unwrap_or_default();
     let (status, reason, message) = match health {
         Err(why) => ("False", "InvalidSettings", why.clone()),
-        Ok(Health::NotYet) => (
+        Ok(State::NotYet) => (
             "Unknown",
             "NotAskedYet",
             "the engine is being asked".to_owned(),
         ),
-        Ok(Health::Bad(error)) => ("False", error.kind(), error.to_string()),
-        Ok(Health::Good(info)) => (
+        Ok(State::Bad(error)) => ("False", error.kind(), error.to_string()),
+        Ok(State::Good(info)) => (
             "True",
             "Answers",
             format!("Feldera {} ({})", info.version, info.edition),
@@ -90,7 +90,7 @@ pub(super) fn status(engine: &Engine, health: &Result<Health, String>) -> Engine
             |condition| condition.last_transition_time.clone(),
         );
     let (edition, version) = match health {
-        Ok(Health::Good(info)) => (Some(info.edition.clone()), Some(info.version.clone())),
+        Ok(State::Good(info)) => (Some(info.edition.clone()), Some(info.version.clone())),
         _ => (before.edition, before.version),
     };
     EngineResourceStatus {

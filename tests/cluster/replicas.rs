@@ -1,0 +1,195 @@
+//! Several replicas, of which one acts: killed, told to stop, and paused in the middle of its work.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use serde_json::json;
+use sluice::crd::{ApprovalState, annotation};
+
+use super::story::{
+    ORDERS, Operator, Story, approval, changed, eventually, id, is_at, is_in, status,
+};
+use super::support::{OPERATOR, create};
+
+/// Short, so that tests needn't wait for long; the default is 15 s.
+const DURATION: Duration = Duration::from_secs(3);
+
+/// So long that no test waits for its end.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A story with an election of its own, and two replicas that take part in it: the leader first.
+async fn two_replicas() -> (Story, Operator, Operator) {
+    two_replicas_for(DURATION).await
+}
+
+/// The same, with a lease of this duration.
+async fn two_replicas_for(duration: Duration) -> (Story, Operator, Operator) {
+    let story = Story::without_operator(&[]).await;
+    let (_, account) = OPERATOR.rsplit_once(':').expect("a service account");
+    let role = json!({
+        "metadata": {"name": "lease"},
+        "rules": [{
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "verbs": ["create", "get", "update"],
+        }],
+    });
+    create(&story.api::<Role>(), role).await.expect("the Role");
+    let binding = json!({
+        "metadata": {"name": "lease"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "lease"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "sluice-system", "name": account}],
+    });
+    let binding = create(&story.api::<RoleBinding>(), binding).await;
+    binding.expect("the RoleBinding");
+    let leader = replica(&story, duration).await;
+    holder_other_than(&story, "").await;
+    let other = replica(&story, duration).await;
+    (story, leader, other)
+}
+
+async fn replica(story: &Story, duration: Duration) -> Operator {
+    let namespace: &str = &story.namespace;
+    let duration = format!("{}s", duration.as_secs());
+    let flags = [
+        "--lease-namespace",
+        namespace,
+        "--lease-duration",
+        &duration,
+    ];
+    story.another_operator(&flags).await
+}
+
+async fn holder(story: &Story) -> String {
+    let lease = story.api::<Lease>().get_opt("sluice").await;
+    let spec = lease.expect("an answer").and_then(|lease| lease.spec);
+    let holder = spec.and_then(|spec| spec.holder_identity);
+    holder.unwrap_or_default()
+}
+
+/// Waits until somebody leads who isn't `old`.
+async fn holder_other_than(story: &Story, old: &str) -> String {
+    eventually("another replica leads", || async {
+        let holder = holder(story).await;
+        let is_new = !holder.is_empty() && holder != old;
+        is_new.then_some(holder).ok_or("not yet")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn of_two_replicas_one_acts_and_each_call_is_made_once() {
+    let (story, _leader, _other) = two_replicas().await;
+    let first = holder(&story).await;
+    let waiting = story.waiting().await;
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+    assert_eq!(story.engine.calls_to("/pipelines").len(), 1);
+    assert_eq!(story.engine.calls_to("/orders/start").len(), 2);
+    assert_eq!(story.engine.calls_to("/orders/stop").len(), 1);
+    assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
+    assert_eq!(holder(&story).await, first);
+    // One poller is enough for two replicas.
+    let begin = story.engine.calls().len();
+    let since = Instant::now();
+    story.engine.ticks(3).await;
+    let ticks = story.engine.calls().split_off(begin);
+    let ticks = ticks.iter().filter(|call| call.is_tick()).count();
+    let most = since.elapsed().as_millis() / 200 + 2;
+    assert!(
+        u128::try_from(ticks).expect("few") <= most,
+        "{ticks} in {:?}",
+        since.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn when_the_leader_is_killed_the_other_takes_over_and_an_approval_given_meanwhile_counts_once()
+ {
+    let (story, leader, _other) = two_replicas().await;
+    let waiting = story.waiting().await;
+    let old = holder(&story).await;
+    drop(leader);
+    let killed = Instant::now();
+    story.approve(&id(&waiting)).await;
+    holder_other_than(&story, &old).await;
+    let took = killed.elapsed();
+    let sealed = story.until_sealed().await;
+    assert_eq!(approval(&sealed).calls, 1);
+    assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
+    assert_eq!(story.engine.bootstraps().await.len(), 1);
+    println!("hand-over after kill -9, with a lease of {DURATION:?}: {took:?}");
+    // Its duration, one look more, and what a busy machine adds.
+    assert!(took < DURATION * 4, "{took:?}");
+}
+
+#[tokio::test]
+async fn a_leader_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_to_run_out() {
+    let (story, leader, _other) = two_replicas_for(LONG).await;
+    story.running().await;
+    let old = holder(&story).await;
+    leader.signal("TERM");
+    let told = Instant::now();
+    holder_other_than(&story, &old).await;
+    println!("hand-over after SIGTERM: {:?}", told.elapsed());
+    eventually("it has ended", || async {
+        (!leader.runs()).then_some(()).ok_or("it runs")
+    })
+    .await;
+    story.change_to(&changed()).await;
+    story.until_waiting().await;
+}
+
+/// The leader has decided, and is about to look at the engine for the last time before it calls. It
+/// sleeps through a rejection by which another replica has stopped the pipeline, put an end to the
+/// change, and brought up a further one, which now waits.
+#[tokio::test]
+async fn a_deposed_leader_that_wakes_up_in_the_middle_of_an_approval_calls_nothing_and_ends() {
+    let (story, leader, _other) = two_replicas().await;
+    let waiting = story.waiting().await;
+    let old = holder(&story).await;
+    // From here on a look at the pipeline takes long enough to be caught in it.
+    story.engine.fault("latency", "1500ms@/orders").await;
+    story.approve(&id(&waiting)).await;
+    story
+        .until("it is decided", |p| is_at(p, ApprovalState::Approved))
+        .await;
+    leader.signal("STOP");
+    story.engine.no_faults().await;
+    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+    story.annotate(annotation::REJECT, &id(&waiting)).await;
+    holder_other_than(&story, &old).await;
+    let rejected = story.until_rejected().await;
+    assert!(is_in(&rejected, "Rejected"));
+    story.change_to(&super::story::extended()).await;
+    let next = story.until_waiting().await;
+    leader.signal("CONT");
+    eventually("it has ended", || async {
+        (!leader.runs()).then_some(()).ok_or("it runs")
+    })
+    .await;
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+    let still = story.now().await;
+    assert_eq!(id(&still), id(&next));
+    assert!(is_at(&still, ApprovalState::Awaiting));
+    assert_eq!(status(&still).history.len(), 1);
+}
+
+#[tokio::test]
+async fn a_leader_that_is_paused_while_nothing_happens_ends_when_it_wakes_up() {
+    let (story, leader, _other) = two_replicas().await;
+    story.running().await;
+    let old = holder(&story).await;
+    leader.signal("STOP");
+    let new = holder_other_than(&story, &old).await;
+    leader.signal("CONT");
+    eventually("it has ended", || async {
+        (!leader.runs()).then_some(()).ok_or("it runs")
+    })
+    .await;
+    assert_eq!(holder(&story).await, new);
+    let pipeline = story.engine.pipeline(ORDERS).await;
+    assert_eq!(pipeline["deployment_status"], "Running");
+}
