@@ -72,6 +72,17 @@ pub struct Args {
     #[arg(long, env = "SLUICE_WATCH_NAMESPACE", value_name = "NAMESPACE")]
     pub watch_namespace: Option<String>,
 
+    /// Whether a changed program is compiled before what runs is stopped for it, as a pipeline of its
+    /// own in the engine that is never started. Without it, the pipeline is down while it compiles
+    #[arg(
+        long,
+        env = "SLUICE_COMPILE_BEFOREHAND",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value_t = true
+    )]
+    pub compile_beforehand: bool,
+
     /// Whether replicas elect one that acts. Without it there must never be two, not even during an
     /// update
     #[arg(
@@ -145,6 +156,7 @@ impl Args {
             },
             default_engine: self.default_engine(own_namespace)?,
             namespace: self.watch_namespace.clone(),
+            compile_beforehand: self.compile_beforehand,
         })
     }
 

@@ -68,6 +68,8 @@ pub struct Settings {
     pub default_engine: Option<DefaultEngine>,
     /// The namespace whose Pipelines are looked after; `None` for all.
     pub namespace: Option<String>,
+    /// Whether a changed program is compiled before what runs is stopped for it.
+    pub compile_beforehand: bool,
 }
 
 impl Settings {
@@ -237,7 +239,7 @@ fn config_maps(
             let concerned = pipelines.state_filter(|pipeline| {
                 pipeline.metadata_namespace() == touched.namespace()
                     && pipeline.0.as_ref().is_ok_and(|pipeline| {
-                        content::config_maps(&pipeline.spec.program)
+                        content::config_maps(pipeline.spec.program.as_ref())
                             .any(|name| name == touched.name_any())
                     })
             });
@@ -330,6 +332,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             content: &content,
             objects: &objects,
             engine: &view.observation,
+            build: view.build.as_ref(),
+            compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
             outcome: outcome.as_ref(),
             last_call: last_call.as_ref(),

@@ -19,8 +19,8 @@ pub use pipeline_approval::{
     OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision,
 };
 pub use status::{
-    Approval, ApprovalState, AtStake, BaseCheckpoint, Decision, DecisionRecord, Door,
-    EngineContent, EngineView, Failures, Outcome, PipelineStatus, Preview, PreviewOutcome, Run,
+    Approval, ApprovalState, AtStake, BaseCheckpoint, Build, BuildOutcome, Decision, DecisionRecord, Door,
+    EngineContent, EngineView, Failures, Interference, Outcome, PipelineStatus, Preview, PreviewOutcome, Refusal, Run,
     Seal, Settled, StopKind, Target, Vote,
 };
 
@@ -41,6 +41,9 @@ pub mod annotation {
     /// Opens the gate again after a rejection (the change id), or tries a failed step again (any
     /// value that differs from the last one).
     pub const RETRY: &str = "sluice.dev/retry";
+    /// Takes over the engine's pipeline of this name, although it has another program or carries the
+    /// mark of another Pipeline.
+    pub const ADOPT: &str = "sluice.dev/adopt";
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.
     pub const TRACEPARENT: &str = "sluice.dev/traceparent";

@@ -2,9 +2,10 @@
 
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{Act, Guard, Observation, Outcome};
+use super::decide::{Act, Guard, Observation, Outcome, build_tag};
 use super::observe::{self, View};
 use super::{Context, Error};
+use crate::change::Content;
 use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
 
@@ -53,6 +54,11 @@ pub(super) async fn perform(
     let result = call(act, name, pipeline, view, engine.client())
         .instrument(span)
         .await;
+    if let Act::Build { name, .. } | Act::DropBuild { name } = act
+        && result.is_ok()
+    {
+        view.build = observe::look_at_build(name, &engine).await;
+    }
     context.metrics.engine_call(word, result.as_ref().err());
     engine.poller.nudge();
     match result {
@@ -132,11 +138,63 @@ async fn call(
             engine.approve(name, *options).await?;
             return Ok(Outcome::ApproveCalled);
         }
+        Act::Clear => engine.clear(name).await?,
+        Act::Build { name, tag, content } => build(name, tag, content, engine).await?,
+        Act::LookAtBuild { name } => {
+            let found = engine.get(name).await?;
+            let failed = found.filter(|full| full.state.compile_failed());
+            return Ok(match failed {
+                // A fault of the compiler itself says nothing of the program.
+                Some(full) if full.state.program_status == "SystemError" => {
+                    Outcome::BuildFailed(None)
+                }
+                Some(full) => Outcome::BuildFailed(Some(format!(
+                    "{}: {}",
+                    full.state.program_status,
+                    full.compile_error.unwrap_or_default()
+                ))),
+                None => Outcome::Done(word),
+            });
+        }
+        Act::DropBuild { name } => drop_build(name, pipeline, engine).await?,
         Act::Checkpoint => {
             return Ok(Outcome::CheckpointRequested(engine.checkpoint(name).await?));
         }
     }
     Ok(Outcome::Done(word))
+}
+
+async fn build(
+    name: &str,
+    tag: &str,
+    content: &Content,
+    engine: &Feldera,
+) -> Result<(), engine::Error> {
+    match engine.create(name, tag, content).await {
+        // It was made before a crash, or by a call that came through although it wasn't answered.
+        Err(engine::Error::Refused { code, .. }) if code == "DuplicateName" => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+/// Removes what was compiled beforehand, if it is that and was never started.
+async fn drop_build(
+    name: &str,
+    pipeline: &Pipeline,
+    engine: &Feldera,
+) -> Result<(), engine::Error> {
+    let own = build_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
+    let Some(found) = engine.get(name).await? else {
+        return Ok(());
+    };
+    let is_ours = found.state.tags.is_empty() || found.state.tags.contains(&own);
+    if is_ours && found.state.is_stopped() {
+        match engine.delete(name).await {
+            Err(engine::Error::NotFound) => {}
+            result => result?,
+        }
+    }
+    Ok(())
 }
 
 fn tags(view: &View) -> Vec<String> {

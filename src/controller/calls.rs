@@ -45,6 +45,7 @@ impl Calls {
             | Act::Stop { .. }
             | Act::Pause
             | Act::Resume
+            | Act::Clear
             | Act::Approve(_) => {
                 all.insert(pipeline.clone(), call);
             }
@@ -53,6 +54,9 @@ impl Calls {
             | Act::Preview(_)
             | Act::Update(_)
             | Act::Recompile(_)
+            | Act::Build { .. }
+            | Act::LookAtBuild { .. }
+            | Act::DropBuild { .. }
             | Act::Checkpoint => {
                 all.remove(pipeline);
             }

@@ -8,11 +8,15 @@ use crate::change::Content;
 use crate::crd::{ConfigMapKeyRef, ContentSource, Pipeline, Program};
 
 /// The content with all references resolved, or what is wrong with them, in words.
+///
+/// `None` if the pipeline is made elsewhere.
 pub(super) async fn resolve(
     pipeline: &Pipeline,
     context: &Context,
-) -> Result<Result<Content, String>, Error> {
-    let program = &pipeline.spec.program;
+) -> Result<Result<Option<Content>, String>, Error> {
+    let Some(program) = &pipeline.spec.program else {
+        return Ok(Ok(None));
+    };
     let reader = Reader {
         api: Api::namespaced(
             context.client.clone(),
@@ -41,24 +45,27 @@ pub(super) async fn resolve(
     }
     let mut texts = texts.into_iter();
     let mut next = || texts.next().unwrap_or_default();
-    Ok(Ok(Content {
+    Ok(Ok(Some(Content {
         sql: next(),
         udf_rust: next(),
         udf_toml: next(),
         program_config: program.config.clone(),
         runtime_config: pipeline.spec.runtime_config.clone(),
-    }))
+    })))
 }
 
 /// The names of the ConfigMaps that a program refers to.
-pub(super) fn config_maps(program: &Program) -> impl Iterator<Item = &str> {
-    [
-        &program.sql_from,
-        &program.udf_rust_from,
-        &program.udf_toml_from,
-    ]
-    .into_iter()
-    .flatten()
+pub(super) fn config_maps(program: Option<&Program>) -> impl Iterator<Item = &str> {
+    program
+        .into_iter()
+        .flat_map(|program| {
+            [
+                &program.sql_from,
+                &program.udf_rust_from,
+                &program.udf_toml_from,
+            ]
+        })
+        .flatten()
     .map(|source| source.config_map_key_ref.name.as_str())
 }
 

@@ -9,17 +9,24 @@
 //! The steps stand in [`Decider::run`]; each has a file of its own.
 
 mod absorb;
+mod build;
 mod chain;
 mod conditions;
 mod failures;
 mod gate;
+mod guest;
+mod immutable;
 mod input;
 mod lifecycle;
+mod outside;
+mod ownership;
 mod plan;
+mod restart;
 mod seal;
 mod stake;
 mod update;
 mod words;
+mod words_of_failure;
 
 #[cfg(test)]
 mod tests;
@@ -29,14 +36,15 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::approval::{self, Ballot, Register};
-use crate::change::Content;
 use crate::crd::{
-    Approval, ApprovalState, DecisionRecord, Door, EngineView, Pipeline, PipelineStatus,
+    Approval, ApprovalState, DecisionRecord, Door, EngineView, PipelineStatus,
 };
-use crate::engine::{self, EngineInfo, PipelineState};
+use crate::engine::{EngineInfo, PipelineState};
 
+pub use build::{build_tag, is_build};
 pub use conditions::Reason;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
+pub use ownership::{is_owned, owner_tag};
 pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
 
 /// How many decisions a status remembers.
@@ -49,29 +57,6 @@ pub fn decide(input: &Input) -> Plan {
     Decider::new(input).run()
 }
 
-/// What a tag that says whose a pipeline is begins with.
-const OWNER: &str = "sluice:";
-
-/// A pipeline that Sluice made carries this tag in the engine.
-pub fn owner_tag(uid: &str) -> String {
-    format!("{OWNER}{uid}")
-}
-
-/// Whether an engine's pipeline is a Pipeline's: by its tag, or, on an engine that keeps no tags, by
-/// the id that it had when it was created or taken over.
-pub fn is_owned(state: &PipelineState, pipeline: &Pipeline) -> bool {
-    let own = owner_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
-    let mut owners = state.tags.iter().filter(|tag| tag.starts_with(OWNER));
-    let known_id = || {
-        let status = pipeline.status.as_ref()?.engine.as_ref()?;
-        status.pipeline_id.as_ref()
-    };
-    match owners.next() {
-        Some(_) => state.tags.contains(&own),
-        None => known_id() == Some(&state.id),
-    }
-}
-
 /// The work sheet of one decision: the next status grows on it, step by step.
 struct Decider<'a> {
     input: &'a Input<'a>,
@@ -81,6 +66,8 @@ struct Decider<'a> {
     requeue: Option<Duration>,
     /// Why the spec's content isn't brought to the engine although it differs.
     held: Option<conditions::Hold>,
+    /// Whether the spec's content is being compiled while the old one goes on.
+    building: bool,
 }
 
 impl<'a> Decider<'a> {
@@ -92,6 +79,7 @@ impl<'a> Decider<'a> {
             act: None,
             requeue: None,
             held: None,
+            building: false,
         }
     }
 
@@ -103,105 +91,29 @@ impl<'a> Decider<'a> {
         let failed = self.absorb_outcome();
         if let Some((info, seen)) = self.pipeline_to_work_on() {
             self.view(info, &seen);
-            self.note_deployment(seen.state());
-            self.notice_a_foreign_start(seen.state());
+            self.follow(seen.state());
             self.settle(&seen);
             self.supersede(seen.state());
             self.vote();
-            if !self.update(info, &seen) {
+            if self.input.pipeline.is_guest() {
+                self.guard(info, &seen);
+            } else if !self.is_fought_over()
+                && !self.clear_storage(seen.state())
+                && !self.update(info, &seen)
+            {
                 self.live(info, &seen);
+            }
+            if self.act.is_none() {
+                self.drop_build(&seen);
             }
         }
         self.explain_stale_votes();
         self.show_held();
+        self.show_building();
         if let Some(error) = failed {
             self.show_failed_call(error);
         }
         self.finish()
-    }
-
-    /// The pipeline in the engine, if there is one that is ours to work on.
-    fn pipeline_to_work_on(&mut self) -> Option<(&'a EngineInfo, Seen)> {
-        let input = self.input;
-        let (info, pipeline) = match input.engine {
-            Observation::NotYet => return None,
-            Observation::NotConfigured(message) => {
-                self.stalled(Reason::EngineNotFound, message.clone());
-                return None;
-            }
-            Observation::NoAnswer { kind, message } => {
-                self.engine_silent(kind, message);
-                return None;
-            }
-            Observation::Answered { info, pipeline, .. } => (info, pipeline),
-        };
-        if let Some(rival) = input.rival {
-            self.stalled(
-                Reason::NameTaken,
-                format!("{rival} is older and has the same pipeline of the same engine; set another spec.pipelineName"),
-            );
-            // Nobody says so when the older one goes.
-            self.look_again_in(RIVAL_INTERVAL);
-            return None;
-        }
-        let content = match input.content {
-            Ok(content) => content,
-            Err(message) => {
-                self.stalled(Reason::ContentNotFound, message.clone());
-                return None;
-            }
-        };
-        let Some(seen) = pipeline else {
-            self.progressing(
-                "Pending",
-                Reason::Creating,
-                "the pipeline is being created in the engine".into(),
-            );
-            self.act(
-                Act::Create {
-                    tag: self.tag(),
-                    content: content.clone(),
-                },
-                Guard {
-                    absent: true,
-                    ..Guard::default()
-                },
-            );
-            return None;
-        };
-        self.owned(seen, content).then(|| (info, seen.clone()))
-    }
-
-    /// Whether the engine's pipeline is this Pipeline's. One that was there before is taken over
-    /// if it is just what the spec asks for, and is otherwise left alone.
-    fn owned(&mut self, seen: &Seen, content: &Content) -> bool {
-        let state = seen.state();
-        if is_owned(state, self.input.pipeline) {
-            return true;
-        }
-        let Some(full) = seen.full() else {
-            self.act(Act::Look, Guard::default());
-            return false;
-        };
-        if !engine::same_content(content, &full.content) {
-            self.stalled(
-                Reason::NameTaken,
-                format!(
-                    "the engine already has a pipeline {:?} with another program, which is left untouched; set another spec.pipelineName",
-                    state.name
-                ),
-            );
-            return false;
-        }
-        let others = state.tags.iter().filter(|tag| !tag.starts_with(OWNER));
-        let tags = others.cloned().chain([self.tag()]).collect();
-        self.progressing(
-            "Pending",
-            Reason::Adopting,
-            "the engine already has just this pipeline; it is taken over".into(),
-        );
-        self.act(Act::Adopt { tags }, Guard::default());
-        false
     }
 
     /// What the engine shows, in its own words, and what it is known to consist of.
@@ -232,6 +144,17 @@ impl<'a> Decider<'a> {
             .collect::<Vec<_>>()
             .join("; ");
         self.stale_approval(&message);
+    }
+
+    /// Which deployment there is, who made it, and how it ended.
+    fn follow(&mut self, state: &PipelineState) {
+        if self.input.pipeline.is_guest() {
+            self.follow_a_guest(state);
+        } else {
+            self.note_deployment(state);
+            self.notice_a_foreign_start(state);
+        }
+        self.notice_an_outside_stop(state);
     }
 
     fn count_votes(&self) -> Ballot {
@@ -283,10 +206,6 @@ impl<'a> Decider<'a> {
             .uid
             .as_deref()
             .unwrap_or_default()
-    }
-
-    fn tag(&self) -> String {
-        owner_tag(self.uid())
     }
 
     fn now(&self) -> Time {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::decide::is_build;
 use super::{Context, Error, Guarded, Settings};
 use crate::crd::{Engine, Pipeline};
 use crate::engine::feldera::{Address, Feldera};
@@ -372,7 +373,7 @@ pub(super) fn concerned(
         let concerned: Vec<ObjectRef<Guarded>> = match &wake.pipelines {
             Some(names) => names
                 .iter()
-                .flat_map(|name| context.claims.of(&wake.engine, name))
+                .flat_map(|name| concerned_by(name, &wake.engine, &context))
                 .collect(),
             None => {
                 let _ = context.engines.0.changed.send(wake.engine.clone());
@@ -393,6 +394,26 @@ pub(super) fn concerned(
         Some((futures::stream::iter(concerned), (woken, context)))
     })
     .flatten()
+}
+
+/// The Pipelines that a pipeline of an engine is of.
+fn concerned_by(name: &str, engine: &EngineKey, context: &Context) -> Vec<ObjectRef<Guarded>> {
+    if !is_build(name) {
+        return context.claims.of(engine, name);
+    }
+    // There are few at a time, so a search costs less than a register.
+    let is_built_as = |object: &Guarded| {
+        object.0.as_ref().is_ok_and(|pipeline| {
+            let status = pipeline.status.as_ref();
+            let build = status.and_then(|status| status.build.as_ref());
+            build.and_then(|build| build.pipeline.as_deref()) == Some(name)
+        })
+    };
+    let found = context.pipelines.state_filter(is_built_as);
+    found
+        .iter()
+        .map(|object| ObjectRef::from_obj(object.as_ref()))
+        .collect()
 }
 
 fn key_of(engine: &DeserializeGuard<Engine>) -> EngineKey {

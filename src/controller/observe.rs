@@ -8,12 +8,24 @@ use super::decide::{CheckpointStatusSeen, Observation, Seen};
 use super::engines::{Lookup, Use};
 use crate::crd::Pipeline;
 use crate::engine::poller::State;
-use crate::engine::{self, EngineInfo, FullPipeline};
+use crate::engine::{self, EngineInfo, FullPipeline, PipelineState};
 
 /// What a reconcile sees of the engine. It is renewed whenever the engine is asked.
 pub(super) struct View {
     pub(super) engine: Option<Use>,
     pub(super) observation: Observation,
+    /// The pipeline as which a changed program is compiled beforehand.
+    pub(super) build: Option<PipelineState>,
+}
+
+impl View {
+    fn nothing(observation: Observation) -> Self {
+        Self {
+            engine: None,
+            observation,
+            build: None,
+        }
+    }
 }
 
 /// The first look: what the poller saw last, and the fate of a checkpoint that was asked for.
@@ -21,16 +33,10 @@ pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
     let engine = match context.engines.of(pipeline) {
         Lookup::Found(engine) => engine,
         Lookup::NotYet => {
-            return View {
-                engine: None,
-                observation: Observation::NotYet,
-            };
+            return View::nothing(Observation::NotYet);
         }
         Lookup::Missing(why) => {
-            return View {
-                engine: None,
-                observation: Observation::NotConfigured(why),
-            };
+            return View::nothing(Observation::NotConfigured(why));
         }
     };
     let name = pipeline.engine_pipeline_name();
@@ -50,10 +56,16 @@ pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
             }
         }
     };
+    let build = name_of_build(pipeline).and_then(|name| engine.poller.pipeline(&name));
     View {
         engine: Some(engine),
         observation,
+        build,
     }
+}
+
+fn name_of_build(pipeline: &Pipeline) -> Option<String> {
+    pipeline.status.as_ref()?.build.as_ref()?.pipeline.clone()
 }
 
 /// Asks the engine for the pipeline, and takes the answer into view and poller.
@@ -82,6 +94,15 @@ pub(super) async fn look(
         Err(error) => view.observation = no_answer(error),
     }
     answer
+}
+
+/// Asks the engine for the pipeline as which a program is compiled, and tells the poller.
+pub(super) async fn look_at_build(name: &str, engine: &Use) -> Option<PipelineState> {
+    let asked_at = Instant::now();
+    let answer = engine.client().get(name).await.ok()?;
+    let state = answer.map(|full| full.state);
+    engine.poller.put(name, state.clone(), asked_at);
+    state
 }
 
 fn known(observation: &Observation) -> (EngineInfo, Option<CheckpointStatusSeen>) {

@@ -145,6 +145,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         poll_interval: Duration::from_secs(60),
         timing: Timing::default(),
         namespace: None,
+        compile_beforehand: true,
         default_engine: Some(DefaultEngine {
             address: Address {
                 url: engine.server.uri(),

@@ -1,5 +1,6 @@
 //! `Pipeline`: what should run, and the approval of a change to it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,10 @@ use super::status::PipelineStatus;
         .message("engineRef can't change: a pipeline's state stays on its engine. Create another Pipeline with the new engineRef instead"),
     validation = Rule::new("has(self.pipelineName) == has(oldSelf.pipelineName) && (!has(self.pipelineName) || self.pipelineName == oldSelf.pipelineName)")
         .message("pipelineName can't change: the engine's pipeline keeps its name. Create another Pipeline with the new name instead"),
+    validation = Rule::new("has(self.program) == has(oldSelf.program)")
+        .message("program can't be added or removed: either Sluice looks after the whole pipeline, or, without program, only after its gate. Delete this Pipeline (with deletionPolicy: Retain, the pipeline stays) and create another one"),
+    validation = Rule::new("has(self.program) || (!has(self.runtimeConfig) && !has(self.bootstrapOptions) && !has(self.restartedAt) && !has(self.clearStorage) && self.desiredState == 'running' && self.deletionPolicy == 'Retain' && self.bootstrapPolicy != 'allow')")
+        .message("without program, the pipeline is made, started and stopped elsewhere, and only its gate is Sluice's: remove runtimeConfig, bootstrapOptions, restartedAt and clearStorage, leave desiredState running and deletionPolicy Retain, and set bootstrapPolicy to await_approval or reject"),
 )]
 pub struct PipelineSpec {
     /// The Engine, in the same namespace, that runs the pipeline. Omitted: the operator's own
@@ -50,8 +55,10 @@ pub struct PipelineSpec {
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9_-]+$')").message("pipelineName must consist of letters, digits, '-' and '_'"))]
     pub pipeline_name: Option<String>,
 
-    /// The program to run.
-    pub program: Program,
+    /// The program to run. Omitted from the start: the pipeline is made, started and stopped
+    /// elsewhere, and Sluice only keeps its gate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<Program>,
 
     /// Feldera's `runtime_config`, passed on as it is. Its keys are Feldera's and differ from
     /// release to release.
@@ -93,6 +100,16 @@ pub struct PipelineSpec {
     /// checkpoint, so that its state is lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_state_loss: bool,
+
+    /// Restarts the pipeline, with a checkpoint, each time this is given another value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarted_at: Option<Time>,
+
+    /// Stops the pipeline, clears its storage, and starts it from nothing, once for each new value.
+    /// Everything that it has computed and all its checkpoints are lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub clear_storage: Option<String>,
 
     /// What becomes of the engine's pipeline when this object is deleted. `Retain` leaves it as it
     /// is; `Delete` stops it, clears its storage and deletes it.
@@ -269,6 +286,11 @@ impl Pipeline {
             .as_deref()
             .or(self.metadata.name.as_deref())
             .unwrap_or_default()
+    }
+
+    /// Whether the pipeline is made elsewhere, and only its gate is Sluice's.
+    pub fn is_guest(&self) -> bool {
+        self.spec.program.is_none()
     }
 
     /// The value of an annotation.

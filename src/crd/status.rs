@@ -51,6 +51,18 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<Preview>,
 
+    /// The new program's compilation beforehand, as a pipeline of its own that is never started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+
+    /// The last content that the engine refused to take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<Refusal>,
+
+    /// What others do to the pipeline at the engine, against what the spec says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interference: Option<Interference>,
+
     /// The checkpoint that Sluice asked for, so that the running change is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seal: Option<Seal>,
@@ -70,6 +82,14 @@ pub struct PipelineStatus {
     /// The last value of the annotation `sluice.dev/retry` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
+
+    /// The last value of `spec.restartedAt` that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_restart: Option<Time>,
+
+    /// The last value of `spec.clearStorage` that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_clear: Option<String>,
 
     /// The last decisions, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -169,6 +189,8 @@ pub struct Run {
 pub enum StopKind {
     /// With a checkpoint, so that nothing is lost.
     Checkpoint,
+    /// By somebody else, in whatever way.
+    Outside,
     /// At once.
     #[serde(other)]
     Force,
@@ -218,6 +240,58 @@ pub enum PreviewOutcome {
     /// The engine can't tell beforehand.
     #[serde(other)]
     Unknown,
+}
+
+/// A program's compilation beforehand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Build {
+    /// What is compiled.
+    pub target: Target,
+    /// The engine's pipeline that it is compiled as; absent once that is removed again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// What came of it; absent while it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<BuildOutcome>,
+    /// The compiler's message, if it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What came of compiling a program beforehand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(with = "String")]
+pub enum BuildOutcome {
+    /// It compiles.
+    Compiled,
+    /// It doesn't compile.
+    Failed,
+    /// The engine couldn't compile it beforehand, which says nothing of the program.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The engine's refusal of a content, with which the pipeline was then not stopped again.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Refusal {
+    /// The digest of the content.
+    pub digest: String,
+    /// The engine's words.
+    pub message: String,
+}
+
+/// What others do to the pipeline at the engine, against what the spec says.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Interference {
+    /// How often, within an hour of each other.
+    pub count: i64,
+    /// The last time.
+    pub last_at: Time,
+    /// What it was.
+    pub message: String,
 }
 
 /// A checkpoint that Sluice asked for.

@@ -1,7 +1,9 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
 use crate::change::Content;
-use crate::crd::{ApprovalState, EngineContent, Preview, PreviewOutcome, Target};
+use crate::crd::{
+    ApprovalState, BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target,
+};
 use crate::engine::{self, DiffAnswer, FullPipeline};
 
 use super::{Decider, Outcome, words};
@@ -12,6 +14,11 @@ impl<'a> Decider<'a> {
     pub(super) fn absorb_outcome(&mut self) -> Option<&'a engine::Error> {
         match self.input.outcome? {
             Outcome::Done("recompile") => self.take_retry(),
+            Outcome::Done("drop_build") => self.build_is_dropped(),
+            Outcome::BuildFailed(Some(message)) => {
+                self.built(BuildOutcome::Failed, Some(message.clone()));
+            }
+            Outcome::BuildFailed(None) => self.built(BuildOutcome::Unknown, None),
             Outcome::Done(_) | Outcome::GuardFailed => {}
             Outcome::Owned(id) => self.own(id),
             Outcome::Updated {
@@ -25,7 +32,12 @@ impl<'a> Decider<'a> {
             }
             Outcome::Previewed { target, answer } => {
                 self.status.preview = Some(preview(target, answer));
-                self.take_retry();
+                if self.retry_is_new() {
+                    self.take_retry();
+                    // What didn't compile is compiled again.
+                    self.status.build.take_if(|build| build.pipeline.is_none());
+                    self.status.refusal = None;
+                }
             }
             Outcome::ApproveCalled => {
                 let now = self.now();
@@ -48,10 +60,34 @@ impl<'a> Decider<'a> {
                     seal.failure = Some(error.to_string());
                     return None;
                 }
+                if let engine::Error::Refused { .. } = error
+                    && self.take_refusal(act, error)
+                {
+                    return None;
+                }
                 return Some(error);
             }
         }
         None
+    }
+
+    /// The engine will refuse it again: what runs, or was stopped for it, goes on without it.
+    fn take_refusal(&mut self, act: &str, error: &engine::Error) -> bool {
+        match act {
+            "build" => {
+                self.built(BuildOutcome::Unknown, Some(error.to_string()));
+                true
+            }
+            "update" => {
+                let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
+                self.status.refusal = wanted.map(|content| Refusal {
+                    digest: content.digest(),
+                    message: error.to_string(),
+                });
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Somebody has deleted the pipeline in the engine, and it is made anew: its checkpoints, and what
@@ -65,20 +101,8 @@ impl<'a> Decider<'a> {
         if known.is_none_or(|known| known == id) {
             return;
         }
-        self.status.run = None;
-        self.status.seal = None;
-        self.status.preview = None;
-        let open = self.status.approval.as_ref().is_some_and(|approval| {
-            !matches!(
-                approval.state,
-                ApprovalState::Sealed | ApprovalState::Superseded | ApprovalState::Expired
-            )
-        });
-        if open {
-            self.set_approval_state(ApprovalState::Superseded);
-            self.remember();
-        }
-        self.warn(
+        self.begin_from_nothing();
+        self.interfered(
             "Recreated",
             "the pipeline was deleted in the engine by somebody else, with its state; it is made anew".into(),
         );
@@ -100,12 +124,20 @@ impl<'a> Decider<'a> {
         {
             return;
         }
-        let wanted = self.input.content.as_ref().ok();
-        let content = match wanted {
-            Some(wanted) if engine::same_content(wanted, &full.content) => wanted,
-            _ => &full.content,
-        };
-        self.status.content = Some(engine_content(version, content));
+        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let is_wanted = wanted.filter(|wanted| engine::same_content(wanted, &full.content));
+        let now = engine_content(version, is_wanted.unwrap_or(&full.content));
+        let before = self.status.content.replace(now);
+        let edited = before.is_some_and(|before| {
+            is_wanted.is_none()
+                && self.status.content.as_ref().map(|now| &now.target) != Some(&before.target)
+        });
+        if edited && !self.input.pipeline.is_guest() {
+            self.interfered(
+                "OutsideEdit",
+                "somebody else edited the pipeline's program at the engine; what the spec says is put back".into(),
+            );
+        }
     }
 }
 

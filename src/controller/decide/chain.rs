@@ -2,7 +2,7 @@
 
 use super::Decider;
 use super::input::{Observation, Seen};
-use crate::change::{self, Change, Content};
+use crate::change::{self, Change};
 use crate::crd::{ApprovalState, BaseCheckpoint, BootstrapOptions, Settled, StopKind, Target};
 use crate::engine::PipelineState;
 
@@ -96,7 +96,7 @@ impl Decider<'_> {
             ApprovalState::Applying | ApprovalState::Applied
         ) && (state.is_stopped() || state.awaits_approval());
         let wanted = self.wanted_target();
-        let options = self.input.pipeline.spec.bootstrap_options;
+        let options = self.options();
         let same = Some(&approval.target) == wanted.as_ref() && approval.options == options;
         if same || wanted.is_none() || !(at_the_gate || told) {
             return;
@@ -136,9 +136,12 @@ impl Decider<'_> {
             .then(|| self.change_id(&target, self.revision_of(&target)))
     }
 
-    /// The target that the spec asks for.
+    /// The target that the spec asks for, or that a guest was given by whoever makes it.
     pub(super) fn wanted_target(&self) -> Option<Target> {
-        self.input.content.as_ref().ok().map(Content::target)
+        match self.input.content.as_ref().ok()? {
+            Some(content) => Some(content.target()),
+            None => self.status.content.as_ref().map(|held| held.target.clone()),
+        }
     }
 
     pub(super) fn parent(&self) -> &str {
@@ -153,7 +156,7 @@ impl Decider<'_> {
         let last = self.status.approval.as_ref().filter(|approval| {
             approval.target == *target
                 && approval.parent == self.parent()
-                && approval.options == self.input.pipeline.spec.bootstrap_options
+                && approval.options == self.options()
         });
         let mut revision = last.map_or(0, |approval| approval.revision);
         if last.is_some_and(|approval| approval.state != ApprovalState::Superseded) {
@@ -175,7 +178,7 @@ impl Decider<'_> {
             uid: self.uid(),
             parent: self.parent(),
             target,
-            options: self.input.pipeline.spec.bootstrap_options,
+            options: self.options(),
             revision,
         }
         .id()

@@ -58,6 +58,20 @@ pub enum Reason {
     ChangeRefused,
     /// Stopping would lose the pipeline's state.
     StateLossNotAllowed,
+    /// A setting that the engine doesn't change while there is storage.
+    ImmutableSetting,
+    /// A changed program is compiled while the old one goes on.
+    CompilingBeforehand,
+    /// It is restarted because `spec.restartedAt` says so.
+    Restarting,
+    /// Its storage is cleared because `spec.clearStorage` says so.
+    ClearingStorage,
+    /// Somebody else keeps undoing what the spec says.
+    FoughtOver,
+    /// The pipeline is made elsewhere, and isn't there.
+    PipelineNotFound,
+    /// The Pipeline is being deleted.
+    Deleting,
     /// The pipeline failed and is started again later.
     BackingOff,
     /// The pipeline failed and is not started again by itself.
@@ -279,6 +293,8 @@ fn static_name(reason: Reason) -> &'static str {
         Reason::BootstrapRefused => "BootstrapRefused",
         Reason::ChangeRefused => "ChangeRefused",
         Reason::StateLossNotAllowed => "StateLossNotAllowed",
+        Reason::ImmutableSetting => "ImmutableSetting",
+        Reason::FoughtOver => "FoughtOver",
         Reason::Failed => "Failed",
         Reason::ApplyFailed => "ApplyFailed",
         Reason::EngineNotFound => "EngineNotFound",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Decider;
 use super::conditions::Reason;
+use super::words_of_failure;
 use crate::change;
 use crate::crd::{ApprovalState, Failures, annotation};
 use crate::engine::PipelineState;
@@ -26,8 +27,8 @@ impl Decider<'_> {
         }
         run.failed = true;
         let change_id = run.change_id.clone();
-        let permanent =
-            error.code == "InitializationError" || error.message.contains("failed to initialize");
+        let permanent = words_of_failure::is_permanent(&error.code, &error.message);
+        let message = self.in_words(&error.code, &error.message);
         let count = self
             .status
             .failures
@@ -37,13 +38,13 @@ impl Decider<'_> {
         self.status.failures = Some(Failures {
             count,
             last_at: now,
-            message: error.message.clone(),
+            message: message.clone(),
             generation: self.input.pipeline.metadata.generation.unwrap_or_default(),
             permanent,
         });
         self.warn(
             "PipelineFailed",
-            format!("the pipeline failed in the engine: {}", error.message),
+            format!("the pipeline failed in the engine: {message}"),
         );
         if let Some(approval) = &mut self.status.approval
             && permanent
@@ -53,10 +54,15 @@ impl Decider<'_> {
                 ApprovalState::Applying | ApprovalState::Applied
             )
         {
-            approval.failure = Some(error.message.clone());
+            approval.failure = Some(message);
             self.set_approval_state(ApprovalState::ApplyFailed);
             self.remember();
         }
+    }
+
+    /// The engine's error in words that say what is wrong and what to do.
+    pub(super) fn in_words(&self, code: &str, message: &str) -> String {
+        words_of_failure::explain(code, message)
     }
 
     /// Whether a failed pipeline is left alone for now; phase and conditions say so.

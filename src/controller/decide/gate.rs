@@ -94,7 +94,7 @@ impl Decider<'_> {
     /// The engine waits at its gate.
     pub(super) fn at_the_gate(&mut self, seen: &Seen) {
         let state = seen.state();
-        if self.restart_for_other_terms(state) {
+        if !self.input.pipeline.is_guest() && self.restart_for_other_terms(state) {
             return;
         }
         if state.deployment_desired_status == "Suspended" {
@@ -188,7 +188,7 @@ impl Decider<'_> {
             short_id: change::short(&id),
             parent: self.parent().to_owned(),
             target,
-            options: spec.bootstrap_options,
+            options: self.options(),
             revision,
             since: self.now(),
             deployment_id: full.state.deployment_id.clone(),
@@ -198,7 +198,7 @@ impl Decider<'_> {
             at_stake: Some(stake::at_stake(
                 &full.state.approval_diff,
                 full.connectors.as_ref(),
-                spec.bootstrap_options,
+                self.options(),
                 resumes_all,
             )),
             base: self.base_checkpoint(&full.state),

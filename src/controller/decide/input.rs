@@ -13,12 +13,17 @@ use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
 pub struct Input<'a> {
     /// The Pipeline, with the status that is known to be stored.
     pub pipeline: &'a Pipeline,
-    /// What the spec asks for, with its references resolved; or what is wrong with them.
-    pub content: &'a Result<Content, String>,
+    /// What the spec asks for, with its references resolved; or what is wrong with them. `None` if the
+    /// pipeline is made elsewhere.
+    pub content: &'a Result<Option<Content>, String>,
     /// All PipelineApprovals of the Pipeline's namespace that name it.
     pub objects: &'a [PipelineApproval],
     /// What is known of the engine.
     pub engine: &'a Observation,
+    /// The engine's pipeline as which a changed program is compiled beforehand, if it is there.
+    pub build: Option<&'a PipelineState>,
+    /// Whether changed programs are compiled beforehand.
+    pub compile_beforehand: bool,
     /// The older Pipeline that holds the same pipeline of the same engine, if there is one.
     pub rival: Option<&'a str>,
     /// What came of the last act of this reconcile.

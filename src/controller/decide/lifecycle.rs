@@ -35,7 +35,7 @@ impl Decider<'_> {
                 Reason::Stopped,
                 "the pipeline is stopped, as it should be".into(),
             );
-        } else if self.refused_change_holds() || !self.compiled(seen) {
+        } else if self.refused_change_holds() || !self.compiled(seen) || self.is_being_cleared(state) {
             // Phase and conditions say which.
         } else if !matches!(
             state.deployment_desired_status.as_str(),
@@ -65,26 +65,58 @@ impl Decider<'_> {
         if !refused || held != Some(&approval.target) {
             return false;
         }
-        let id = approval.change_id.clone();
-        if self.retry_is_new() && self.input.pipeline.annotation(annotation::RETRY) == Some(&id) {
-            self.take_retry();
-            self.status.failures = None;
-            // The votes that decided are still there, so the question must be a new one.
-            if let Some(approval) = &mut self.status.approval {
-                approval.revision += 1;
-            }
-            self.set_approval_state(ApprovalState::Superseded);
-            self.report("GateOpened", format!("change {id} is asked about anew"));
+        if self.reopens() {
             return false;
         }
+        self.show_refused();
+        true
+    }
+
+    /// Whether somebody asks about a refused change anew; then the gate is open again.
+    pub(super) fn reopens(&mut self) -> bool {
+        let Some(id) = self.status.approval.as_ref().map(|a| a.change_id.clone()) else {
+            return false;
+        };
+        if !self.retry_is_new() || self.input.pipeline.annotation(annotation::RETRY) != Some(&id) {
+            return false;
+        }
+        self.take_retry();
+        self.status.failures = None;
+        // The votes that decided are still there, so the question must be a new one.
+        if let Some(approval) = &mut self.status.approval {
+            approval.revision += 1;
+        }
+        self.set_approval_state(ApprovalState::Superseded);
+        self.report("GateOpened", format!("change {id} is asked about anew"));
+        true
+    }
+
+    /// Says that the change was rejected, or that it failed, and how to go on.
+    pub(super) fn show_refused(&mut self) {
+        let Some(approval) = &self.status.approval else {
+            return;
+        };
         if approval.state == ApprovalState::Rejected {
             self.show_rejected();
-        } else {
-            let failure = approval.failure.clone().unwrap_or_default();
-            self.status.phase = Some("Failed".into());
-            self.stalled(Reason::ApplyFailed, format!("the approved change {id} could not be applied: {failure}. It is not tried again by itself: correct the program, or ask anew with: kubectl annotate pipeline {} -n {} {}={id} --overwrite", self.name(), self.namespace(), annotation::RETRY));
+            return;
         }
-        true
+        let id = approval.change_id.clone();
+        let failure = approval.failure.clone().unwrap_or_default();
+        self.status.phase = Some("Failed".into());
+        self.stalled(Reason::ApplyFailed, format!("the approved change {id} could not be applied: {failure}. It is not tried again by itself: correct the program, or ask anew with: kubectl annotate pipeline {} -n {} {}={id} --overwrite", self.name(), self.namespace(), annotation::RETRY));
+    }
+
+    /// Whether the engine still clears the storage; it starts nothing meanwhile.
+    fn is_being_cleared(&mut self, state: &PipelineState) -> bool {
+        let clearing = state.storage_status == "Clearing";
+        if clearing {
+            self.progressing(
+                "Stopped",
+                Reason::ClearingStorage,
+                "the engine clears the pipeline's storage".into(),
+            );
+        }
+        clearing
     }
 
     /// Whether the program is compiled; phase and conditions say so if not.
@@ -106,7 +138,7 @@ impl Decider<'_> {
             return false;
         };
         if self.retry_is_new()
-            && let Ok(content) = self.input.content
+            && let Ok(Some(content)) = self.input.content
         {
             self.progressing(
                 "Compiling",
@@ -180,6 +212,7 @@ impl Decider<'_> {
                     !run.failed
                         && match run.stop {
                             Some(StopKind::Checkpoint) => true,
+                            Some(StopKind::Outside) => false,
                             // Nothing comes in at the gate.
                             Some(StopKind::Force) => {
                                 run.resumes_all && self.never_left_the_gate(run)
@@ -193,6 +226,7 @@ impl Decider<'_> {
         };
         self.status.run = Some(run);
         self.status.seal = None;
+        self.take_restart();
         self.progressing(
             "Provisioning",
             Reason::Starting,
@@ -251,7 +285,8 @@ impl Decider<'_> {
         } else {
             let phase = state.deployment_status.clone();
             self.status.phase = Some(phase);
-            self.stalled(Reason::StateLossNotAllowed, "this engine writes no checkpoints, so stopping the pipeline would lose its state; set spec.allowStateLoss: true to stop it all the same".into());
+            let message = self.state_loss("stopping the pipeline");
+            self.stalled(Reason::StateLossNotAllowed, message);
         }
     }
 
@@ -260,8 +295,11 @@ impl Decider<'_> {
             self.transitional(state);
             return;
         }
-        self.up(state);
         self.adopt_run(state);
+        if self.restart(info, state) {
+            return;
+        }
+        self.up(state);
         let running = state.deployment_status == "Running";
         match (self.input.pipeline.spec.desired_state, running) {
             (DesiredState::Paused, true) => self.switch(state, Act::Pause),
@@ -311,7 +349,7 @@ impl Decider<'_> {
     }
 
     /// On its way from one state to another, or in one that nobody knows.
-    fn transitional(&mut self, state: &PipelineState) {
+    pub(super) fn transitional(&mut self, state: &PipelineState) {
         let phase = match state.deployment_status.as_str() {
             "Provisioning" | "Unavailable" | "Coordination" | "Standby" => "Provisioning",
             "Initializing" => "Initializing",
@@ -358,6 +396,8 @@ impl Decider<'_> {
             stop: None,
             failed: false,
         });
+        // It was started before anybody asked.
+        self.take_restart();
     }
 
     /// Writes down which deployment the start made. One that Sluice didn't ask for takes its place:
@@ -372,12 +412,17 @@ impl Decider<'_> {
         {
             return;
         }
-        if run.deployment_id.is_some() {
+        let unasked = run.deployment_id.is_some();
+        if unasked {
             run.resumes_all = false;
             run.stop = None;
             run.failed = false;
         }
         run.deployment_id = state.deployment_id.clone();
+        if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            let message = "somebody else started the pipeline at the engine, which should be stopped";
+            self.interfered("OutsideStart", message.into());
+        }
     }
 
     /// A start under other terms than Sluice's went round the gate.

@@ -70,6 +70,27 @@ pub enum Act {
     Approve(BootstrapOptions),
     /// Ask for a checkpoint.
     Checkpoint,
+    /// Clear the storage of a stopped pipeline.
+    Clear,
+    /// Have a changed program compiled, as a pipeline of its own.
+    Build {
+        /// The name of that pipeline.
+        name: String,
+        /// The tag that says what it is for.
+        tag: String,
+        /// What is compiled.
+        content: Content,
+    },
+    /// Read what the compiler says about it.
+    LookAtBuild {
+        /// The name of that pipeline.
+        name: String,
+    },
+    /// Remove that pipeline again.
+    DropBuild {
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Act {
@@ -89,6 +110,10 @@ impl Act {
             Self::Resume => "resume",
             Self::Approve(_) => "approve",
             Self::Checkpoint => "checkpoint",
+            Self::Clear => "clear",
+            Self::Build { .. } => "build",
+            Self::LookAtBuild { .. } => "look_at_build",
+            Self::DropBuild { .. } => "drop_build",
         }
     }
 }
@@ -170,6 +195,9 @@ pub enum Outcome {
     ApproveCalled,
     /// A checkpoint was asked for.
     CheckpointRequested(i64),
+    /// What the compiler says about a program that it couldn't compile beforehand. `None` if the
+    /// compiler itself failed.
+    BuildFailed(Option<String>),
     /// The call failed.
     Failed {
         /// Which.

@@ -2,7 +2,7 @@
 //! never take its place.
 
 use super::conditions::{Hold, Reason};
-use super::{Act, Decider, Guard, Seen};
+use super::{Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
 use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, StopKind, Target};
 use crate::engine::{EngineInfo, PipelineState};
@@ -13,7 +13,7 @@ impl Decider<'_> {
     pub(super) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
         let state = seen.state();
         let input = self.input;
-        let Ok(content) = input.content else {
+        let Ok(Some(content)) = input.content else {
             return true;
         };
         let Some(held) = self
@@ -30,12 +30,26 @@ impl Decider<'_> {
             return false;
         }
         let target = content.target();
-        if let Some(hold) = self.preview_forbids(&held.target, &target)
+        let hold = self
+            .preview_forbids(&held.target, &target)
+            .or_else(|| self.build_forbids(&target))
+            .or_else(|| self.was_refused(content));
+        if let Some(hold) = hold
             && (state.is_up() || state.is_stopped())
             && !self.retry_is_new()
         {
             self.held = Some(hold);
             return false;
+        }
+        if state.storage_status == "InUse" && (state.is_up() || state.is_stopped()) {
+            let Some(full) = seen.full() else {
+                self.act(Act::Look, Guard::default());
+                return true;
+            };
+            if let Some(why) = immutable::refused(content, &full.content) {
+                self.held = Some(cannot_change(&why));
+                return false;
+            }
         }
         if state.is_stopped() {
             self.replace(state, content);
@@ -58,6 +72,10 @@ impl Decider<'_> {
             self.held = Some(hold);
             return false;
         } else if state.is_up() {
+            if held.target != target && self.must_build_first(content, &target) {
+                // What runs is looked after as before, unless there is a call to make.
+                return self.act.is_some();
+            }
             self.progressing(
                 "Stopping",
                 Reason::Updating,
@@ -127,7 +145,22 @@ impl Decider<'_> {
     fn state_would_be_lost(&self, info: &EngineInfo) -> Option<Hold> {
         (!info.has_checkpoints() && !self.input.pipeline.spec.allow_state_loss).then(|| Hold {
             reason: Reason::StateLossNotAllowed,
-            message: "this engine writes no checkpoints, so stopping the pipeline for an update would lose its state; set spec.allowStateLoss: true to update it all the same".into(),
+            message: self.state_loss("stopping the pipeline for an update"),
+        })
+    }
+
+    /// Why the engine wouldn't take the content, by its own word.
+    fn was_refused(&self, content: &Content) -> Option<Hold> {
+        let refusal = self.status.refusal.as_ref()?;
+        (refusal.digest == content.digest()).then(|| {
+            if refusal.message.contains("EditRestrictedToClearedStorage") {
+                cannot_change(&refusal.message)
+            } else {
+                Hold {
+                    reason: Reason::EngineRefused,
+                    message: format!("the old content goes on: {}", refusal.message),
+                }
+            }
         })
     }
 
@@ -179,5 +212,14 @@ impl Decider<'_> {
             ..Guard::default()
         };
         self.act(Act::Stop { force }, guard);
+    }
+}
+
+fn cannot_change(why: &str) -> Hold {
+    Hold {
+        reason: Reason::ImmutableSetting,
+        message: format!(
+            "{why}: the engine changes that only once the pipeline's storage is cleared, and the old content goes on. Put the setting back, or give spec.clearStorage a new value in the same change, which loses the pipeline's state"
+        ),
     }
 }

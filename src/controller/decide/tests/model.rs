@@ -53,8 +53,12 @@ pub struct Engine {
     /// Whether the next approvals are forgotten although they are answered.
     pub forgets: u32,
     ids: u64,
+    /// What is compiled beforehand: the name, the program, and whether that is done.
+    pub build: Option<(String, String, bool)>,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
+    /// Whether the storage is cleared.
+    pub cleared: bool,
     /// How many checkpoints that are asked for never come about.
     pub loses_checkpoints: u32,
     /// How many of the newest checkpoints the manager doesn't show yet.
@@ -116,7 +120,7 @@ impl World {
     }
 
     pub fn edit(&mut self, sql: &str) {
-        self.spec(|spec| spec.program.sql = Some(sql.to_owned()));
+        self.spec(|spec| spec.program.get_or_insert_default().sql = Some(sql.to_owned()));
     }
 
     pub fn spec(&mut self, change: impl FnOnce(&mut crate::crd::PipelineSpec)) {
@@ -251,10 +255,11 @@ impl World {
     }
 
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
-        let content = Ok(Content {
-            sql: self.pipeline.spec.program.sql.clone().unwrap_or_default(),
+        let program = self.pipeline.spec.program.as_ref();
+        let content = Ok(program.map(|program| Content {
+            sql: program.sql.clone().unwrap_or_default(),
             ..Content::default()
-        });
+        }));
         let pipeline = self.engine.exists.then(|| {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
@@ -274,6 +279,8 @@ impl World {
                 pipeline,
                 checkpoints: None,
             },
+            build: self.engine.build_state().as_ref(),
+            compile_beforehand: true,
             rival: None,
             outcome,
             last_call: self.last_call.as_ref(),
@@ -340,6 +347,21 @@ impl Engine {
         json!({"program_diff": {"modified_views": views, "modified_tables": if self.other_plans { &["t"][..] } else { &[] }}, "program_diff_error": null})
     }
 
+    pub fn build_state(&self) -> Option<PipelineState> {
+        let (name, sql, done) = self.build.as_ref()?;
+        let status = match (done, sql.starts_with("bad rust")) {
+            (false, _) => "CompilingRust",
+            (true, false) => "Success",
+            (true, true) => "RustError",
+        };
+        Some(PipelineState {
+            name: name.clone(),
+            program_status: status.into(),
+            deployment_status: "Stopped".into(),
+            ..PipelineState::default()
+        })
+    }
+
     pub fn state(&self) -> Option<PipelineState> {
         if !self.exists {
             return None;
@@ -364,7 +386,7 @@ impl Engine {
                 "CompilingRust"
             }
             .into(),
-            storage_status: "InUse".into(),
+            storage_status: if self.cleared { "Cleared" } else { "InUse" }.into(),
             checkpoints: self
                 .checkpoints
                 .iter()
@@ -405,6 +427,7 @@ impl Engine {
     pub fn start(&mut self, policy: &str, options: BootstrapOptions) {
         let id = self.id("deployment");
         self.error = None;
+        self.cleared = false;
         self.deployment = Some(Deployment {
             id,
             status: "Provisioning",
@@ -519,6 +542,19 @@ impl Engine {
                 return Outcome::Owned("p-1".into());
             }
             Act::Recompile(_) => self.compiled = false,
+            Act::Clear => {
+                assert!(self.deployment.is_none(), "cleared what is not stopped");
+                self.checkpoints.clear();
+                self.cleared = true;
+            }
+            Act::Build { name, content, .. } => {
+                assert!(self.build.is_none(), "one at a time");
+                self.build = Some((name.clone(), content.sql.clone(), false));
+            }
+            Act::LookAtBuild { .. } => {
+                return Outcome::BuildFailed(Some("RustError: line 1: no".into()));
+            }
+            Act::DropBuild { .. } => self.build = None,
             Act::Look => {}
         }
         Outcome::Done(act.name())
@@ -527,6 +563,9 @@ impl Engine {
     /// Time passes in the engine.
     pub fn tick(&mut self) {
         self.compiled = self.exists;
+        if let Some((_, _, done)) = &mut self.build {
+            *done = true;
+        }
         let base = self.base().map(str::to_owned);
         let gated = base.as_deref().is_some_and(|base| base != self.sql);
         let Some(deployment) = &mut self.deployment else {

@@ -85,7 +85,7 @@ fn a1_approved_true_counts_only_if_it_turns_true_after_the_publication() {
     let mut world = World::running("A");
     world.spec(|spec| {
         spec.approved = Some(true);
-        spec.program.sql = Some("B".into());
+        spec.program.get_or_insert_default().sql = Some("B".into());
     });
     world.settle();
     assert_eq!(world.phase(), "AwaitingApproval");
@@ -127,7 +127,7 @@ fn a1_an_approval_may_come_in_the_same_commit_as_its_change() {
     .id();
     world.spec(|spec| {
         spec.approved_change = Some(id);
-        spec.program.sql = Some("B".into());
+        spec.program.get_or_insert_default().sql = Some("B".into());
     });
     world.settle();
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
@@ -434,7 +434,7 @@ fn the_policy_allow_goes_on_unasked_and_settles_what_came_of_it() {
     let mut world = World::running("A");
     world.spec(|spec| {
         spec.bootstrap_policy = BootstrapPolicy::Allow;
-        spec.program.sql = Some("B".into());
+        spec.program.get_or_insert_default().sql = Some("B".into());
     });
     world.settle();
     assert_eq!(
@@ -455,7 +455,7 @@ fn the_policy_reject_keeps_what_runs() {
     let mut world = World::running("A");
     world.spec(|spec| {
         spec.bootstrap_policy = BootstrapPolicy::Reject;
-        spec.program.sql = Some("B".into());
+        spec.program.get_or_insert_default().sql = Some("B".into());
     });
     world.settle();
     assert_eq!(

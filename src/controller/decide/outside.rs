@@ -1,0 +1,84 @@
+//! What others do to the pipeline at the engine, against what the spec says: it is put right, said,
+//! and after a few times left alone, since two that put each other right would never end.
+
+use std::time::Duration;
+
+use super::Decider;
+use super::conditions::Reason;
+use super::input::Observation;
+use crate::crd::{DesiredState, Interference, StopKind, annotation};
+use crate::engine::PipelineState;
+
+/// How often it is put right.
+const TOLERATED: i64 = 3;
+
+/// Within this time of each other. After it, all is forgotten.
+const WINDOW: Duration = Duration::from_secs(3600);
+
+impl Decider<'_> {
+    /// Counts something that somebody else did, and tells people.
+    pub(super) fn interfered(&mut self, reason: &'static str, message: String) {
+        let recent = self.recent_interference();
+        self.status.interference = Some(Interference {
+            count: recent.map_or(0, |recent| recent.count) + 1,
+            last_at: self.now(),
+            message: message.clone(),
+        });
+        self.warn(reason, message);
+    }
+
+    fn recent_interference(&self) -> Option<&Interference> {
+        let known = self.status.interference.as_ref()?;
+        (self.since(&known.last_at) < WINDOW).then_some(known)
+    }
+
+    /// Whether it was put right often enough; phase and conditions say so, and how to go on.
+    pub(super) fn is_fought_over(&mut self) -> bool {
+        let Some(known) = self.recent_interference().cloned() else {
+            return false;
+        };
+        if known.count <= TOLERATED {
+            return false;
+        }
+        if self.retry_is_new() {
+            self.take_retry();
+            self.status.interference = None;
+            return false;
+        }
+        self.look_again_in(WINDOW.saturating_sub(self.since(&known.last_at)));
+        let message = format!(
+            "somebody else keeps changing the pipeline at the engine, {} times lately; the last: {}. It is left as it is: find out who, and go on with: kubectl annotate pipeline {} -n {} {}=\"$(date +%s)\" --overwrite",
+            known.count,
+            known.message,
+            self.name(),
+            self.namespace(),
+            annotation::RETRY,
+        );
+        if let Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+        {
+            self.status.phase = Some(seen.state().deployment_status.clone());
+        }
+        self.stalled(Reason::FoughtOver, message);
+        true
+    }
+
+    /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.
+    pub(super) fn notice_an_outside_stop(&mut self, state: &PipelineState) {
+        let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        let unasked = run.deployment_id.is_some() && run.stop.is_none() && !run.failed;
+        if !state.is_stopped() || !unasked || state.deployment_error.is_some() {
+            return;
+        }
+        run.stop = Some(StopKind::Outside);
+        if wanted && !self.input.pipeline.is_guest() {
+            let message = "somebody else stopped the pipeline at the engine";
+            self.interfered("OutsideStop", message.into());
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `spec.restartedAt` and `spec.clearStorage`: done once for each new value.
+
+use super::conditions::{Hold, Reason};
+use super::{Act, Decider, Guard};
+use crate::change::Change;
+use crate::crd::{ApprovalState, BootstrapOptions, Settled, Target};
+use crate::engine::{EngineInfo, PipelineState};
+
+impl Decider<'_> {
+    /// Whether a restart is asked for that no start has fulfilled yet.
+    pub(super) fn restart_is_due(&self) -> bool {
+        let asked = &self.input.pipeline.spec.restarted_at;
+        asked.is_some() && *asked != self.status.handled_restart
+    }
+
+    /// Every start fulfils what was asked for until then.
+    pub(super) fn take_restart(&mut self) {
+        self.status.handled_restart = self.input.pipeline.spec.restarted_at.clone();
+    }
+
+    /// Stops what is up, to be started again. Returns whether that is under way.
+    pub(super) fn restart(&mut self, info: &EngineInfo, state: &PipelineState) -> bool {
+        if !self.restart_is_due() {
+            return false;
+        }
+        if !info.has_checkpoints() && !self.input.pipeline.spec.allow_state_loss {
+            self.held = Some(Hold {
+                reason: Reason::StateLossNotAllowed,
+                message: self.state_loss("restarting the pipeline"),
+            });
+            return false;
+        }
+        self.progressing(
+            "Stopping",
+            Reason::Restarting,
+            "the pipeline stops for the restart that spec.restartedAt asks for".into(),
+        );
+        self.stop(state, !info.has_checkpoints());
+        true
+    }
+
+    /// Stops, clears and starts from nothing, where a new value asks for it. Returns whether that
+    /// is under way.
+    pub(super) fn clear_storage(&mut self, state: &PipelineState) -> bool {
+        let asked = self.input.pipeline.spec.clear_storage.clone();
+        if asked.is_none() || asked == self.status.handled_clear {
+            return false;
+        }
+        if state.storage_status == "Cleared" && state.is_stopped() {
+            self.status.handled_clear = asked;
+            self.begin_from_nothing();
+            self.report(
+                "StorageCleared",
+                "the pipeline's storage is cleared, as spec.clearStorage asks; it starts from nothing".into(),
+            );
+            return false;
+        }
+        self.progressing(
+            "Stopping",
+            Reason::ClearingStorage,
+            "the pipeline is stopped and its storage cleared, as spec.clearStorage asks".into(),
+        );
+        if state.is_stopped() && state.storage_status != "Clearing" {
+            let guard = Guard {
+                status: &["Stopped"],
+                ..Guard::default()
+            };
+            self.act(Act::Clear, guard);
+        } else if !state.is_stopped() && !state.is_stopping() {
+            // What it has computed is to be thrown away, so no checkpoint of it is needed.
+            self.stop(state, true);
+        }
+        true
+    }
+
+    /// The engine's checkpoints are gone. What waited is void, and what comes is a new link of the
+    /// chain, so that no approval of before counts again.
+    pub(super) fn begin_from_nothing(&mut self) {
+        self.status.run = None;
+        self.status.seal = None;
+        self.status.preview = None;
+        self.status.failures = None;
+        let open = self.status.approval.as_ref().is_some_and(|approval| {
+            !matches!(
+                approval.state,
+                ApprovalState::Sealed | ApprovalState::Superseded | ApprovalState::Expired
+            )
+        });
+        if open {
+            self.set_approval_state(ApprovalState::Superseded);
+            self.remember();
+        }
+        let parent = self.parent().to_owned();
+        if parent == crate::change::ROOT && self.status.history.is_empty() {
+            return;
+        }
+        let nothing = Target::default();
+        let change_id = Change {
+            uid: self.uid(),
+            parent: &parent,
+            target: &nothing,
+            options: BootstrapOptions::default(),
+            revision: 0,
+        }
+        .id();
+        self.status.settled = Some(Settled {
+            change_id,
+            target: nothing,
+            checkpoint: None,
+        });
+    }
+
+    /// What is lost when a pipeline is stopped that can write no checkpoint, and what permits it.
+    pub(super) fn state_loss(&self, doing: &str) -> String {
+        format!(
+            "this engine writes no checkpoints, so {doing} would lose its state: all tables and views are emptied, tables without a connector stay empty, the others are read again from what their connectors still have, and sinks get everything again. Set spec.allowStateLoss: true to do it all the same"
+        )
+    }
+}
