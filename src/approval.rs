@@ -39,8 +39,10 @@ pub struct Register<'a> {
     /// The id of the change that the present spec is about to bring, so that an approval that was
     /// committed together with its change isn't called stale on the way there.
     pub candidate: Option<&'a str>,
-    /// The ids of changes that had their turn: an approval of one is spent, and left alone.
+    /// The ids of changes that are applied: an approval of one has done its work, and is left alone.
     pub spent: &'a [&'a str],
+    /// The ids of all changes that had their turn, however it ended.
+    pub known: &'a [&'a str],
     /// Whether `spec.approved: true` has done its work on the last change.
     pub field_is_spent: bool,
 }
@@ -102,6 +104,7 @@ fn objects_of(
                 });
             }
             // A record of an older change may lie around for ever.
+            _ if register.known.contains(&spec.change_id.as_str()) => {}
             _ if register.spent.contains(&spec.change_id.as_str()) => {}
             _ if register.candidate == Some(spec.change_id.as_str()) => {}
             _ => ballot.stale.push(Stale {
@@ -167,10 +170,13 @@ fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
 
 /// A form that names a change: it counts for that one, and is stale for any other.
 fn named(given: &str, vote: Vote, place: String, register: &Register, ballot: &mut Ballot) {
-    let spent = register.spent.contains(&given);
+    let nothing_waits = register.waiting.is_none();
+    // A rejection of what had its turn has done its work, whatever waits by now.
+    let has_done_its_work = vote.outcome == Outcome::Rejected && register.known.contains(&given)
+        || nothing_waits && register.spent.contains(&given);
     match register.waiting {
         Some(waiting) if waiting.change_id == given => ballot.votes.push(vote),
-        None if spent => {}
+        _ if has_done_its_work => {}
         None if register.candidate == Some(given) => {}
         _ => ballot.stale.push(Stale {
             door: vote.via,

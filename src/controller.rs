@@ -327,6 +327,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             None => votes::of(&pipeline, &context.votes),
         };
         let last_call = context.calls.last(&object);
+        let about_to_tell = context.calls.is_about_to_tell(&object, &pipeline);
         let plan = decide::decide(&Input {
             pipeline: &pipeline,
             content: &content,
@@ -336,6 +337,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
             outcome: outcome.as_ref(),
+            about_to_tell,
             last_call: last_call.as_ref(),
             now: Timestamp::now(),
             timing: context.settings.timing,
@@ -345,6 +347,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             Step::Record(next) => match status::write(&pipeline, *next, context).await? {
                 status::Written::Stored(stored) => {
                     context.reporter.report(&stored, plan.reports);
+                    context.calls.written(&object, &pipeline, &stored);
                     pipeline = *stored;
                     is_live = true;
                     // What failed stays in view, so that nothing further is tried now.
@@ -383,7 +386,13 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 };
                 outcome =
                     act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await?;
-                if !matches!(outcome, Some(Outcome::Failed { .. } | Outcome::GuardFailed)) {
+                if !matches!(outcome, Some(Outcome::GuardFailed | Outcome::LeftTheGate)) {
+                    context.calls.tried(&object, &call.act);
+                }
+                if !matches!(
+                    outcome,
+                    Some(Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate)
+                ) {
                     context.calls.made(&object, call);
                 }
             }

@@ -65,8 +65,8 @@ pub struct PipelineState {
     pub deployment_error: Option<PipelineError>,
     /// The policy that the current deployment was started with.
     pub bootstrap_policy: Option<String>,
-    /// The options that the current deployment was started with.
-    pub options: BootstrapOptions,
+    /// The options that the current deployment was started with, where the engine says so.
+    pub options: Option<BootstrapOptions>,
     /// The diff that waits for approval. `Value::Null` if the engine gave none.
     pub approval_diff: Value,
 }
@@ -178,6 +178,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the engine has certainly not done what it was asked for.
+    pub fn was_not_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized { .. } | Self::NotFound | Self::Refused { .. }
+        )
+    }
+
     /// A short word for metrics and reasons.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -74,6 +74,7 @@ fn register(waiting: Option<&Approval>) -> Register<'_> {
         waiting,
         candidate: None,
         spent: &[],
+        known: &[],
         field_is_spent: false,
     }
 }
@@ -190,6 +191,7 @@ fn a_vote_has_a_verified_name_if_the_policies_have_seen_to_it() {
 fn a2_a_spent_approval_left_in_place_is_silent_while_nothing_waits() {
     let register = Register {
         spent: &[OTHER],
+        known: &[OTHER],
         field_is_spent: true,
         ..register(None)
     };
@@ -198,6 +200,18 @@ fn a2_a_spent_approval_left_in_place_is_silent_while_nothing_waits() {
     pipeline.spec.approved = Some(true);
     let votes = [object(OTHER, VoteDecision::Approve)];
     assert_eq!(count(&pipeline, &votes, &register), Ballot::default());
+}
+
+#[test]
+fn a4_an_approval_of_what_was_rejected_or_replaced_is_stale_and_its_rejection_is_not() {
+    let register = Register {
+        known: &[OTHER],
+        ..register(None)
+    };
+    let approved = annotated(annotation::APPROVE, OTHER);
+    assert_eq!(count(&approved, &[], &register).stale.len(), 1);
+    let rejected = annotated(annotation::REJECT, OTHER);
+    assert_eq!(count(&rejected, &[], &register), Ballot::default());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{Act, Guard, Observation, Outcome, build_tag};
+use super::decide::{AT_THE_GATE, Act, Guard, Observation, Outcome, build_tag};
 use super::observe::{self, View};
 use super::{Context, Error};
 use crate::change::Content;
@@ -46,6 +46,16 @@ pub(super) async fn perform(
     let Some(engine) = view.engine.clone() else {
         return Ok(None);
     };
+    // What is stopped at once because it waits at the gate would lose what came in since it has left
+    // it, and the manager's word on that may be seconds old.
+    let stops_at_the_gate = *act == Act::Stop { force: true } && guard.status == AT_THE_GATE;
+    if stops_at_the_gate && engine.client().has_left_the_gate(name).await {
+        info!(
+            act = word,
+            "the pipeline has left the gate by now; it isn't stopped"
+        );
+        return Ok(Some(Outcome::LeftTheGate));
+    }
     // Last of all: a process that was paused may wake up here.
     if !context.leadership.holds() {
         return Err(Error::NotLeading);
@@ -158,7 +168,11 @@ async fn call(
         }
         Act::DropBuild { name } => drop_build(name, pipeline, engine).await?,
         Act::Checkpoint => {
-            return Ok(Outcome::CheckpointRequested(engine.checkpoint(name).await?));
+            let started = engine.checkpoint(name).await?;
+            return Ok(Outcome::CheckpointRequested {
+                number: started.checkpoint_sequence_number,
+                incarnation: started.incarnation_uuid,
+            });
         }
     }
     Ok(Outcome::Done(word))

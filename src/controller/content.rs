@@ -66,7 +66,7 @@ pub(super) fn config_maps(program: Option<&Program>) -> impl Iterator<Item = &st
             ]
         })
         .flatten()
-    .map(|source| source.config_map_key_ref.name.as_str())
+        .map(|source| source.config_map_key_ref.name.as_str())
 }
 
 struct Reader {

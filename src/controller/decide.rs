@@ -37,12 +37,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
-    Approval, ApprovalState, DecisionRecord, Door, EngineView, PipelineStatus,
+    Approval, ApprovalState, DecisionRecord, Door, EngineView, Outcome as Verdict, PipelineStatus,
 };
 use crate::engine::{EngineInfo, PipelineState};
 
 pub use build::{build_tag, is_build};
 pub use conditions::Reason;
+pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use ownership::{is_owned, owner_tag};
 pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
@@ -92,6 +93,8 @@ impl<'a> Decider<'a> {
         if let Some((info, seen)) = self.pipeline_to_work_on() {
             self.view(info, &seen);
             self.follow(seen.state());
+            let seen = self.corrected(seen);
+            self.note_the_gate_is_passed(seen.state());
             self.settle(&seen);
             self.supersede(seen.state());
             self.vote();
@@ -155,27 +158,44 @@ impl<'a> Decider<'a> {
             self.notice_a_foreign_start(state);
         }
         self.notice_an_outside_stop(state);
+        if state.is_stopped() {
+            self.notice_a_failure(state);
+        }
     }
 
     fn count_votes(&self) -> Ballot {
-        let mut spent: Vec<&str> = self
+        // Of what was applied and kept, an approval lies around for ever, as Git keeps it.
+        let kept = self.status.history.iter();
+        let kept = kept.filter(|record| record.state == ApprovalState::Sealed);
+        let mut spent: Vec<&str> = kept.map(|record| record.change_id.as_str()).collect();
+        let waiting = self.waiting();
+        let current = self.status.approval.as_ref().filter(|approval| {
+            waiting.is_none()
+                && !matches!(
+                    approval.state,
+                    ApprovalState::Rejected | ApprovalState::Superseded | ApprovalState::Expired
+                )
+        });
+        spent.extend(current.map(|approval| approval.change_id.as_str()));
+        spent.extend(self.status.settled.as_ref().map(|s| s.change_id.as_str()));
+        let known: Vec<&str> = self
             .status
             .history
             .iter()
             .map(|record| record.change_id.as_str())
+            .chain(self.status.turns.iter().map(|turn| turn.change_id.as_str()))
+            .chain(self.status.approval.as_ref().map(|a| a.change_id.as_str()))
             .collect();
-        let waiting = self.waiting();
-        if waiting.is_none() {
-            spent.extend(self.status.approval.as_ref().map(|a| a.change_id.as_str()));
-        }
-        spent.extend(self.status.settled.as_ref().map(|s| s.change_id.as_str()));
         let candidate = self.candidate();
         let field_is_spent = self
             .status
             .approval
             .as_ref()
+            .filter(|approval| approval.state != ApprovalState::Superseded)
             .and_then(|approval| approval.decision.as_ref())
-            .is_some_and(|decision| decision.via == Door::Field);
+            .is_some_and(|decision| {
+                decision.via == Door::Field && decision.outcome == Verdict::Approved
+            });
         approval::count(
             self.input.pipeline,
             self.input.objects,
@@ -183,20 +203,23 @@ impl<'a> Decider<'a> {
                 waiting,
                 candidate: candidate.as_deref(),
                 spent: &spent,
+                known: &known,
                 field_is_spent,
             },
         )
     }
 
-    /// The change that can still be decided: it waits, or it is approved and the engine has not
-    /// been told yet, or asks again.
+    /// The change that can still be decided: it waits, or it is approved and the engine has certainly
+    /// not been told yet.
     fn waiting(&self) -> Option<&Approval> {
-        self.status.approval.as_ref().filter(|approval| {
-            matches!(
-                approval.state,
-                ApprovalState::Awaiting | ApprovalState::Approved
-            )
-        })
+        self.status
+            .approval
+            .as_ref()
+            .filter(|approval| match approval.state {
+                ApprovalState::Awaiting | ApprovalState::Approved => true,
+                ApprovalState::Applying => self.input.about_to_tell,
+                _ => false,
+            })
     }
 
     fn uid(&self) -> &'a str {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::Context;
 use super::decide::{CheckpointStatusSeen, Observation, Seen};
 use super::engines::{Lookup, Use};
-use crate::crd::Pipeline;
+use crate::crd::{Pipeline, Seal};
 use crate::engine::poller::State;
 use crate::engine::{self, EngineInfo, FullPipeline, PipelineState};
 
@@ -46,7 +46,7 @@ pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
         State::Good(info) => {
             let state = engine.poller.pipeline(name);
             let checkpoints = match awaited_checkpoint(pipeline) {
-                Some(number) if state.is_some() => checkpoint(&engine, name, number).await,
+                Some(seal) if state.is_some() => checkpoint(&engine, name, seal).await,
                 _ => None,
             };
             Observation::Answered {
@@ -121,18 +121,35 @@ fn no_answer(error: &engine::Error) -> Observation {
     }
 }
 
-/// The number of the checkpoint that was asked for and isn't known to be there.
-fn awaited_checkpoint(pipeline: &Pipeline) -> Option<i64> {
+/// The checkpoint that was asked for and isn't known to be there.
+fn awaited_checkpoint(pipeline: &Pipeline) -> Option<&Seal> {
     let seal = pipeline.status.as_ref()?.seal.as_ref()?;
-    seal.sequence_number.filter(|_| seal.failure.is_none())
+    (seal.sequence_number.is_some() && seal.failure.is_none()).then_some(seal)
 }
 
 /// What became of a checkpoint. Not knowing only means to ask again.
-async fn checkpoint(engine: &Use, name: &str, number: i64) -> Option<CheckpointStatusSeen> {
-    let status = engine.client().checkpoint_status(name).await.ok()?;
+async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointStatusSeen> {
+    let client = engine.client();
+    let number = seal.sequence_number?;
+    let status = match client
+        .checkpoint_status(name, seal.incarnation.as_deref())
+        .await
+    {
+        Ok(status) => status,
+        Err(engine::Error::Refused { code, .. }) if code == "IncarnationUuidMismatch" => {
+            return Some(CheckpointStatusSeen {
+                failure: Some((
+                    number,
+                    "the process that was to write it is gone".to_owned(),
+                )),
+                ..CheckpointStatusSeen::default()
+            });
+        }
+        Err(_) => return None,
+    };
     let done = status.success.is_some_and(|success| success >= number);
     let newest = if done {
-        engine.client().checkpoints(name).await.ok()?.pop()
+        client.checkpoints(name).await.ok()?.pop()
     } else {
         None
     };

@@ -229,34 +229,50 @@ async fn a6_the_engine_is_not_told_before_the_decision_is_stored() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_made_is_not_forgotten_over_a_write_that_came_too_late() {
+async fn a6_decision_and_call_are_written_down_before_the_call_and_no_other_process_repeats_it() {
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
-    // The decision is stored; the write after the call finds the object changed.
-    answer_status_writes(&api_server, &[200, 409, 200]).await;
-    let decided = {
-        let mut decided = serde_json::to_value(&pipeline).unwrap();
-        decided["metadata"]["resourceVersion"] = json!("101");
-        decided["status"]["approval"]["state"] = json!("Approved");
-        decided["status"]["approval"]["decision"] = json!({
-            "outcome": "Approved", "by": "unknown", "verified": false, "via": "Annotation",
-            "at": "2026-01-01T00:00:00Z",
-        });
-        decided
-    };
-    Mock::given(method("GET"))
-        .and(path(PIPELINE))
-        .respond_with(ResponseTemplate::new(200).set_body_json(decided))
-        .mount(&api_server)
+    answer_status_writes(&api_server, &[200]).await;
+    reconcile(&pipeline, &context).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 1);
+    let writes = status_writes(&api_server).await;
+    assert_eq!(writes.len(), 1);
+    let written = &writes[0]["status"]["approval"];
+    assert_eq!(written["state"], "Applying");
+    assert_eq!(written["calls"], 1);
+    assert_eq!(written["decision"]["outcome"], "Approved");
+
+    // The operator crashes, and the engine still shows that it waits: its answer may be old.
+    let another = self::context(&api_server, &engine).await;
+    let stored = object(writes[0]["status"].clone(), "100");
+    let stored: Pipeline = serde_json::from_value(stored).unwrap();
+    let next = reconcile(&stored, &another).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 1);
+    assert_ne!(next, Action::await_change(), "it looks again by itself");
+}
+
+#[tokio::test]
+async fn a6_a_call_whose_answer_is_lost_is_not_repeated_at_once() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[200]).await;
+    let lost = ResponseTemplate::new(503).set_body_json(json!({
+        "message": "no answer", "error_code": "PipelineInteractionUnreachable", "details": null,
+    }));
+    Mock::given(method("POST"))
+        .and(path("/v0/pipelines/orders/approve"))
+        .respond_with(lost)
+        .with_priority(1)
+        .mount(&engine.server)
         .await;
     reconcile(&pipeline, &context).await.unwrap();
     assert_eq!(engine.approve_calls().await, 1);
     let writes = status_writes(&api_server).await;
-    assert_eq!(writes.len(), 3);
-    assert_eq!(writes[0]["status"]["approval"]["state"], "Approved");
-    assert_eq!(writes[2]["status"]["approval"]["state"], "Applying");
-    assert_eq!(writes[2]["status"]["approval"]["calls"], 1);
-    assert_eq!(writes[2]["metadata"]["resourceVersion"], "101");
+    let stored = object(writes.last().unwrap()["status"].clone(), "100");
+    let stored: Pipeline = serde_json::from_value(stored).unwrap();
+    context.retries.forget(&ObjectRef::from_obj(&stored));
+    reconcile(&stored, &context).await.unwrap();
+    assert_eq!(engine.approve_calls().await, 1);
 }
 
 #[tokio::test]
@@ -270,7 +286,7 @@ async fn a1_every_status_write_holds_only_for_the_object_that_was_decided_on() {
         .iter()
         .map(|write| &write["metadata"]["resourceVersion"])
         .collect();
-    assert_eq!(versions, ["1", "100"]);
+    assert_eq!(versions, ["1"]);
 }
 
 #[tokio::test]

@@ -91,6 +91,11 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_clear: Option<String>,
 
+    /// The changes that had their turn since the last one was settled. None of them is asked about
+    /// again under the same id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
+
     /// The last decisions, newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<DecisionRecord>,
@@ -175,7 +180,11 @@ pub struct Run {
     /// since.
     #[serde(default)]
     pub resumes_all: bool,
-    /// How Sluice asked to stop this run: `Checkpoint` or `Force`.
+    /// Since when this run is known to have left the gate, or to have had none: from then on a
+    /// checkpoint may hold its program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_gate_since: Option<Time>,
+    /// How Sluice asked to stop this run: `Checkpoint` or `Force`; `Outside` if somebody else did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopKind>,
     /// Whether the failure that ended this run has been counted.
@@ -215,6 +224,9 @@ pub struct Settled {
 pub struct Preview {
     /// The target that was asked about.
     pub target: Target,
+    /// The last settled change at that time: from another one the answer would be another.
+    #[serde(default)]
+    pub parent: String,
     /// What came of it.
     pub outcome: PreviewOutcome,
     /// The compiler's or the engine's message.
@@ -303,6 +315,9 @@ pub struct Seal {
     /// The sequence number that the engine answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_number: Option<i64>,
+    /// The process that answered it, as the engine names it: numbers of another one mean nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<String>,
     /// When it was last asked for.
     pub requested_at: Time,
     /// How often it was asked for.
@@ -361,10 +376,11 @@ pub struct Approval {
     /// The votes that were seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
-    /// How often the engine's approve was called for this change.
+    /// How often the engine was told of the approval, or was about to be: it is written down before
+    /// the call.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub calls: i64,
-    /// When it was called last.
+    /// When that was written down last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_call_at: Option<Time>,
     /// Why applying it failed.
@@ -503,6 +519,18 @@ pub struct Vote {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// A change that had its turn at the gate.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// The change.
+    pub change_id: String,
+    /// The rejection that is final for it. Absent if it was taken back, or if somebody has asked
+    /// about it anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<Decision>,
 }
 
 /// A decision of the past.

@@ -246,18 +246,33 @@ impl Feldera {
         self.done(call).await
     }
 
-    /// Asks for a checkpoint; the answer is its sequence number.
-    pub async fn checkpoint(&self, name: &str) -> Result<i64, Error> {
-        let started: wire::CheckpointStarted = self
-            .json(self.pipeline(Method::POST, name, "/checkpoint"))
-            .await?;
-        Ok(started.checkpoint_sequence_number)
+    /// Asks for a checkpoint; the answer is its sequence number, and which process counts so.
+    pub async fn checkpoint(&self, name: &str) -> Result<wire::CheckpointStarted, Error> {
+        self.json(self.pipeline(Method::POST, name, "/checkpoint"))
+            .await
     }
 
-    /// The newest checkpoint that was completed, and the last one that failed.
-    pub async fn checkpoint_status(&self, name: &str) -> Result<wire::CheckpointStatus, Error> {
-        self.json(self.pipeline(Method::GET, name, "/checkpoint_status"))
+    /// The newest checkpoint that was completed, and the last one that failed, if the process still is
+    /// the one that was asked for it.
+    pub async fn checkpoint_status(
+        &self,
+        name: &str,
+        incarnation: Option<&str>,
+    ) -> Result<wire::CheckpointStatus, Error> {
+        let mut call = self.pipeline(Method::GET, name, "/checkpoint_status");
+        if let Some(incarnation) = incarnation {
+            call = call.query(&[("incarnation_uuid", incarnation)]);
+        }
+        self.json(call).await
+    }
+
+    /// Whether the pipeline's process has left the gate, by its own word: it answers about itself
+    /// only then. What the manager says of its status may be seconds old. `false` also if that can't
+    /// be told.
+    pub async fn has_left_the_gate(&self, name: &str) -> bool {
+        self.done(self.pipeline(Method::GET, name, "/stats"))
             .await
+            .is_ok()
     }
 
     /// The checkpoints, oldest first, by the pipeline's own word: what the manager shows in its

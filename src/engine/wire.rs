@@ -114,6 +114,9 @@ pub struct ErrorBody {
 pub struct CheckpointStarted {
     /// The number to look for in [`CheckpointStatus`].
     pub checkpoint_sequence_number: i64,
+    /// The process that counts so.
+    #[serde(default)]
+    pub incarnation_uuid: Option<String>,
 }
 
 /// `GET …/checkpoint_status`.
@@ -173,10 +176,14 @@ impl From<Pipeline> for FullPipeline {
                 code: error.error_code,
             }),
             bootstrap_policy: body.bootstrap_policy,
-            options: BootstrapOptions {
-                silent: body.silent_bootstrap.unwrap_or_default(),
-                concurrent: body.concurrent_bootstrap.unwrap_or_default(),
-            },
+            options: body
+                .silent_bootstrap
+                .or(body.concurrent_bootstrap)
+                .is_some()
+                .then(|| BootstrapOptions {
+                    silent: body.silent_bootstrap.unwrap_or_default(),
+                    concurrent: body.concurrent_bootstrap.unwrap_or_default(),
+                }),
             approval_diff,
         };
         Self {

@@ -1,9 +1,7 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
 use crate::change::Content;
-use crate::crd::{
-    ApprovalState, BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target,
-};
+use crate::crd::{BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target};
 use crate::engine::{self, DiffAnswer, FullPipeline};
 
 use super::{Decider, Outcome, words};
@@ -31,7 +29,7 @@ impl<'a> Decider<'a> {
                 self.status.content = Some(engine_content(*version, content));
             }
             Outcome::Previewed { target, answer } => {
-                self.status.preview = Some(preview(target, answer));
+                self.status.preview = Some(preview(target, self.parent(), answer));
                 if self.retry_is_new() {
                     self.take_retry();
                     // What didn't compile is compiled again.
@@ -39,19 +37,16 @@ impl<'a> Decider<'a> {
                     self.status.refusal = None;
                 }
             }
-            Outcome::ApproveCalled => {
-                let now = self.now();
-                if let Some(approval) = &mut self.status.approval
-                    && approval.state == ApprovalState::Approved
-                {
-                    approval.state = ApprovalState::Applying;
-                    approval.calls += 1;
-                    approval.last_call_at = Some(now);
-                }
-            }
-            Outcome::CheckpointRequested(number) => {
+            // That it would be was written down before.
+            Outcome::ApproveCalled => {}
+            Outcome::LeftTheGate => self.is_past_the_gate(),
+            Outcome::CheckpointRequested {
+                number,
+                incarnation,
+            } => {
                 if let Some(seal) = &mut self.status.seal {
                     seal.sequence_number = Some(*number);
+                    seal.incarnation.clone_from(incarnation);
                 }
             }
             Outcome::Failed { act, error } => {
@@ -59,6 +54,9 @@ impl<'a> Decider<'a> {
                     // The pipeline runs all the same; the seal is tried again later.
                     seal.failure = Some(error.to_string());
                     return None;
+                }
+                if *act == "approve" && error.was_not_taken() {
+                    self.was_not_told();
                 }
                 if let engine::Error::Refused { .. } = error
                     && self.take_refusal(act, error)
@@ -149,7 +147,7 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
     }
 }
 
-fn preview(target: &Target, answer: &DiffAnswer) -> Preview {
+fn preview(target: &Target, parent: &str, answer: &DiffAnswer) -> Preview {
     let (outcome, message, summary) = match answer {
         DiffAnswer::Diff(diff) if words::is_empty(diff) => (PreviewOutcome::NoChange, None, None),
         DiffAnswer::Diff(diff) => (PreviewOutcome::Gated, None, Some(words::summary(diff))),
@@ -159,6 +157,7 @@ fn preview(target: &Target, answer: &DiffAnswer) -> Preview {
     };
     Preview {
         target: target.clone(),
+        parent: parent.to_owned(),
         outcome,
         message: message.cloned(),
         summary,

@@ -3,8 +3,14 @@
 use super::Decider;
 use super::input::{Observation, Seen};
 use crate::change::{self, Change};
-use crate::crd::{ApprovalState, BaseCheckpoint, BootstrapOptions, Settled, StopKind, Target};
+use crate::crd::{
+    ApprovalState, BaseCheckpoint, BootstrapOptions, Decision, Settled, StopKind, Target, Turn,
+};
 use crate::engine::PipelineState;
+
+/// How many changes have their turn before what is settled becomes a new link of the chain, which ends
+/// their ids all at once.
+const MOST_TURNS: usize = 100;
 
 impl Decider<'_> {
     /// A target of which a checkpoint exists is settled, gated or not: it becomes the parent of
@@ -41,13 +47,24 @@ impl Decider<'_> {
         let newest = by_itself.or(state.newest_checkpoint());
         let is_new = newest.is_some_and(|c| Some(&c.uuid) != run.base_checkpoint.as_ref());
         // Before the gate is passed the engine writes no checkpoint, but it may show one late that
-        // was written before the start.
-        let past_the_gate =
-            state.is_up() || state.is_stopped() && run.stop == Some(StopKind::Checkpoint);
+        // was written before the start. Where the engine was told of the approval, and how that ended
+        // wasn't seen, a new checkpoint counts: taken for the old program's, it would let an approval
+        // of a change to that pass for one of a change to this.
+        let told = self
+            .status
+            .approval
+            .as_ref()
+            .is_some_and(|approval| approval.change_id == run.change_id && approval.calls > 0);
+        let past_the_gate = state.is_up()
+            || state.is_stopped()
+                && (run.stop == Some(StopKind::Checkpoint)
+                    || run.past_gate_since.is_some()
+                    || told);
         if being_applied || settled_already || !content_is_the_runs || !is_new || !past_the_gate {
             return;
         }
         let requested = self.status.seal.take();
+        self.status.turns.clear();
         self.status.settled = Some(Settled {
             change_id: run.change_id.clone(),
             target: run.target.clone(),
@@ -64,7 +81,10 @@ impl Decider<'_> {
             .take_if(|preview| preview.target == run.target);
         if let Some(approval) = &mut self.status.approval
             && approval.change_id == change_id
-            && approval.state == ApprovalState::Applied
+            && matches!(
+                approval.state,
+                ApprovalState::Applied | ApprovalState::ApplyFailed
+            )
         {
             approval.state = ApprovalState::Sealed;
             let summary = approval.summary.clone();
@@ -90,11 +110,13 @@ impl Decider<'_> {
                 | ApprovalState::Rejected
                 | ApprovalState::ApplyFailed
         );
-        // What has passed the gate and runs is stopped with a checkpoint, which settles it.
+        // What has passed the gate and runs is stopped with a checkpoint, which settles it. The manager
+        // may say for a while that it waits although it was told.
         let told = matches!(
             approval.state,
             ApprovalState::Applying | ApprovalState::Applied
-        ) && (state.is_stopped() || state.awaits_approval());
+        ) && (state.is_stopped()
+            || state.awaits_approval() && !self.was_just_told(state));
         let wanted = self.wanted_target();
         let options = self.options();
         let same = Some(&approval.target) == wanted.as_ref() && approval.options == options;
@@ -103,6 +125,9 @@ impl Decider<'_> {
         }
         let id = approval.change_id.clone();
         let already_in_history = self.status.history.iter().any(|r| r.change_id == id);
+        let rejected = approval.state == ApprovalState::Rejected;
+        let decision = approval.decision.clone();
+        self.had_its_turn(&id, decision.filter(|_| rejected));
         self.set_approval_state(ApprovalState::Superseded);
         if !already_in_history {
             self.remember();
@@ -113,18 +138,48 @@ impl Decider<'_> {
         );
         // Going back to what is settled makes that a new link of the chain, so that an approval of
         // what was taken back can't count when the same edit is made again.
-        let uid = self.uid().to_owned();
-        if let Some(settled) = &mut self.status.settled
-            && Some(&settled.target) == wanted.as_ref()
+        let back = self.status.settled.as_ref().map(|settled| &settled.target) == wanted.as_ref();
+        if back || self.status.turns.len() >= MOST_TURNS {
+            self.link_anew();
+        }
+    }
+
+    /// Makes what is settled a new link of the chain: no id of a change to it means anything any more.
+    pub(super) fn link_anew(&mut self) {
+        let settled = self.status.settled.take().unwrap_or_else(|| Settled {
+            change_id: change::ROOT.to_owned(),
+            target: Target::default(),
+            checkpoint: None,
+        });
+        let change_id = Change {
+            uid: self.uid(),
+            parent: &settled.change_id,
+            target: &settled.target,
+            options: BootstrapOptions::default(),
+            revision: 0,
+        }
+        .id();
+        self.status.settled = Some(Settled {
+            change_id,
+            ..settled
+        });
+        self.status.turns.clear();
+    }
+
+    /// A change had its turn: asked about again under the same parent, it is a new question, unless it
+    /// was rejected, which is final.
+    pub(super) fn had_its_turn(&mut self, id: &str, rejected: Option<Decision>) {
+        match self
+            .status
+            .turns
+            .iter_mut()
+            .find(|turn| turn.change_id == id)
         {
-            settled.change_id = Change {
-                uid: &uid,
-                parent: &settled.change_id,
-                target: &settled.target,
-                options: BootstrapOptions::default(),
-                revision: 0,
-            }
-            .id();
+            Some(turn) => turn.rejected = rejected,
+            None => self.status.turns.push(Turn {
+                change_id: id.to_owned(),
+                rejected,
+            }),
         }
     }
 
@@ -132,8 +187,14 @@ impl Decider<'_> {
     pub(super) fn candidate(&self) -> Option<String> {
         let target = self.wanted_target()?;
         let settled = self.status.settled.as_ref();
-        (settled.map(|s| &s.target) != Some(&target))
-            .then(|| self.change_id(&target, self.revision_of(&target)))
+        let is_new = settled.map(|s| &s.target) != Some(&target);
+        let id = is_new.then(|| self.change_id(&target, self.revision_of(&target)))?;
+        // What is rejected doesn't come.
+        let approval = self.status.approval.as_ref();
+        let rejected = approval.is_some_and(|approval| {
+            approval.change_id == id && approval.state == ApprovalState::Rejected
+        });
+        (!rejected).then_some(id)
     }
 
     /// The target that the spec asks for, or that a guest was given by whoever makes it.
@@ -164,8 +225,8 @@ impl Decider<'_> {
         }
         // Another change has taken its place since, which ended the approvals of it.
         let had_its_turn = |id: String| {
-            let mut history = self.status.history.iter();
-            history.any(|r| r.change_id == id && r.state != ApprovalState::Rejected)
+            let mut turns = self.status.turns.iter();
+            turns.any(|turn| turn.change_id == id && turn.rejected.is_none())
         };
         while had_its_turn(self.change_id(target, revision)) {
             revision += 1;

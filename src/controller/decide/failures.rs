@@ -46,8 +46,8 @@ impl Decider<'_> {
             "PipelineFailed",
             format!("the pipeline failed in the engine: {message}"),
         );
+        // Started again, it would be bootstrapped again, and sinks would get everything once more.
         if let Some(approval) = &mut self.status.approval
-            && permanent
             && approval.change_id == change_id
             && matches!(
                 approval.state,
@@ -113,7 +113,7 @@ impl Decider<'_> {
         );
         let spread = change::digest(&(self.uid(), failures));
         let percent = u32::from_str_radix(&spread[..4], 16).unwrap_or(0) % 20;
-        pause + pause * percent / 100
+        (pause + pause * percent / 100).min(MAX_RESTART_BACKOFF)
     }
 
     pub(super) fn forget_failures_of_an_older_spec(&mut self) {

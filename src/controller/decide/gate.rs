@@ -15,7 +15,8 @@ use crate::crd::{
 };
 use crate::engine::{FullPipeline, PipelineState};
 
-const AWAITING: &[&str] = &["AwaitingApproval"];
+/// The status of a deployment that waits at the engine's gate.
+pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.
@@ -49,7 +50,7 @@ impl Decider<'_> {
         let Some(approval) = &mut self.status.approval else {
             return;
         };
-        // What is decided stays decided, unless somebody says no before the engine was told.
+        // What is decided stays decided, unless somebody says no before the engine is told.
         let counts = decided
             .filter(|vote| state == ApprovalState::Awaiting || vote.outcome == Outcome::Rejected);
         if state == ApprovalState::Awaiting || counts.is_some() {
@@ -82,6 +83,10 @@ impl Decider<'_> {
             at: now,
         });
         if vote.outcome == Outcome::Rejected {
+            if state == ApprovalState::Applying {
+                // It was about to be told, and isn't.
+                approval.calls -= 1;
+            }
             self.set_approval_state(ApprovalState::Rejected);
             self.remember();
             self.warn("Rejected", message);
@@ -132,6 +137,7 @@ impl Decider<'_> {
             _ if is_other => {
                 self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
                 // What was decided on the old question stays on record, and never counts again.
+                self.had_its_turn(&id, None);
                 self.set_approval_state(Superseded);
                 self.remember();
                 self.publish(full, target, digest, revision + 1);
@@ -146,6 +152,7 @@ impl Decider<'_> {
     fn note_what_waits(&mut self, state: &PipelineState, id: &str) {
         if let Some(run) = &mut self.status.run {
             run.change_id = id.to_owned();
+            run.past_gate_since = None;
             if let Some(newest) = state.newest_checkpoint() {
                 run.base_checkpoint = Some(newest.uuid.clone());
             }
@@ -175,10 +182,10 @@ impl Decider<'_> {
         // A rejection is final for its change, also if that comes round again.
         let rejected = self
             .status
-            .history
+            .turns
             .iter()
-            .find(|record| record.change_id == id && record.state == ApprovalState::Rejected)
-            .and_then(|record| record.decision.clone());
+            .find(|turn| turn.change_id == id)
+            .and_then(|turn| turn.rejected.clone());
         let approval = Approval {
             state: if rejected.is_some() {
                 ApprovalState::Rejected
@@ -229,14 +236,7 @@ impl Decider<'_> {
     /// The published change is the one that waits, with the diff that was published.
     fn see_through(&mut self, state: &PipelineState) {
         let now = self.now();
-        let resend_after = self.input.timing.resend_after;
-        let since_call = self
-            .status
-            .approval
-            .as_ref()
-            .and_then(|approval| approval.last_call_at.as_ref())
-            // Status holds whole seconds: it may have been up to one later than is written there.
-            .map(|at| self.since(at).saturating_sub(Duration::from_secs(1)));
+        let just_told = self.was_just_told(state);
         let Some(approval) = &mut self.status.approval else {
             return;
         };
@@ -248,42 +248,78 @@ impl Decider<'_> {
                 self.status.waiting_since.get_or_insert(now);
                 self.show_waiting();
             }
-            ApprovalState::Approved => self.approve(state),
+            ApprovalState::Approved => self.tell(state),
+            // It is written down that the engine is told, and it wasn't yet.
+            ApprovalState::Applying if self.input.about_to_tell => {
+                self.call(state);
+            }
             // Approved changes stay approved until they are settled, also if the engine asks again.
+            ApprovalState::Applying | ApprovalState::Applied if just_told => {
+                self.show_applying();
+                self.look_again_in(self.rest_of_being_told());
+            }
             ApprovalState::Applying | ApprovalState::Applied => {
-                let waited = since_call.unwrap_or(resend_after);
-                if other_deployment || waited >= resend_after {
-                    self.set_approval_state(ApprovalState::Approved);
-                    self.warn(
-                        "ApprovalRepeated",
-                        format!(
-                            "the engine {} change {id}, which is approved; it is told again",
-                            if other_deployment {
-                                "was started anew and asks again for"
-                            } else {
-                                "still asks for"
-                            },
-                        ),
-                    );
-                    self.show_applying();
-                } else {
-                    self.show_applying();
-                    self.look_again_in(resend_after - waited);
-                }
+                self.warn(
+                    "ApprovalRepeated",
+                    format!(
+                        "the engine {} change {id}, which is approved; it is told again",
+                        if other_deployment {
+                            "was started anew and asks again for"
+                        } else {
+                            "still asks for"
+                        },
+                    ),
+                );
+                self.tell(state);
             }
             _ => {}
         }
     }
 
+    /// Whether the engine was told, or somebody was about to tell it, so lately that its manager may
+    /// not show yet what came of it.
+    pub(super) fn was_just_told(&self, state: &PipelineState) -> bool {
+        let Some(approval) = &self.status.approval else {
+            return false;
+        };
+        approval.calls > 0
+            && !self.input.about_to_tell
+            && approval.deployment_id == state.deployment_id
+            && !self.rest_of_being_told().is_zero()
+    }
+
+    pub(super) fn rest_of_being_told(&self) -> Duration {
+        let approval = self.status.approval.as_ref();
+        let at = approval.and_then(|approval| approval.last_call_at.as_ref());
+        let waited = at.map(|at| self.since(at));
+        let resend_after = self.input.timing.resend_after;
+        // Status holds whole seconds: it may have been up to one later than is written there.
+        waited.map_or(Duration::ZERO, |waited| {
+            resend_after.saturating_sub(waited.saturating_sub(Duration::from_secs(1)))
+        })
+    }
+
+    /// Writes down that the engine is told. The call comes next, if this process gets to it: another
+    /// one can't know whether it was made, and waits until it would show.
+    fn tell(&mut self, state: &PipelineState) {
+        let now = self.now();
+        if let Some(approval) = &mut self.status.approval {
+            approval.calls += 1;
+            approval.last_call_at = Some(now);
+        }
+        self.set_approval_state(ApprovalState::Applying);
+        self.call(state);
+    }
+
     /// Tells the engine, if what it shows now is still what was approved.
-    fn approve(&mut self, state: &PipelineState) {
+    fn call(&mut self, state: &PipelineState) {
         self.show_applying();
         let Some(approval) = &self.status.approval else {
             return;
         };
         let guard = Guard {
             deployment_id: state.deployment_id.clone(),
-            status: AWAITING,
+            status: AT_THE_GATE,
             version: self.status.content.as_ref().map(|held| held.version),
             diff_digest: Some(approval.diff_digest.clone()),
             ..Guard::default()
@@ -292,10 +328,45 @@ impl Decider<'_> {
         self.act(Act::Approve(approval.options), guard);
     }
 
+    /// The engine has certainly not taken the approval.
+    pub(super) fn was_not_told(&mut self) {
+        if let Some(approval) = &mut self.status.approval
+            && approval.state == ApprovalState::Applying
+        {
+            approval.state = ApprovalState::Approved;
+        }
+    }
+
+    /// The run is past the gate, by the process's own word.
+    pub(super) fn is_past_the_gate(&mut self) {
+        let now = self.now();
+        if let Some(run) = &mut self.status.run {
+            run.past_gate_since.get_or_insert(now);
+        }
+    }
+
+    /// What the engine shows, with what is known better: its manager may say for some seconds that a
+    /// pipeline waits that has left the gate.
+    pub(super) fn corrected(&self, seen: Seen) -> Seen {
+        let state = seen.state();
+        let known = self.status.run.as_ref().is_some_and(|run| {
+            run.deployment_id == state.deployment_id
+                && run
+                    .past_gate_since
+                    .as_ref()
+                    .is_some_and(|since| self.since(since) < self.input.timing.resend_after)
+        });
+        if known && state.awaits_approval() {
+            seen.with_status("Bootstrapping")
+        } else {
+            seen
+        }
+    }
+
     /// A deployment that is not at the gate: was it there, and who let it out?
     /// Returns whether this has set phase and conditions.
     pub(super) fn past_the_gate(&mut self, state: &PipelineState) -> bool {
-        let beyond = BEYOND.contains(&state.deployment_status.as_str());
+        let beyond = is_beyond(state);
         let approval = self.status.approval.as_ref().filter(|approval| {
             self.status
                 .run
@@ -303,9 +374,6 @@ impl Decider<'_> {
                 .is_some_and(|run| run.change_id == approval.change_id)
         });
         let Some(approval) = approval else {
-            if beyond {
-                self.notice_a_gate_that_never_showed(state);
-            }
             return false;
         };
         let same_deployment = approval.deployment_id == state.deployment_id;
@@ -333,17 +401,13 @@ impl Decider<'_> {
                 self.set_approval_state(ApprovalState::Applied);
                 false
             }
-            // Told, and then the operator crashed before it could write that down.
-            ApprovalState::Approved if beyond => {
-                self.set_approval_state(ApprovalState::Applying);
-                self.progressing(
-                    "Bootstrapping",
-                    Reason::Bootstrapping,
-                    format!("change {id} is approved and the engine has left the gate"),
-                );
-                true
+            // Sluice hasn't told it: that would be written down.
+            ApprovalState::Awaiting | ApprovalState::Approved if beyond => {
+                self.outside(&id);
+                false
             }
-            ApprovalState::Awaiting if beyond => {
+            // It was taken back, but somebody was faster at the engine.
+            ApprovalState::Superseded if beyond => {
                 self.outside(&id);
                 false
             }
@@ -365,26 +429,53 @@ impl Decider<'_> {
     fn outside(&mut self, id: &str) {
         let at = self.now();
         if let Some(approval) = &mut self.status.approval {
+            // Whoever decided before, it was somebody else who told the engine.
             approval.decision.get_or_insert(outside_decision(at));
         }
         self.set_approval_state(ApprovalState::Applied);
         self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
     }
 
-    /// A change that the engine said it would gate runs, and its gate was never seen.
-    fn notice_a_gate_that_never_showed(&mut self, state: &PipelineState) {
-        let (Some(run), Some(preview)) = (&self.status.run, &self.status.preview) else {
+    /// Writes down once that the run is past the gate. If that never showed although the engine should
+    /// have asked, somebody went round it.
+    pub(super) fn note_the_gate_is_passed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let is_this = run.deployment_id.is_some() && run.deployment_id == state.deployment_id;
+        if !is_beyond(state) || !is_this || run.past_gate_since.is_some() {
             return;
-        };
-        let gated = preview.outcome == PreviewOutcome::Gated && preview.target == run.target;
+        }
+        self.is_past_the_gate();
+        self.notice_a_gate_that_never_showed(state);
+    }
+
+    /// A change that the engine said it would gate, or of which it couldn't be asked, runs, and its gate
+    /// was never seen.
+    fn notice_a_gate_that_never_showed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let at_the_gate = self.status.approval.as_ref();
+        if at_the_gate.is_some_and(|approval| approval.change_id == run.change_id) {
+            return;
+        }
+        let preview = self.preview_of(&run.target);
+        let outcome = preview.map(|preview| preview.outcome);
         let settled = self.status.settled.as_ref();
         let is_change = run.base_checkpoint.is_some()
             && settled.is_some_and(|settled| settled.change_id != run.change_id);
-        if !gated || !is_change || run.bootstrap_policy != BootstrapPolicy::AwaitApproval.as_str() {
+        let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str();
+        if !is_change || !asks || outcome == Some(PreviewOutcome::NoChange) {
+            return;
+        }
+        if outcome != Some(PreviewOutcome::Gated) {
+            let message = format!(
+                "change {} runs, and the engine asked nobody: either it found nothing to ask about, or somebody approved it at the engine itself",
+                run.change_id
+            );
+            self.warn("UnaskedChange", message);
             return;
         }
         let (id, target, options) = (run.change_id.clone(), run.target.clone(), run.options);
-        let summary = preview.summary.clone().unwrap_or_default();
+        let summary = preview.and_then(|preview| preview.summary.clone());
+        let summary = summary.unwrap_or_default();
         let now = self.now();
         self.status.approval = Some(Approval {
             state: ApprovalState::Applied,
@@ -528,6 +619,10 @@ impl Decider<'_> {
             .as_deref()
             .unwrap_or_default()
     }
+}
+
+fn is_beyond(state: &PipelineState) -> bool {
+    BEYOND.contains(&state.deployment_status.as_str())
 }
 
 fn policy_rejects() -> Vote {

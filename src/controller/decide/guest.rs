@@ -31,10 +31,11 @@ impl Decider<'_> {
             change_id: String::new(),
             target: target.clone(),
             bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
-            options: state.options,
+            options: state.options.unwrap_or_default(),
             deployment_id: state.deployment_id.clone(),
             base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
             resumes_all: false,
+            past_gate_since: None,
             stop: None,
             failed: false,
         });
@@ -88,7 +89,6 @@ impl Decider<'_> {
     }
 
     fn guest_stopped(&mut self, state: &PipelineState) {
-        self.notice_a_failure(state);
         let held = self.status.content.as_ref().map(|held| &held.target);
         let refused = self.status.approval.as_ref().is_some_and(|approval| {
             matches!(

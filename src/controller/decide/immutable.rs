@@ -69,9 +69,7 @@ mod tests {
             ),
             (
                 json!({"resources": {"storage_class": "fast"}}),
-                Some(
-                    "runtimeConfig.resources.storage_class can't change from null to \"fast\"",
-                ),
+                Some("runtimeConfig.resources.storage_class can't change from null to \"fast\""),
             ),
         ] {
             let found = refused(&content(wanted.clone()), &held);

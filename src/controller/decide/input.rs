@@ -28,6 +28,9 @@ pub struct Input<'a> {
     pub rival: Option<&'a str>,
     /// What came of the last act of this reconcile.
     pub outcome: Option<&'a Outcome>,
+    /// Whether this process has written down that it tells the engine of the approval, and hasn't done
+    /// so yet. No other process can know that.
+    pub about_to_tell: bool,
     /// The last call that this process made for the Pipeline.
     pub last_call: Option<&'a LastCall>,
     /// Now.
@@ -109,6 +112,20 @@ impl Seen {
         match self {
             Self::Brief(state) => state,
             Self::Full(full) => &full.state,
+        }
+    }
+
+    /// The same, with another deployment status.
+    pub(super) fn with_status(self, status: &str) -> Self {
+        match self {
+            Self::Brief(state) => Self::Brief(PipelineState {
+                deployment_status: status.to_owned(),
+                ..state
+            }),
+            Self::Full(mut full) => {
+                status.clone_into(&mut full.state.deployment_status);
+                Self::Full(full)
+            }
         }
     }
 

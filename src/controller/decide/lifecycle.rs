@@ -2,7 +2,9 @@
 
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen};
-use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Run, StopKind, annotation};
+use crate::crd::{
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Run, StopKind, annotation,
+};
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 
 impl Decider<'_> {
@@ -28,14 +30,16 @@ impl Decider<'_> {
 
     fn stopped(&mut self, info: &EngineInfo, seen: &Seen) {
         let state = seen.state();
-        self.notice_a_failure(state);
         if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             self.ready(
                 "Stopped",
                 Reason::Stopped,
                 "the pipeline is stopped, as it should be".into(),
             );
-        } else if self.refused_change_holds() || !self.compiled(seen) || self.is_being_cleared(state) {
+        } else if self.refused_change_holds()
+            || !self.compiled(seen)
+            || self.is_being_cleared(state)
+        {
             // Phase and conditions say which.
         } else if !matches!(
             state.deployment_desired_status.as_str(),
@@ -83,9 +87,7 @@ impl Decider<'_> {
         self.take_retry();
         self.status.failures = None;
         // The votes that decided are still there, so the question must be a new one.
-        if let Some(approval) = &mut self.status.approval {
-            approval.revision += 1;
-        }
+        self.had_its_turn(&id, None);
         self.set_approval_state(ApprovalState::Superseded);
         self.report("GateOpened", format!("change {id} is asked about anew"));
         true
@@ -196,12 +198,18 @@ impl Decider<'_> {
             Some(settled) => settled.change_id.clone(),
             None => self.change_id(&target, self.revision_of(&target)),
         };
+        // Without checkpoints there is nothing to bootstrap from, and no gate.
+        let policy = if info.has_checkpoints() {
+            spec.bootstrap_policy
+        } else {
+            BootstrapPolicy::AwaitApproval
+        };
         let last = self.status.run.as_ref();
         let this_start = last.filter(|run| run.deployment_id.is_none() && !run.failed);
         let run = Run {
             change_id,
             target,
-            bootstrap_policy: spec.bootstrap_policy.as_str().to_owned(),
+            bootstrap_policy: policy.as_str().to_owned(),
             options: spec.bootstrap_options,
             deployment_id: None,
             base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
@@ -221,6 +229,7 @@ impl Decider<'_> {
                         }
                 }),
             },
+            past_gate_since: None,
             stop: None,
             failed: false,
         };
@@ -235,13 +244,7 @@ impl Decider<'_> {
         self.act(
             Act::Start(StartOptions {
                 paused: spec.desired_state == DesiredState::Paused,
-                // Without checkpoints there is nothing to bootstrap from, and no gate.
-                bootstrap_policy: if info.has_checkpoints() {
-                    spec.bootstrap_policy
-                } else {
-                    BootstrapPolicy::AwaitApproval
-                }
-                .as_str(),
+                bootstrap_policy: policy.as_str(),
                 bootstrap: spec.bootstrap_options,
             }),
             Guard {
@@ -389,10 +392,11 @@ impl Decider<'_> {
             change_id: self.change_id(&target, self.revision_of(&target)),
             target,
             bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
-            options: state.options,
+            options: state.options.unwrap_or_default(),
             deployment_id: state.deployment_id.clone(),
             base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
             resumes_all: false,
+            past_gate_since: None,
             stop: None,
             failed: false,
         });
@@ -415,12 +419,14 @@ impl Decider<'_> {
         let unasked = run.deployment_id.is_some();
         if unasked {
             run.resumes_all = false;
+            run.past_gate_since = None;
             run.stop = None;
             run.failed = false;
         }
         run.deployment_id = state.deployment_id.clone();
         if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
-            let message = "somebody else started the pipeline at the engine, which should be stopped";
+            let message =
+                "somebody else started the pipeline at the engine, which should be stopped";
             self.interfered("OutsideStart", message.into());
         }
     }
@@ -430,10 +436,25 @@ impl Decider<'_> {
         let (Some(actual), Some(run)) = (&state.bootstrap_policy, &mut self.status.run) else {
             return;
         };
-        if state.is_stopped() || run.bootstrap_policy == *actual {
+        let options = state.options.unwrap_or(run.options);
+        if state.is_stopped() || run.bootstrap_policy == *actual && run.options == options {
             return;
         }
-        let asked = std::mem::replace(&mut run.bootstrap_policy, actual.clone());
-        self.warn("OutsideStart", format!("the pipeline was started with bootstrap policy {actual} by somebody else; Sluice asked for {asked}"));
+        let terms = |policy: &str, options: BootstrapOptions| {
+            format!(
+                "bootstrap policy {policy}, silent {}, concurrent {}",
+                options.silent, options.concurrent
+            )
+        };
+        let asked = terms(&run.bootstrap_policy, run.options);
+        run.bootstrap_policy.clone_from(actual);
+        run.options = options;
+        self.warn(
+            "OutsideStart",
+            format!(
+                "the pipeline was started with {} by somebody else; Sluice asked for {asked}",
+                terms(actual, options)
+            ),
+        );
     }
 }

@@ -194,7 +194,15 @@ pub enum Outcome {
     /// The engine's approve was called, and answered 2xx, which proves nothing.
     ApproveCalled,
     /// A checkpoint was asked for.
-    CheckpointRequested(i64),
+    CheckpointRequested {
+        /// Its number.
+        number: i64,
+        /// The process that counts so.
+        incarnation: Option<String>,
+    },
+    /// The pipeline is past the gate by the process's own word, although the manager doesn't say so
+    /// yet; so it wasn't stopped.
+    LeftTheGate,
     /// What the compiler says about a program that it couldn't compile beforehand. `None` if the
     /// compiler itself failed.
     BuildFailed(Option<String>),

@@ -2,8 +2,7 @@
 
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard};
-use crate::change::Change;
-use crate::crd::{ApprovalState, BootstrapOptions, Settled, Target};
+use crate::crd::{ApprovalState, Target};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -90,24 +89,11 @@ impl Decider<'_> {
             self.set_approval_state(ApprovalState::Superseded);
             self.remember();
         }
-        let parent = self.parent().to_owned();
-        if parent == crate::change::ROOT && self.status.history.is_empty() {
-            return;
+        if let Some(settled) = &mut self.status.settled {
+            settled.target = Target::default();
+            settled.checkpoint = None;
         }
-        let nothing = Target::default();
-        let change_id = Change {
-            uid: self.uid(),
-            parent: &parent,
-            target: &nothing,
-            options: BootstrapOptions::default(),
-            revision: 0,
-        }
-        .id();
-        self.status.settled = Some(Settled {
-            change_id,
-            target: nothing,
-            checkpoint: None,
-        });
+        self.link_anew();
     }
 
     /// What is lost when a pipeline is stopped that can write no checkpoint, and what permits it.

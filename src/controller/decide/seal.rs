@@ -62,6 +62,7 @@ impl Decider<'_> {
                 self.status.seal = Some(Seal {
                     change_id: id,
                     sequence_number: None,
+                    incarnation: None,
                     requested_at: now,
                     attempts: attempts + 1,
                     failure: None,

@@ -35,6 +35,13 @@ pub(super) fn at_stake(
             "dropped input: the pipeline was not stopped with a checkpoint by Sluice".to_owned(),
         );
     }
+    let modified = names(diff, "/modified_input_connectors");
+    if !modified.is_empty() {
+        unknown.push(format!(
+            "what the modified input connectors {} read again, and whether anything arrives twice",
+            modified.join(", ")
+        ));
+    }
     let Some(connectors) = connectors else {
         unknown
             .push("tables and sinks: the engine doesn't show the program's connectors".to_owned());

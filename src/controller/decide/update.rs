@@ -2,7 +2,7 @@
 //! never take its place.
 
 use super::conditions::{Hold, Reason};
-use super::{Act, Decider, Guard, Seen, immutable};
+use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
 use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, StopKind, Target};
 use crate::engine::{EngineInfo, PipelineState};
@@ -52,13 +52,21 @@ impl Decider<'_> {
             }
         }
         if state.is_stopped() {
-            self.replace(state, content);
+            if held.target != target && self.must_ask_first(state, &target) {
+                self.ask(state, content);
+            } else {
+                self.replace(state, content);
+            }
         } else if state.is_stopping() {
             self.progressing(
                 "Stopping",
                 Reason::Updating,
                 "the pipeline stops for an update".into(),
             );
+        } else if state.awaits_approval() && self.was_just_told(state) {
+            // It may have left the gate by now, and would lose what came in since.
+            self.look_again_in(self.rest_of_being_told());
+            return false;
         } else if state.awaits_approval() {
             self.progressing(
                 "Stopping",
@@ -92,7 +100,12 @@ impl Decider<'_> {
     /// Whether the engine should be asked about the new program before anything is stopped.
     fn must_ask_first(&self, state: &PipelineState, target: &Target) -> bool {
         let asked = self.preview_of(target).is_some() && !self.retry_is_new();
-        state.is_up() && !asked
+        // The engine compares with the program that it holds. That is what the change starts from if
+        // it runs, or is what the newest checkpoint holds.
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let settled = self.status.settled.as_ref().map(|settled| &settled.target);
+        let at_rest = state.is_stopped() && state.is_compiled() && held == settled;
+        (state.is_up() || at_rest) && !asked
     }
 
     fn ask(&mut self, state: &PipelineState, content: &Content) {
@@ -164,11 +177,11 @@ impl Decider<'_> {
         })
     }
 
-    fn preview_of(&self, target: &Target) -> Option<&Preview> {
+    pub(super) fn preview_of(&self, target: &Target) -> Option<&Preview> {
         self.status
             .preview
             .as_ref()
-            .filter(|preview| preview.target == *target)
+            .filter(|preview| preview.target == *target && preview.parent == self.parent())
     }
 
     fn replace(&mut self, state: &PipelineState, content: &Content) {
@@ -207,8 +220,13 @@ impl Decider<'_> {
         }
         let guard = Guard {
             deployment_id: state.deployment_id.clone(),
-            // A graceful stop at the gate would park the pipeline for ever.
-            status: if force { &[] } else { &["Running", "Paused"] },
+            // A graceful stop at the gate would park the pipeline for ever, and a forced one of what has
+            // left it would lose input.
+            status: match force {
+                true if state.awaits_approval() => AT_THE_GATE,
+                true => &[],
+                false => &["Running", "Paused"],
+            },
             ..Guard::default()
         };
         self.act(Act::Stop { force }, guard);

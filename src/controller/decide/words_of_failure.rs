@@ -4,8 +4,7 @@
 //! Source: answers of a pipeline process of 0.337, and the texts in its sources.
 
 /// What the engine writes before the message that counts.
-const PREFACE: &str =
-    "Operation failed because the pipeline failed to initialize. Error details: ";
+const PREFACE: &str = "Operation failed because the pipeline failed to initialize. Error details: ";
 
 /// Parts of messages, what they mean, and what to do.
 const KNOWN: [(&str, &str); 7] = [
@@ -63,12 +62,8 @@ mod tests {
 
     #[test]
     fn errors_of_initialization_are_told_apart() {
-        let initialization = |details: &str| {
-            explain(
-                "InitializationError",
-                &format!("{PREFACE}{details}"),
-            )
-        };
+        let initialization =
+            |details: &str| explain("InitializationError", &format!("{PREFACE}{details}"));
         for (details, expected) in [
             (
                 "The pipeline has been modified since the last checkpoint; however it cannot be bootstrapped due to the following reasons:\n- The new version of the program has relations with lateness: t2\n.",
@@ -93,10 +88,16 @@ mod tests {
         ] {
             let words = initialization(details);
             assert!(words.contains(expected), "{words}");
-            assert!(words.contains(details.trim()), "the engine's own words stay: {words}");
+            assert!(
+                words.contains(details.trim()),
+                "the engine's own words stay: {words}"
+            );
         }
         let other = initialization("cannot open file /x");
-        assert_eq!(other, "the pipeline can't be initialized: cannot open file /x");
+        assert_eq!(
+            other,
+            "the pipeline can't be initialized: cannot open file /x"
+        );
         assert_eq!(explain("Panic", "out of luck"), "out of luck");
     }
 }

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use crate::change::Content;
 use crate::controller::decide::{
-    Act, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step, Timing, decide,
+    AT_THE_GATE, Act, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step,
+    Timing, decide,
 };
 use crate::crd::{
     Approval, ApprovalState, BootstrapOptions, Pipeline, PipelineApproval, PipelineStatus,
@@ -28,6 +29,8 @@ pub struct World {
     /// Phases in the order in which they were recorded.
     pub phases: Vec<String>,
     last_call: Option<LastCall>,
+    /// The approval that is about to be told: its change and the number of the call.
+    about_to_tell: Option<(String, i64)>,
 }
 
 /// The engine.
@@ -59,6 +62,14 @@ pub struct Engine {
     pub other_plans: bool,
     /// Whether the storage is cleared.
     pub cleared: bool,
+    /// What the manager saw when it last asked the pipeline's process.
+    polled: Option<(String, &'static str, Value)>,
+    /// How long ago that was, in seconds.
+    polled_ago: i64,
+    /// The manager takes its time, as much as it ever does.
+    pub polls_late: bool,
+    /// How often a pipeline was stopped at once although it was past the gate.
+    pub dropped_input: usize,
     /// How many checkpoints that are asked for never come about.
     pub loses_checkpoints: u32,
     /// How many of the newest checkpoints the manager doesn't show yet.
@@ -98,6 +109,7 @@ impl World {
             reports: vec![],
             phases: vec![],
             last_call: None,
+            about_to_tell: None,
         }
     }
 
@@ -186,13 +198,39 @@ impl World {
         self.reconcile();
     }
 
+    /// The same, for less long: enough for one step after the other.
+    pub fn settle_briefly(&mut self) {
+        for _ in 0..16 {
+            self.reconcile();
+            self.engine.tick();
+            self.pass(1);
+        }
+    }
+
     pub fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
+        self.engine.pass(seconds);
     }
 
     /// The operator is started anew: what it kept in memory is gone.
     pub fn restart_operator(&mut self) {
         self.last_call = None;
+        self.about_to_tell = None;
+    }
+
+    /// The API server takes a status.
+    pub fn store(&mut self, status: PipelineStatus) {
+        let before = self.number_of_call();
+        self.pipeline.status = Some(status);
+        let now = self.number_of_call();
+        if now.is_some() && now != before {
+            self.about_to_tell = now;
+        }
+    }
+
+    fn number_of_call(&self) -> Option<(String, i64)> {
+        let approval = self.status().approval?;
+        (approval.state == ApprovalState::Applying).then_some((approval.change_id, approval.calls))
     }
 
     /// One reconcile, to its end.
@@ -222,7 +260,7 @@ impl World {
                     {
                         self.phases.extend(status.phase.clone());
                     }
-                    self.pipeline.status = Some(*status);
+                    self.store(*status);
                     self.reports.extend(plan.reports);
                     outcome = None;
                     done += 1;
@@ -230,8 +268,14 @@ impl World {
                 Step::Act(Act::Look, _) => full = true,
                 Step::Act(act, guard) => {
                     full = true;
-                    let live = self.engine.state();
-                    outcome = if guard.is_empty() || guard.holds(live.as_ref()) {
+                    let live = self.engine.shown();
+                    let at_the_gate =
+                        guard.status == AT_THE_GATE && act == Act::Stop { force: true };
+                    outcome = if !(guard.is_empty() || guard.holds(live.as_ref())) {
+                        Some(Outcome::GuardFailed)
+                    } else if at_the_gate && self.engine.has_left_the_gate() {
+                        Some(Outcome::LeftTheGate)
+                    } else {
                         self.check_call(&act, live.as_ref());
                         self.acts.push(act.clone());
                         done += 1;
@@ -241,9 +285,10 @@ impl World {
                             guard,
                             at: self.now,
                         });
+                        if matches!(self.acts.last(), Some(Act::Approve(_))) {
+                            self.about_to_tell = None;
+                        }
                         Some(outcome)
-                    } else {
-                        Some(Outcome::GuardFailed)
                     };
                 }
             }
@@ -264,7 +309,7 @@ impl World {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
             } else {
-                Seen::Brief(self.engine.state().expect("it exists"))
+                Seen::Brief(self.engine.shown().expect("it exists"))
             }
         });
         decide(&Input {
@@ -281,6 +326,8 @@ impl World {
             },
             build: self.engine.build_state().as_ref(),
             compile_beforehand: true,
+            about_to_tell: self.about_to_tell.is_some()
+                && self.about_to_tell == self.number_of_call(),
             rival: None,
             outcome,
             last_call: self.last_call.as_ref(),
@@ -299,9 +346,10 @@ impl World {
                 assert!(live.awaits_approval(), "approved what doesn't wait");
                 assert_eq!(
                     approval.state,
-                    ApprovalState::Approved,
-                    "the decision is in status first"
+                    ApprovalState::Applying,
+                    "that it is told is in status first"
                 );
+                assert!(approval.calls > 0 && approval.last_call_at.is_some());
                 assert!(approval.decision.is_some());
                 assert_eq!(approval.deployment_id, live.deployment_id);
                 assert_eq!(approval.options, *options);
@@ -405,7 +453,7 @@ impl Engine {
             deployment_desired_status: desired.into(),
             deployment_error: self.error.clone(),
             bootstrap_policy: self.deployment.as_ref().map(|d| d.policy.clone()),
-            options: BootstrapOptions::default(),
+            options: self.deployment.as_ref().map(|d| d.options),
             approval_diff: if status == "AwaitingApproval" {
                 self.diff()
             } else {
@@ -416,11 +464,64 @@ impl Engine {
 
     fn full(&self) -> FullPipeline {
         FullPipeline {
-            state: self.state().expect("it exists"),
+            state: self.shown().expect("it exists"),
             content: self.content(),
             compile_error: None,
             connectors: Some(Connectors::default()),
         }
+    }
+
+    /// Whether the process is past the gate by its own word.
+    pub fn has_left_the_gate(&self) -> bool {
+        let status = self.deployment.as_ref().map_or("Stopped", |d| d.status);
+        matches!(status, "Bootstrapping" | "Running" | "Paused")
+    }
+
+    /// What the manager shows: of the process's own state, what it was told last.
+    pub fn shown(&self) -> Option<PipelineState> {
+        let mut state = self.state()?;
+        if let Some((id, status, diff)) = &self.polled
+            && self.polls_late
+            && state.deployment_id.as_ref() == Some(id)
+            && state.deployment_status != "Stopping"
+        {
+            (*status).clone_into(&mut state.deployment_status);
+            state.approval_diff.clone_from(diff);
+        }
+        Some(state)
+    }
+
+    fn poll(&mut self) {
+        self.polls_late = false;
+        self.polled_ago = 0;
+        let diff = self.state().map(|state| state.approval_diff);
+        let seen = self.deployment.as_ref().map(|d| (d.id.clone(), d.status));
+        self.polled = seen.map(|(id, status)| (id, status, diff.unwrap_or_default()));
+    }
+
+    /// Time passes. The manager asks every 2.5 s.
+    fn pass(&mut self, seconds: i64) {
+        self.polled_ago += seconds;
+        if self.polled_ago >= 3 || !self.polls_late {
+            self.poll();
+        }
+    }
+
+    /// The pipeline fails.
+    pub fn fail(&mut self, code: &str) {
+        if self.deployment.take().is_some() {
+            self.stopping = false;
+            self.error = Some(PipelineError {
+                message: "out of luck".into(),
+                code: code.into(),
+            });
+        }
+    }
+
+    /// Whether it is up and past any bootstrap.
+    pub fn is_up(&self) -> bool {
+        let status = self.deployment.as_ref().map_or("Stopped", |d| d.status);
+        matches!(status, "Running" | "Paused")
     }
 
     /// Somebody starts the pipeline.
@@ -508,6 +609,9 @@ impl Engine {
                 }
             }
             Act::Stop { force } => {
+                if *force && self.has_left_the_gate() {
+                    self.dropped_input += 1;
+                }
                 self.stopping = true;
                 if !force {
                     self.write_checkpoint();
@@ -522,7 +626,10 @@ impl Engine {
             }
             Act::Checkpoint => {
                 self.write_checkpoint();
-                return Outcome::CheckpointRequested(3);
+                return Outcome::CheckpointRequested {
+                    number: 3,
+                    incarnation: None,
+                };
             }
             Act::DismissError => self.error = None,
             Act::Pause | Act::Resume => {
@@ -562,6 +669,13 @@ impl Engine {
 
     /// Time passes in the engine.
     pub fn tick(&mut self) {
+        self.go_on();
+        if !self.polls_late {
+            self.poll();
+        }
+    }
+
+    fn go_on(&mut self) {
         self.compiled = self.exists;
         if let Some((_, _, done)) = &mut self.build {
             *done = true;

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 
 use super::model::World;
 use crate::controller::decide::Step;
-use crate::crd::{ApprovalState, BootstrapOptions, DesiredState, annotation};
+use crate::crd::{
+    ApprovalState, BootstrapOptions, DesiredState, PipelineApproval, VoteDecision, annotation,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What people, the engine and the operator can do.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +27,20 @@ enum Happening {
     ForgetApproval,
     CrashAfter(usize),
     RestartOperator,
+    /// The manager's answers are as old as they can be.
+    PollLate,
+    /// Somebody approves at the engine itself.
+    ApproveOutside,
+    /// Somebody starts it at the engine itself, under this policy.
+    StartOutside(bool),
+    /// The engine writes a checkpoint by itself.
+    Checkpoint,
+    /// The pipeline fails, for good or not.
+    Fail(bool),
+    /// Somebody votes by an object.
+    Vote(bool),
+    Retry,
+    Restart,
     Reconcile,
     Tick,
     Pass(u8),
@@ -44,6 +61,14 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(ForgetApproval),
         4 => (1usize..5).prop_map(CrashAfter),
         1 => Just(RestartOperator),
+        3 => Just(PollLate),
+        1 => Just(ApproveOutside),
+        1 => any::<bool>().prop_map(StartOutside),
+        1 => Just(Checkpoint),
+        1 => any::<bool>().prop_map(Fail),
+        2 => any::<bool>().prop_map(Vote),
+        1 => Just(Retry),
+        1 => Just(Restart),
         8 => Just(Reconcile),
         8 => Just(Tick),
         4 => (1u8..12).prop_map(Pass),
@@ -52,7 +77,11 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 /// Which programs people have approved from which, by having seen that very change published.
 #[derive(Default)]
-struct Approved(HashSet<(String, String)>);
+struct Approved {
+    by_people: HashSet<(String, String)>,
+    /// Those that somebody let through at the engine itself.
+    at_the_engine: HashSet<(String, String)>,
+}
 
 impl Approved {
     /// Somebody says yes to what status shows.
@@ -61,8 +90,18 @@ impl Approved {
             && approval.target == world.engine.content().target()
         {
             let base = world.engine.base().unwrap_or_default().to_owned();
-            self.0.insert((base, world.engine.sql.clone()));
+            self.by_people.insert((base, world.engine.sql.clone()));
         }
+    }
+
+    /// Somebody goes round the gate.
+    fn outside(&mut self, world: &World) {
+        let base = world.engine.base().unwrap_or_default().to_owned();
+        self.at_the_engine.insert((base, world.engine.sql.clone()));
+    }
+
+    fn covers(&self, change: &(String, String)) -> bool {
+        self.by_people.contains(change) || self.at_the_engine.contains(change)
     }
 }
 
@@ -114,6 +153,56 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
                 concurrent: false,
             }
         }),
+        Happening::PollLate => world.engine.polls_late = true,
+        Happening::ApproveOutside => {
+            if world.engine.deployment.is_some() {
+                approved.outside(world);
+                world.engine.approve();
+            }
+        }
+        Happening::StartOutside(allowed) => {
+            if world.engine.deployment.is_none() && world.engine.compiled {
+                if allowed {
+                    approved.outside(world);
+                }
+                let policy = if allowed { "allow" } else { "await_approval" };
+                world.engine.start(policy, BootstrapOptions::default());
+            }
+        }
+        Happening::Checkpoint => {
+            if world.engine.is_up() {
+                world.engine.write_checkpoint();
+            }
+        }
+        Happening::Fail(for_good) => world.engine.fail(if for_good {
+            "InitializationError"
+        } else {
+            "Panic"
+        }),
+        Happening::Vote(approves) => {
+            if let Some(approval) = waiting {
+                if approves {
+                    approved.note(world);
+                }
+                let decision = if approves {
+                    VoteDecision::Approve
+                } else {
+                    VoteDecision::Reject
+                };
+                let (id, pipeline) = (&approval.change_id, &world.pipeline);
+                let vote = PipelineApproval::for_vote(pipeline, id, "alice", decision, None, None);
+                world.objects.push(vote);
+            }
+        }
+        Happening::Retry => {
+            if let Some(approval) = world.status().approval {
+                world.annotate(annotation::RETRY, &approval.change_id);
+            }
+        }
+        Happening::Restart => {
+            let now = world.now;
+            world.spec(|spec| spec.restarted_at = Some(Time(now)));
+        }
         Happening::KillProcess(forgets) => world.engine.kill_process(forgets),
         Happening::ForgetApproval => world.engine.forgets = 1,
         Happening::CrashAfter(effects) => {
@@ -139,8 +228,45 @@ proptest! {
         for what in history {
             happen(&mut world, &mut approved, what);
             for change in &world.engine.bootstraps {
-                prop_assert!(approved.0.contains(change), "{change:?} was bootstrapped unapproved");
+                prop_assert!(approved.covers(change), "{change:?} was bootstrapped unapproved");
             }
+        }
+    }
+
+    /// An approval is good for one change, until that is kept. Of what was approved from one
+    /// checkpoint nothing is left once there is another.
+    #[test]
+    fn an_approval_counts_only_for_the_state_that_it_was_given_for(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        let mut seen = 0;
+        for what in history {
+            let before = world.engine.checkpoints.len();
+            happen(&mut world, &mut approved, what);
+            for change in &world.engine.bootstraps[seen..] {
+                prop_assert!(approved.covers(change), "{change:?} was bootstrapped unapproved");
+            }
+            seen = world.engine.bootstraps.len();
+            if world.engine.checkpoints.len() != before {
+                approved = Approved::default();
+            }
+        }
+    }
+
+    /// What has left the gate is stopped with a checkpoint, however old the manager's answers are.
+    #[test]
+    fn no_input_is_dropped_by_a_stop_at_once(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+            // Somebody went on with what was rejected: that is stopped at once, and said.
+            let rejected = world.reported("OutsideApproval");
+            prop_assert!(world.engine.dropped_input <= rejected);
         }
     }
 
@@ -154,6 +280,9 @@ proptest! {
             happen(&mut world, &mut approved, what);
         }
         world.pipeline.metadata.annotations = None;
+        world.objects.clear();
+        // Whoever fights with Sluice at the engine has stopped doing so.
+        world.pass(3_700);
         world.spec(|spec| {
             spec.desired_state = DesiredState::Running;
             spec.approved = None;

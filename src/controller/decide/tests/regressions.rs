@@ -2,7 +2,9 @@
 
 use super::model::World;
 use crate::controller::decide::Act;
-use crate::crd::{ApprovalState, annotation};
+use crate::crd::{
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, annotation,
+};
 
 fn count(world: &World, what: fn(&Act) -> bool) -> usize {
     world.acts.iter().filter(|a| what(a)).count()
@@ -198,4 +200,237 @@ fn a5_a_rejection_while_the_engine_asks_again_is_heard() {
     world.annotate(annotation::REJECT, &id);
     world.settle();
     assert_eq!(world.engine.bootstraps.len(), 0);
+}
+
+#[test]
+fn a5_the_command_that_asks_anew_works_however_often_it_is_needed() {
+    let mut world = World::waiting("A", "B");
+    for other in ["C", "D"] {
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world.settle();
+        assert_eq!(world.phase(), "Rejected");
+        assert!(
+            world
+                .condition("Ready")
+                .unwrap()
+                .2
+                .contains(&format!("retry={id}"))
+        );
+        world.annotate(annotation::RETRY, &id);
+        world.settle();
+        assert_eq!(world.phase(), "AwaitingApproval");
+        assert_ne!(world.approval().change_id, id);
+        world.edit(other);
+        world.settle();
+        world.edit("B");
+        world.settle();
+        assert_eq!(world.phase(), "AwaitingApproval", "after {other}");
+    }
+}
+
+/// Editors can make as many changes as they like. None of them gets an old approval to count, or a
+/// rejected change through under its old id.
+#[test]
+fn a2_a5_no_number_of_changes_brings_an_old_id_back() {
+    for rejected in [false, true] {
+        let mut world = World::waiting("A", "B");
+        let id = world.approval().change_id;
+        if rejected {
+            world.annotate(annotation::REJECT, &id);
+            world.settle();
+        }
+        for number in 0..130 {
+            world.edit(&format!("E{number}"));
+            world.settle_briefly();
+        }
+        assert!(world.status().turns.len() <= 100);
+        world.pipeline.metadata.annotations = None;
+        world.annotate(annotation::APPROVE, &id);
+        world.edit("B");
+        world.settle();
+        assert_ne!(world.approval().change_id, id);
+        assert_eq!(world.approve_calls(), 0);
+    }
+}
+
+#[test]
+fn a2_an_approval_of_a_change_to_the_old_program_never_counts_for_one_to_the_new() {
+    let old_to_d = World::waiting("A", "D").approval().change_id;
+    let mut world = World::waiting("A", "C");
+    world.approve_by_annotation();
+    while !world.engine.is_up() {
+        world.reconcile();
+        world.engine.tick();
+        world.pass(1);
+    }
+    // The engine writes a checkpoint by itself, and the pipeline fails before anybody has seen it.
+    world.engine.write_checkpoint();
+    world.engine.fail("Panic");
+    world.edit("D");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    world.annotate(annotation::APPROVE, &old_to_d);
+    world.settle();
+    assert_ne!(world.approval().change_id, old_to_d);
+    assert_eq!(world.approve_calls(), 1, "only C was approved");
+}
+
+#[test]
+fn a6_a_bootstrap_that_fails_in_whatever_way_is_not_begun_again_by_itself() {
+    for code in ["InitializationError", "RuntimeError.WorkerPanic"] {
+        let mut world = World::waiting("A", "B");
+        world.approve_by_annotation();
+        while !world.engine.has_left_the_gate() {
+            world.reconcile();
+            world.engine.tick();
+            world.pass(1);
+        }
+        world.engine.fail(code);
+        for _ in 0..2_000 {
+            world.reconcile();
+            world.engine.tick();
+            world.pass(1);
+        }
+        assert_eq!(
+            world.approval_state(),
+            Some(ApprovalState::ApplyFailed),
+            "{code}"
+        );
+        assert_eq!(world.approve_calls(), 1);
+        assert_eq!(world.condition("Ready").unwrap().1, "ApplyFailed");
+    }
+}
+
+#[test]
+fn a7_an_approval_at_the_engine_is_noticed_although_the_change_was_made_while_it_was_stopped() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.edit("B");
+    world.settle();
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    for _ in 0..40 {
+        world.reconcile();
+        world.engine.tick();
+        world.engine.approve();
+        world.pass(1);
+    }
+    assert_eq!(world.engine.bootstraps.len(), 1);
+    assert_eq!(world.reported("OutsideApproval"), 1);
+    let history = world.status().history;
+    assert_eq!(history[0].decision.as_ref().unwrap().via, Door::Outside);
+}
+
+/// Somebody approves at the engine, and a moment later the program is edited. The manager still says
+/// that the pipeline waits.
+#[test]
+fn a7_a17_an_edit_right_after_an_approval_at_the_engine_drops_no_input() {
+    let mut world = World::waiting("A", "B");
+    world.engine.polls_late = true;
+    world.engine.approve();
+    world.engine.tick();
+    world.engine.tick();
+    assert!(world.engine.is_up());
+    world.edit("C");
+    world.reconcile();
+    world.settle();
+    assert_eq!(world.engine.dropped_input, 0);
+    assert_eq!(world.reported("OutsideApproval"), 1);
+    assert_eq!(world.phase(), "AwaitingApproval");
+    assert_eq!(world.engine.base(), Some("B"));
+}
+
+#[test]
+fn a17_an_edit_right_after_sluices_own_approval_drops_no_input() {
+    let mut world = World::waiting("A", "B");
+    world.engine.polls_late = true;
+    world.approve_by_annotation();
+    world.reconcile();
+    world.engine.tick();
+    world.engine.tick();
+    assert!(world.engine.is_up());
+    world.edit("C");
+    world.settle();
+    assert_eq!((world.engine.dropped_input, world.approve_calls()), (0, 1));
+    assert_eq!(world.engine.base(), Some("B"));
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+#[test]
+fn a6_after_a_crash_between_call_and_answer_a_stale_answer_makes_no_second_call() {
+    let mut world = World::waiting("A", "B");
+    world.engine.polls_late = true;
+    world.approve_by_annotation();
+    // The decision and that it is told; then the call.
+    world.reconcile_until(2);
+    assert_eq!(world.approve_calls(), 1);
+    world.restart_operator();
+    world.engine.tick();
+    world.reconcile();
+    assert_eq!(world.approve_calls(), 1);
+    world.settle();
+    assert_eq!(world.approve_calls(), 1);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.approval().calls, 1);
+}
+
+#[test]
+fn a7_a_start_with_other_options_is_noticed_and_put_right() {
+    let mut world = World::waiting("A", "B");
+    world.engine.start(
+        "await_approval",
+        BootstrapOptions {
+            silent: false,
+            concurrent: true,
+        },
+    );
+    world.settle();
+    assert_eq!(world.reported("OutsideStart"), 1);
+    assert_eq!(world.phase(), "AwaitingApproval");
+    let deployment = world.engine.deployment.clone().unwrap();
+    assert_eq!(deployment.options, BootstrapOptions::default());
+}
+
+#[test]
+fn a4_an_approval_of_a_rejected_change_is_told_to_be_without_effect() {
+    let mut world = World::waiting("A", "B");
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    assert_eq!(world.reported("StaleApproval"), 0);
+    world.annotate(annotation::APPROVE, &id);
+    world.settle();
+    assert_eq!(world.reported("StaleApproval"), 1);
+    assert_eq!(world.approve_calls(), 0);
+}
+
+#[test]
+fn a7_the_policy_that_an_engine_without_checkpoints_is_started_with_is_no_foreign_one() {
+    let mut world = World::new("A");
+    world.engine.edition = "Open source";
+    world.pipeline.spec.bootstrap_policy = BootstrapPolicy::Allow;
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.reported("OutsideStart"), 0);
+}
+
+/// What the engine says of a change depends on what it starts from.
+#[test]
+fn a_refusal_of_a_change_from_one_program_does_not_hold_for_one_from_another() {
+    let mut world = World::running("A");
+    world.edit("broken from A");
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "CompileFailed");
+    world.edit("B");
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    let asked = count(&world, |act| matches!(act, Act::Preview(_)));
+    world.edit("broken from A");
+    world.settle();
+    assert_eq!(
+        count(&world, |act| matches!(act, Act::Preview(_))),
+        asked + 1
+    );
 }

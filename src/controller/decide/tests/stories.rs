@@ -656,7 +656,7 @@ fn a6_the_call_is_made_only_if_the_engine_shows_what_was_approved() {
     let Step::Record(status) = world.plan(None, false).step else {
         panic!("the decision is recorded before anything is called");
     };
-    world.pipeline.status = Some(*status);
+    world.store(*status);
     let Step::Act(Act::Approve(_), guard) = world.plan(None, false).step else {
         panic!("the decision is recorded, so the engine is told");
     };
