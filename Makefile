@@ -3,7 +3,8 @@
 # make test        all tests
 #
 # Both build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
-# (etcd, Kubernetes and Helm, built from source: about ten minutes on two cores, once per machine).
+# (etcd, Kubernetes, Helm and Feldera's fda, built from source: about a quarter of an hour on two cores,
+# once per machine).
 # Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
 
 CARGO ?= cargo

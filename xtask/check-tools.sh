@@ -1,6 +1,6 @@
 #!/bin/sh
 # Says which of the tools that have to be there are missing or too old. Everything else that is needed
-# (etcd, Kubernetes, Helm, Feldera's Python SDK) is built or installed by what needs it, into
+# (etcd, Kubernetes, Helm, Feldera's Python SDK and fda) is built or installed by what needs it, into
 # ${XDG_CACHE_HOME:-~/.cache}/sluice.
 
 missing=0

@@ -35,18 +35,19 @@ pub enum Error {
         otherwise: String,
     },
 
-    /// `go build` failed.
-    #[error(
-        "building {program} from source failed ({status}). The last lines of `go build`:\n{log}\n\
-         Modules are downloaded from where `go env GOPROXY` says; once they are there, the build needs no network."
-    )]
+    /// A program that others need could not be made.
+    #[error("building {program} failed ({status}). The last lines of `{tool}`:\n{log}\n{hint}")]
     Build {
         /// The program that should have come out.
         program: String,
-        /// How `go build` ended.
+        /// How the tool ended.
         status: String,
+        /// The tool that should have made it.
+        tool: String,
         /// Its last lines.
         log: String,
+        /// What may help.
+        hint: String,
     },
 
     /// One of the programs ended before the control plane was ready.

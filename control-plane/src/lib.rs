@@ -13,7 +13,8 @@
 //! How it comes about, one module each:
 //!
 //! 1. `binaries` finds the programs (`finding`) or builds them from Go modules (`go_module`, `go_build`),
-//!    each at most once per machine. [`tools`] does the same for Helm.
+//!    each at most once per machine (`making`). [`tools`] does the same for Helm, and for the clients that
+//!    judge the stand-in engine: one from its crate (`cargo_install`), one in a `python` environment.
 //! 2. `pki`, `users` and `kubeconfig` write who may connect, and how.
 //! 3. `components` says which arguments each program gets; `process` starts it, and `supervisor` makes
 //!    sure that it ends when its starter ends, however that happens.
@@ -31,6 +32,7 @@
 //! | `SLUICE_KEEP_LOGS` | set to anything, the folder `logs` of a control plane stays when that ends |
 
 mod binaries;
+mod cargo_install;
 mod component;
 mod components;
 mod detached;
@@ -41,12 +43,14 @@ mod go_build;
 mod go_module;
 mod https;
 mod kubeconfig;
+mod making;
 mod namespace;
 mod pki;
 mod plane;
 mod ports;
 mod process;
 mod progress;
+mod python;
 mod random;
 mod running;
 mod shared;

@@ -75,7 +75,8 @@ pub struct Config {
     #[arg(long, env = "FELDERA_SIM_DURABLE_TIME", default_value = "1ms", value_parser = parse_duration)]
     pub durable_time: Duration,
     /// Fault to switch on; may be repeated: approve-forgotten=N, latency=DURATION,
-    /// error=STATUS[:N], hang=N, hang-after=N, nonsense=N; with @PATH-SUFFIX only for such calls
+    /// error=STATUS[:N], hang=N, hang-after=N, nonsense=N, restart=N[:POLLS], stale=N,
+    /// lie=FIELD=VALUE[:N]; with @PATH-SUFFIX only for such calls
     #[arg(long, env = "FELDERA_SIM_FAULT", value_delimiter = ',')]
     pub fault: Vec<Fault>,
 }

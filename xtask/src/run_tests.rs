@@ -1,6 +1,7 @@
 //! `cargo xtask test`: all tests, with one control plane for those that share one.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -22,22 +23,44 @@ pub enum Error {
     ControlPlane(#[from] control_plane::Error),
     #[error("cannot start cargo: {0}")]
     Cargo(std::io::Error),
+    #[error("cannot read the folder {SDKS}: {0}")]
+    Sdks(std::io::Error),
+}
+
+/// Files of requirements, one for each version of Feldera's Python SDK that judges the stand-in.
+const SDKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../simulator/tests/sdk");
+
+/// Has everything made that judges the stand-in engine. Cargo hides what a test says until it is over, and
+/// minutes without a word look like a test that hangs.
+fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
+    let mut judges = vec![control_plane::tools::fda(progress)?];
+    for entry in std::fs::read_dir(SDKS).map_err(Error::Sdks)? {
+        let path = entry.map_err(Error::Sdks)?.path();
+        if path.extension().is_some_and(|extension| extension == "txt") {
+            judges.push(control_plane::tools::python_environment(&path, progress)?);
+        }
+    }
+    Ok(judges)
 }
 
 impl Test {
     /// Runs them, and says with which code to end.
     pub fn run(self) -> Result<ExitCode, Error> {
         let begin = Instant::now();
-        say::heading("Programs that the tests need: etcd, Kubernetes, Helm");
+        say::heading("Programs that the tests need: etcd, Kubernetes, Helm, and Feldera's clients");
         let progress = Progress::stderr();
         let binaries = Binaries::prepare(&progress)?;
         let helm = control_plane::tools::helm(&progress)?;
+        let judges = prepare_judges(&progress)?;
         for program in [
             &binaries.etcd,
             &binaries.kube_apiserver,
             &binaries.kubectl,
             &helm,
-        ] {
+        ]
+        .into_iter()
+        .chain(&judges)
+        {
             say::line(program.to_string_lossy());
         }
         say::heading("A control plane that the tests share");

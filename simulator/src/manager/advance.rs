@@ -240,6 +240,7 @@ impl Pipeline {
         self.resources_since = at;
         self.resources_until = None;
         self.next_poll = Some(at + context.settings.poll);
+        self.known_before.clear();
         self.observed = Some(Observed {
             status: "Initializing".to_owned(),
             status_since: at,
@@ -280,6 +281,7 @@ impl Pipeline {
             self.resources_desired_since = at;
         }
         self.observed = None;
+        self.known_before.clear();
         self.next_poll = None;
         self.initial = None;
         self.bootstrap = None;
@@ -359,7 +361,7 @@ impl Pipeline {
         };
         let unreachable = status == "Unavailable";
         let new_storage = checkpoints.filter(|_| !unreachable);
-        let Some(observed) = &mut self.observed else {
+        let Some(observed) = &self.observed else {
             return false;
         };
         let status_changed = observed.status != status || observed.desired != desired;
@@ -370,6 +372,10 @@ impl Pipeline {
         if !(status_changed || details_changed && (often <= at)) {
             return details_changed;
         }
+        self.keep_known();
+        let Some(observed) = &mut self.observed else {
+            return false;
+        };
         if observed.status != status {
             observed.status = status.to_owned();
             observed.status_since = at;

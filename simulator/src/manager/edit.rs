@@ -130,6 +130,7 @@ impl Manager {
             resources_until: None,
             observed: None,
             next_poll: None,
+            known_before: VecDeque::new(),
             storage: Storage {
                 fingerprint,
                 ..Storage::default()

@@ -202,6 +202,21 @@ impl Manager {
         Ok(())
     }
 
+    /// A restart of the manager that loses what its last polls told, as when its database is put
+    /// back or a replica that lags takes over: until it asks its processes again, a whole interval
+    /// from now, it says what it knew before. What people asked for is not lost. Without an
+    /// interval between polls nothing shows, as every answer is live.
+    pub fn restart(&mut self, polls: usize, now: Timestamp) {
+        let next_poll = now + self.settings.poll;
+        for name in self.names() {
+            // The name is known; that state can't be stored shows with the next call.
+            let _ = self.with(&name, now, |pipeline, _| {
+                pipeline.forget_polls(polls, next_poll);
+                Ok(())
+            });
+        }
+    }
+
     fn insert(&mut self, pipeline: Pipeline) -> Result<(), ApiError> {
         if let Some(store) = &self.store {
             store.save(pipeline.id, &pipeline).map_err(storage_error)?;

@@ -16,6 +16,9 @@ use crate::process::storage::Storage;
 /// Lines of log that are kept.
 const LOG_LINES: usize = 500;
 
+/// Polls that can be forgotten.
+const POLLS_KEPT: usize = 8;
+
 /// Where the compilation stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ProgramStatus {
@@ -87,6 +90,17 @@ pub struct Observed {
     pub taken_at: Timestamp,
 }
 
+/// What the manager knew before a poll that brought something new.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Known {
+    /// Of the process.
+    pub observed: Observed,
+    /// Of the checkpoints.
+    pub storage_details: Option<Value>,
+    /// Raised by the poll.
+    pub refresh_version: u64,
+}
+
 /// A pipeline.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Pipeline {
@@ -152,6 +166,9 @@ pub struct Pipeline {
     pub observed: Option<Observed>,
     /// When it next asks.
     pub next_poll: Option<Timestamp>,
+    /// What it knew before its last polls of this deployment, the newest last.
+    #[serde(default)]
+    pub known_before: VecDeque<Known>,
     /// The disk.
     pub storage: Storage,
     /// The process.
@@ -188,5 +205,38 @@ impl Pipeline {
     pub fn is_stopped(&self) -> bool {
         self.resources == ResourcesStatus::Stopped
             && self.resources_desired == ResourcesDesired::Stopped
+    }
+
+    /// Notes what is known, before a poll changes it.
+    pub fn keep_known(&mut self) {
+        let Some(observed) = &self.observed else {
+            return;
+        };
+        if self.known_before.len() == POLLS_KEPT {
+            self.known_before.pop_front();
+        }
+        self.known_before.push_back(Known {
+            observed: observed.clone(),
+            storage_details: self.storage_details.clone(),
+            refresh_version: self.refresh_version,
+        });
+    }
+
+    /// Knows again what was known before the last so many polls that brought something new; the
+    /// next poll is a whole interval away.
+    pub fn forget_polls(&mut self, polls: usize, next_poll: Timestamp) {
+        if self.observed.is_none() {
+            return;
+        }
+        for _ in 0..polls {
+            let Some(known) = self.known_before.pop_back() else {
+                break;
+            };
+            self.observed = Some(known.observed);
+            self.storage_details = known.storage_details;
+            self.refresh_version = known.refresh_version;
+        }
+        self.next_poll = Some(next_poll);
+        self.touch();
     }
 }

@@ -380,8 +380,10 @@ pub async fn completion_status(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Refusal> {
-    app.manager().with(&name, Timestamp::now(), |pipeline, _| {
-        pipeline.reachable()?.ready()
+    let step = app.manager().with(&name, Timestamp::now(), |pipeline, _| {
+        let process = pipeline.reachable()?;
+        process.ready()?;
+        Ok(process.data.steps)
     })?;
-    Ok(Json(json!({"status": "complete"})))
+    Ok(Json(json!({"status": "complete", "step": step})))
 }

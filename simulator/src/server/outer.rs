@@ -7,8 +7,8 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -74,6 +74,9 @@ pub async fn outer(State(app): State<Arc<App>>, request: Request, next: Next) ->
                     return hang().await;
                 }
                 Effect::HangAfter => hang_after = true,
+                Effect::Restart(polls) => app.manager().restart(polls, Timestamp::now()),
+                // These are about the answer.
+                Effect::Stale | Effect::Lie { .. } => {}
                 Effect::Nonsense => {
                     answer = Some(axum::Json(json!({"nonsense": [1, 2, 3]})).into_response());
                 }
@@ -88,8 +91,35 @@ pub async fn outer(State(app): State<Arc<App>>, request: Request, next: Next) ->
         log(None);
         return hang().await;
     }
+    let answer = if app.faults().change_answers() {
+        changed(&app, &method, &uri, answer).await
+    } else {
+        answer
+    };
     log(Some(answer.status().as_u16()));
     answer
+}
+
+/// What faults make of an answer. Only good ones in JSON are changed.
+async fn changed(app: &App, method: &Method, uri: &Uri, answer: Response) -> Response {
+    let json = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+    if !json || !answer.status().is_success() {
+        return answer;
+    }
+    let (mut parts, body) = answer.into_parts();
+    let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let query = uri.query().unwrap_or_default();
+    let body = app
+        .faults()
+        .change_answer(method == Method::GET, uri.path(), query, body);
+    // It may be longer or shorter now; the server writes a new one.
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(body))
 }
 
 async fn hang() -> Response {

@@ -1,6 +1,11 @@
-"""Drives the stand-in with Feldera's own Python SDK; its address is the first argument."""
+"""Drives the stand-in with Feldera's own Python SDK; its address is the first argument.
 
+What only newer SDKs have is tried where it is there.
+"""
+
+import inspect
 import sys
+from importlib.metadata import version
 
 from feldera import FelderaClient, Pipeline, PipelineBuilder
 from feldera.enums import (
@@ -62,7 +67,10 @@ def main():
     pipeline.start(timeout_s=DEADLINE)
     assert pipeline.status() == PipelineStatus.RUNNING
     pipeline.wait_for_completion(timeout_s=DEADLINE)
-    pipeline.input_json("grades", [{"student": n, "grade": n} for n in range(20)])
+    token = pipeline.input_json("grades", [{"student": n, "grade": n} for n in range(20)])
+    if hasattr(client, "completion_status"):
+        status = client.completion_status("school", token)
+        assert status["status"] == "complete" and status["step"] > 0, status
     assert list(pipeline.query("select count(*) as c from grades")) == [{"c": 20}]
     assert list(pipeline.query("select count(*) as c from students")) == [{"c": 50}]
     assert pipeline.stats().global_metrics.total_processed_records == 70
@@ -99,6 +107,9 @@ def main():
     assert list(pipeline.query("select count(*) as c from grades")) == [{"c": 20}]
     pipeline.checkpoint(wait=True, timeout_s=DEADLINE)
 
+    if "reloadable_tables" in inspect.signature(pipeline.start).parameters:
+        reloads_only_what_it_is_allowed_to(pipeline)
+
     assert "school" in [p.name for p in Pipeline.all(client)]
     pipeline.restart(timeout_s=DEADLINE)
     assert pipeline.status() == PipelineStatus.RUNNING
@@ -109,7 +120,27 @@ def main():
     pipeline.delete()
     Pipeline.get("broken", client).delete()
     assert Pipeline.all(client) == []
-    print("the SDK is content")
+    print(f"the SDK {version('feldera')} is content")
+
+
+def reloads_only_what_it_is_allowed_to(pipeline):
+    """The SDK itself reads the diff at the gate, and approves if it likes what it finds there."""
+    from feldera.rest.errors import TableReloadNotAllowedError
+
+    pipeline.stop(force=False, timeout_s=DEADLINE)
+    pipeline.modify(sql=NEW.replace("grade INT)", "grade INT, term INT)"))
+    allow = {"bootstrap_policy": BootstrapPolicy.ALLOW, "timeout_s": DEADLINE}
+    try:
+        pipeline.start(reloadable_tables=[], **allow)
+        raise AssertionError("a table was reloaded that may not be")
+    except TableReloadNotAllowedError as error:
+        assert "grades" in str(error), error
+    assert pipeline.status() == PipelineStatus.AWAITINGAPPROVAL, pipeline.status()
+    pipeline.stop(force=True, timeout_s=DEADLINE)
+    pipeline.start(reloadable_tables=["grades"], **allow)
+    assert pipeline.status() == PipelineStatus.RUNNING, pipeline.status()
+    assert list(pipeline.query("select count(*) as c from grades")) == [{"c": 0}]
+    pipeline.checkpoint(wait=True, timeout_s=DEADLINE)
 
 
 main()
