@@ -102,9 +102,9 @@ fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
     let distinct: BTreeSet<_> = ids.iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(
         distinct.into_iter().collect::<Vec<_>>(),
-        ["get_openapi", "post_pipeline_approve"]
+        ["get_config", "get_openapi", "post_pipeline_approve"]
     );
-    assert_eq!(ids.len(), 2);
+    assert_eq!(ids.len(), 3);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn the_document_has_every_answer_and_every_parameter() {
     assert_eq!(
         answers,
         [
-            "202", "400", "401", "403", "404", "408", "409", "413", "500", "503"
+            "202", "400", "401", "403", "404", "408", "409", "413", "429", "500", "503"
         ]
     );
     for (status, answer) in approve["responses"].as_object().unwrap() {
