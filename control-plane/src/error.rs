@@ -49,6 +49,20 @@ pub enum Error {
         log: String,
     },
 
+    /// A virtual environment of Python couldn't be made.
+    #[error(
+        "{command} failed ({status}):\n{log}\nPackages are downloaded from where `pip config list` says; once they \
+         are there, no network is needed."
+    )]
+    Python {
+        /// What was run.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it said.
+        log: String,
+    },
+
     /// One of the programs ended before the control plane was ready.
     #[error(
         "{component} ended ({status}) before the control plane was ready. The last lines of its log:\n{log}"

@@ -13,7 +13,8 @@
 //! How it comes about, one module each:
 //!
 //! 1. `binaries` finds the programs (`finding`) or builds them from Go modules (`go_module`, `go_build`),
-//!    each at most once per machine. [`tools`] does the same for Helm.
+//!    each at most once per machine. [`tools`] does the same for Helm, and
+//!    [`python`] for packages of Python.
 //! 2. `pki`, `users` and `kubeconfig` write who may connect, and how.
 //! 3. `components` says which arguments each program gets; `process` starts it, and `supervisor` makes
 //!    sure that it ends when its starter ends, however that happens.
@@ -47,6 +48,7 @@ mod plane;
 mod ports;
 mod process;
 mod progress;
+pub mod python;
 mod random;
 mod running;
 mod shared;
