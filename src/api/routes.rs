@@ -171,7 +171,7 @@ pub fn router(state: State) -> Router {
     operation_id = "post_pipeline_approve",
     tag = "Approval",
     params(
-        ("pipeline_name" = String, Path, description = "The pipeline's name in the engine"),
+        ("pipeline_name" = String, Path, description = "The pipeline's name in the engine", example = "orders"),
         Query,
         ("Feldera-Tenant" = Option<String>, Header, description = "The tenant, where there are several"),
     ),

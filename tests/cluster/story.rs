@@ -369,11 +369,14 @@ impl StandIn {
 pub struct Operator {
     _process: Tied,
     log: PathBuf,
+    /// Where in the log it begins; those before it may have written to it too.
+    log_start: u64,
 }
 
 impl Operator {
-    /// Starts one under the account of the manifests, with the rights that these give it.
-    async fn start(cluster: &Cluster, log: &Path) -> Self {
+    /// Starts one under the account of the manifests, with the rights that these give it, and with
+    /// these further flags.
+    async fn start(cluster: &Cluster, log: &Path, flags: &[&str]) -> Self {
         let plane = cluster.plane();
         let (namespace, name) = OPERATOR
             .trim_start_matches("system:serviceaccount:")
@@ -394,6 +397,7 @@ impl Operator {
             .append(true)
             .open(log)
             .expect("a log");
+        let log_start = file.metadata().expect("a file").len();
         let arguments = [
             "run",
             "--admin-listen",
@@ -403,16 +407,37 @@ impl Operator {
             "--poll-interval",
             POLL,
         ];
+        let arguments: Vec<_> = arguments
+            .iter()
+            .chain(flags)
+            .map(|&flag| flag.into())
+            .collect();
         let process = Tied::start(
             Path::new(env!("CARGO_BIN_EXE_sluice")),
-            &arguments.map(str::to_owned),
+            &arguments,
             &[("KUBECONFIG", &path)],
             file.into(),
         );
         Self {
             _process: process,
             log: log.to_owned(),
+            log_start,
         }
+    }
+
+    /// Where its REST endpoint listens, as it says in its log.
+    async fn rest_url(&self) -> String {
+        eventually("the operator listens", || async {
+            let log = std::fs::read(&self.log).unwrap_or_default();
+            let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
+            let line = own.lines().find(|line| line.contains("listening"));
+            let address = line.and_then(|line| line.split_once(" api="));
+            match address {
+                Some((_, address)) => Ok(format!("http://{}", address.trim())),
+                None => Err(own),
+            }
+        })
+        .await
     }
 }
 
@@ -426,7 +451,7 @@ async fn shared() -> &'static (Cluster, Operator) {
     SHARED
         .get_or_init(|| async {
             let cluster = Cluster::own().await;
-            let operator = Operator::start(&cluster, &log_path("operator")).await;
+            let operator = Operator::start(&cluster, &log_path("operator"), &[]).await;
             (cluster, operator)
         })
         .await
@@ -451,6 +476,7 @@ pub struct Story {
     cluster: &'static Cluster,
     log: PathBuf,
     own_operator: Option<Operator>,
+    operator_flags: Vec<String>,
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
@@ -500,6 +526,27 @@ impl Story {
         story
     }
 
+    /// A story whose own operator serves the story's namespace at its REST endpoint, with these further
+    /// flags.
+    pub async fn with_own_rest(flags: &[&str]) -> Self {
+        let turn = TURN.lock().await;
+        let mut story = Self::set(
+            by_turns().await,
+            StandIn::start(&[]),
+            log_path("own-operator"),
+        )
+        .await;
+        story._turn = Some(turn);
+        let namespace = story.namespace.to_string();
+        let flags = ["--api-namespace", &namespace]
+            .into_iter()
+            .chain(flags.iter().copied());
+        story.operator_flags = flags.map(str::to_owned).collect();
+        story.engine_object(json!({})).await;
+        story.start_operator().await;
+        story
+    }
+
     async fn set(cluster: &'static Cluster, engine: StandIn, log: PathBuf) -> Self {
         Self {
             client: cluster.admin().await,
@@ -508,6 +555,7 @@ impl Story {
             cluster,
             log,
             own_operator: None,
+            operator_flags: vec![],
             _turn: None,
         }
     }
@@ -519,7 +567,19 @@ impl Story {
 
     /// An operator is started.
     pub async fn start_operator(&mut self) {
-        self.own_operator = Some(Operator::start(self.cluster, &self.log).await);
+        let flags: Vec<_> = self.operator_flags.iter().map(String::as_str).collect();
+        self.own_operator = Some(Operator::start(self.cluster, &self.log, &flags).await);
+    }
+
+    /// The URL of the own operator's REST endpoint.
+    pub async fn rest_url(&self) -> String {
+        let operator = self.own_operator.as_ref().expect("an operator of its own");
+        operator.rest_url().await
+    }
+
+    /// The cluster that it plays on.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     /// Creates the Engine object, with these further fields in its spec.
