@@ -43,6 +43,32 @@ fn the_committed_document_is_the_generated_one() {
     );
 }
 
+#[test]
+fn every_error_of_the_document_is_explained_to_people() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rest.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let mut codes = BTreeSet::new();
+    for answers in all(&document(), "responses") {
+        for (status, answer) in answers.as_object().unwrap() {
+            let words = answer["description"].as_str().unwrap();
+            let words = words.split(|c: char| !c.is_ascii_alphanumeric());
+            // The codes are the only words with a capital inside, but for Feldera's and Kubernetes'.
+            let is_code = |word: &&str| {
+                word.len() > 6 && word.bytes().skip(1).any(|c| c.is_ascii_uppercase())
+            };
+            codes.extend(words.filter(is_code).map(|word| format!("{status} {word}")));
+        }
+    }
+    assert!(codes.len() > 15, "{codes:?}");
+    for code in codes {
+        let (status, word) = code.split_once(' ').unwrap();
+        let row = guide
+            .lines()
+            .find(|line| line.starts_with("| ") && line.contains(&format!("`{word}`")));
+        assert!(row.is_some_and(|row| row.contains(status)), "{code}");
+    }
+}
+
 #[tokio::test]
 async fn the_served_document_is_the_generated_one() {
     let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
