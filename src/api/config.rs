@@ -102,7 +102,7 @@ pub struct Config {
     )]
     pub request_timeout: Duration,
 
-    /// How long a client may take to send a call's headers, and again for its body
+    /// How long a client may take for a TLS handshake, then for a call's headers, and again for its body
     #[arg(
         long = "api-read-timeout",
         env = "SLUICE_API_READ_TIMEOUT",

@@ -5,8 +5,12 @@ use std::net::IpAddr;
 use axum::Router;
 use serde_json::json;
 use sluice::api::{Limit, Peer};
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
 
-use crate::fake::{Answer, Fake, Fault, approval};
+use crate::{
+    connections::{rest, serve},
+    fake::{Answer, Fake, Fault, approval},
+};
 
 /// Approves, coming from an address.
 async fn from(endpoint: &Router, address: &str, token: &str) -> Answer {
@@ -122,5 +126,29 @@ async fn limits_can_be_switched_off() {
     for _ in 0..700 {
         let answer = from(&endpoint, "192.0.2.1", "alice-token").await;
         assert_eq!(answer.status, 202);
+    }
+}
+
+#[tokio::test]
+async fn the_address_is_the_one_that_the_connection_comes_from() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(1));
+    let server = serve(&fake).await;
+    for (address, token, expected) in [
+        ("127.0.0.2", "made-up", " 401 "),
+        ("127.0.0.2", "made-up", " 429 "),
+        ("127.0.0.3", "alice-token", " 202 "),
+    ] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(format!("{address}:0").parse().unwrap())
+            .unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        let text = format!(
+            "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = rest(&mut stream).await;
+        assert!(answer.contains(expected), "{address}: {answer}");
     }
 }
