@@ -10,13 +10,17 @@
 //! | `config` | where to listen, which namespaces and audiences there are |
 //! | `server` | connections: their number, their headers, their time, their end |
 //! | `routes` | which path does what; the steps of an approval, in order |
+//! | `tls` | certificates, which may change at any time |
 //! | `auth` | who is it? (TokenReview) |
+//! | `keys` | who is it, if it is an API key? |
+//! | `limits` | how often? (pure) |
 //! | `access` | what may they? (SubjectAccessReview) |
 //! | `lookup` | which Pipeline is meant? |
 //! | `query` | what was asked for? (pure) |
 //! | `decide` | what is to be answered? (pure) |
 //! | `vote` | storing a vote once |
 //! | `cluster` | one call to the API server, with a deadline |
+//! | `feldera` | what Feldera's clients ask for before anything else |
 //! | `error` | every refusal, in the engine's shape |
 //! | `openapi` | the document that describes all this |
 
@@ -26,16 +30,23 @@ mod cluster;
 mod config;
 mod decide;
 mod error;
+mod feldera;
+mod keys;
+mod limits;
 mod lookup;
 mod openapi;
 mod query;
 mod routes;
 mod server;
+mod tls;
 mod vote;
 
 pub(crate) use config::duration;
 pub use config::{Config, Tenant};
 pub use error::ErrorResponse;
+pub use feldera::FelderaConfig;
+pub use keys::{MadeApiKey, MakeApiKey};
+pub use limits::Limit;
 pub use openapi::openapi;
-pub use routes::{Accepted, State, router};
+pub use routes::{Accepted, Peer, State, router};
 pub use server::serve;

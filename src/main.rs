@@ -21,6 +21,9 @@ enum Command {
     Run(Box<sluice::config::Args>),
     /// Print the custom resource definitions as a YAML stream
     Crds,
+    /// Make an API key for the REST endpoint: it goes to standard output, and a script that stores
+    /// its hash to standard error
+    ApiKey(sluice::api::MakeApiKey),
     /// Print the OpenAPI document of the REST endpoint
     Openapi,
 }
@@ -29,6 +32,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run(*args),
         Command::Crds => crds(),
+        Command::ApiKey(make) => api_key(make),
         Command::Openapi => openapi(),
     };
     match result {
@@ -53,6 +57,12 @@ fn crds() -> Result<(), Box<dyn std::error::Error>> {
         text += &format!("---\n{}\n", serde_saphyr::to_string(&crd)?);
     }
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn api_key(make: sluice::api::MakeApiKey) -> Result<(), Box<dyn std::error::Error>> {
+    let made = make.make()?;
+    std::io::stderr().write_all(made.script.as_bytes())?;
+    Ok(writeln!(std::io::stdout(), "{}", made.key)?)
 }
 
 fn openapi() -> Result<(), Box<dyn std::error::Error>> {

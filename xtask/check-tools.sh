@@ -23,7 +23,7 @@ version() {
 
 need cargo 1.93 "$(version cargo --version)" "See https://rustup.rs; with rustup: rustup update stable"
 need go 1.26 "$(version go env GOVERSION)" "See https://go.dev/dl. It builds etcd and Kubernetes, once."
-need python3 3.10 "$(version python3 --version)" "Feldera's own Python SDK tests the stand-in engine."
+need python3 3.11 "$(version python3 --version)" "Feldera's own Python SDK tests the stand-in engine, and schemathesis the REST endpoint."
 if ! command -v "${CC:-cc}" >/dev/null; then
     echo "a C compiler is missing (${CC:-cc}): on Debian and Ubuntu, apt-get install build-essential" >&2
     missing=1

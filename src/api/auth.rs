@@ -1,6 +1,7 @@
-//! Who is it? A bearer token and what the API server's token review says of it.
+//! Who is it? A bearer token, and what the API server's token review says of it; or an API key, and
+//! what the Secret of API keys says of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{HeaderMap, header};
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
@@ -8,6 +9,7 @@ use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use super::{
     cluster::{Call, Cluster},
     error::Error,
+    keys::{self, Keys},
 };
 
 /// A user, as the API server knows them.
@@ -17,6 +19,8 @@ pub(super) struct User {
     pub uid: Option<String>,
     pub groups: Vec<String>,
     pub extra: BTreeMap<String, Vec<String>>,
+    /// The name of the API key that stands for them. None: they came with a token.
+    pub api_key: Option<String>,
 }
 
 /// Turns the credential of a request into a user.
@@ -24,18 +28,24 @@ pub(super) struct User {
 pub(super) struct Authenticator {
     /// The audiences of which a token must have one. None: the API server's own.
     pub audiences: Vec<String>,
+    /// The API keys, where there are any.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl Authenticator {
-    /// The user whose token the request carries.
+    /// The user for whom a credential stands, if it is good.
     pub async fn authenticate(
         &self,
         cluster: &Cluster,
-        headers: &HeaderMap,
-    ) -> Result<User, Error> {
-        let token = bearer_token(headers).ok_or(Error::AuthenticationFailed {
-            token_given: headers.contains_key(header::AUTHORIZATION),
-        })?;
+        credential: &str,
+    ) -> Result<Option<User>, Error> {
+        if credential.starts_with(keys::PREFIX) {
+            // Never to the token review: what is sent there may be written down in an audit log.
+            return match &self.keys {
+                Some(keys) => keys.user(cluster, credential).await,
+                None => Ok(None),
+            };
+        }
         let call = Call {
             verb: "create",
             resource: "tokenreviews.authentication.k8s.io",
@@ -43,15 +53,14 @@ impl Authenticator {
         };
         let review = TokenReview {
             spec: TokenReviewSpec {
-                token: Some(token.to_owned()),
+                token: Some(credential.to_owned()),
                 audiences: (!self.audiences.is_empty()).then(|| self.audiences.clone()),
             },
             ..TokenReview::default()
         };
         let path = "/apis/authentication.k8s.io/v1/tokenreviews";
         let review = cluster.review(call, path, &review).await?;
-        self.reviewed_user(review)
-            .ok_or(Error::AuthenticationFailed { token_given: true })
+        Ok(self.reviewed_user(review))
     }
 
     /// The user of a review, if the review vouches for one.
@@ -80,12 +89,19 @@ impl Authenticator {
             uid: user.uid.filter(|uid| !uid.is_empty()),
             groups: user.groups.unwrap_or_default(),
             extra: user.extra.unwrap_or_default(),
+            api_key: None,
         })
     }
 }
 
-/// The token of `Authorization: Bearer <token>`. Two such headers could mean two people to two
-/// readers, so that is none.
+/// The credential of `Authorization: Bearer <credential>`. Two such headers could mean two people
+/// to two readers, so that is none.
+pub(super) fn credential(headers: &HeaderMap) -> Result<&str, Error> {
+    bearer_token(headers).ok_or(Error::AuthenticationFailed {
+        token_given: headers.contains_key(header::AUTHORIZATION),
+    })
+}
+
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {

@@ -83,9 +83,6 @@ impl Cluster {
     }
 
     /// Posts a review and reads its answer.
-    ///
-    /// This goes round `Api::create`, because that logs the text of an answer that it can't read,
-    /// and the API server's answer to a token review repeats the token.
     pub async fn review<R: Serialize + DeserializeOwned>(
         &self,
         call: Call<'_>,
@@ -94,13 +91,34 @@ impl Cluster {
     ) -> Result<R, Error> {
         let request = serde_json::to_vec(review)
             .ok()
-            .and_then(|body| Request::new(path).create(&PostParams::default(), body).ok())
-            .ok_or_else(|| failed(call, "the request can't be built"))?;
+            .and_then(|body| Request::new(path).create(&PostParams::default(), body).ok());
+        self.send(call, request, MAX_REVIEW_BYTES)
+            .await
+            .map_err(|error| match error {
+                Ok(status) => refused(call, &status),
+                Err(error) => error,
+            })
+    }
+
+    /// Sends a request, which is `None` if it couldn't be built, and reads its answer. Errors are
+    /// those of [`Cluster::attempt`].
+    ///
+    /// This goes round `Api`, because that logs the text of an answer that it can't read: a token
+    /// review repeats the token, and a Secret is one.
+    pub async fn send<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        request: Option<http::Request<Vec<u8>>>,
+        max_bytes: usize,
+    ) -> Result<T, Result<Box<Status>, Error>> {
+        let Some(request) = request else {
+            return Err(Err(failed(call, "the request can't be built")));
+        };
         let answer = async {
             let response = self.client.send(request.map(Body::from)).await?;
             let status = response.status();
             let body = axum::body::Body::new(response.into_body());
-            let body = axum::body::to_bytes(body, MAX_REVIEW_BYTES)
+            let body = axum::body::to_bytes(body, max_bytes)
                 .await
                 .map_err(|error| kube::Error::Service(error.into_inner()))?;
             if status.is_success() {
@@ -110,9 +128,9 @@ impl Cluster {
             let refusal: Status = serde_json::from_slice(&body).unwrap_or_default();
             Err(kube::Error::Api(refusal.with_code(status.as_u16()).boxed()))
         };
-        self.call(call, answer)
+        self.attempt(call, answer)
             .await?
-            .ok_or_else(|| failed(call, "the answer is not a review"))
+            .ok_or_else(|| Err(failed(call, "the answer can't be read")))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the REST endpoint is told at its start.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use super::limits::Limit;
 
 /// The settings of the REST endpoint.
 #[derive(clap::Args, Clone, Debug)]
@@ -42,6 +44,54 @@ pub struct Config {
     )]
     pub audiences: Vec<String>,
 
+    /// Secret, in the operator's own namespace, that holds the API keys; `sluice api-key` makes them
+    /// [default: there are no API keys]
+    #[arg(
+        long,
+        env = "SLUICE_API_KEYS_SECRET",
+        value_name = "NAME",
+        value_parser = object_name
+    )]
+    pub api_keys_secret: Option<String>,
+
+    /// File that holds the certificate, and those between it and the authority, in PEM; it may
+    /// change at any time [default: plain HTTP]
+    #[arg(
+        long = "api-tls-cert-file",
+        env = "SLUICE_API_TLS_CERT_FILE",
+        value_name = "FILE",
+        requires = "tls_key_file"
+    )]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// File that holds the certificate's key, in PEM
+    #[arg(
+        long = "api-tls-key-file",
+        env = "SLUICE_API_TLS_KEY_FILE",
+        value_name = "FILE",
+        requires = "tls_cert_file"
+    )]
+    pub tls_key_file: Option<PathBuf>,
+
+    /// How many calls each user may make at once, and new ones per period; or off
+    #[arg(
+        long = "api-user-limit",
+        env = "SLUICE_API_USER_LIMIT",
+        value_name = "COUNT/PERIOD",
+        default_value = "600/1m"
+    )]
+    pub user_limit: Limit,
+
+    /// How many authentications may fail per address that calls come from; or off. A proxy's clients
+    /// share its address
+    #[arg(
+        long = "api-failure-limit",
+        env = "SLUICE_API_FAILURE_LIMIT",
+        value_name = "COUNT/PERIOD",
+        default_value = "60/1m"
+    )]
+    pub failure_limit: Limit,
+
     /// How long one REST call may wait for the API server, all its calls together
     #[arg(
         long = "api-request-timeout",
@@ -52,7 +102,7 @@ pub struct Config {
     )]
     pub request_timeout: Duration,
 
-    /// How long a client may take to send a call's headers, and again for its body
+    /// How long a client may take for a TLS handshake, then for a call's headers, and again for its body
     #[arg(
         long = "api-read-timeout",
         env = "SLUICE_API_READ_TIMEOUT",
@@ -80,6 +130,11 @@ impl Default for Config {
             default_namespace: None,
             tenants: Vec::new(),
             audiences: Vec::new(),
+            api_keys_secret: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            user_limit: Limit::per_minute(600),
+            failure_limit: Limit::per_minute(60),
             request_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(10),
             max_connections: 1024,
@@ -118,6 +173,19 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|duration| Duration::try_from(duration).ok())
         .filter(|duration| !duration.is_zero() && *duration <= Duration::from_secs(3600));
     duration.ok_or_else(|| "write a duration above zero and up to 1h, such as 10s".to_owned())
+}
+
+/// A name that an object can have, and that so can stand in a URL.
+pub(super) fn object_name(text: &str) -> Result<String, String> {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
+    let end = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = text.as_bytes();
+    let good = bytes.len() <= 253
+        && bytes.iter().all(|c| allowed(*c))
+        && end(bytes.first())
+        && end(bytes.last());
+    good.then(|| text.to_owned())
+        .ok_or_else(|| "write the name of an object, such as sluice-api-keys".to_owned())
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {
@@ -177,6 +245,12 @@ mod tests {
             "--api-request-timeout=2h",
             "--api-max-connections=0",
             "--api-listen=8080",
+            "--api-keys-secret=a/b",
+            "--api-keys-secret=",
+            "--api-user-limit=60",
+            "--api-failure-limit=0/1m",
+            "--api-tls-cert-file=tls.crt",
+            "--api-tls-key-file=tls.key",
         ] {
             assert!(Cli::try_parse_from(["sluice", flag]).is_err(), "{flag}");
         }

@@ -64,12 +64,20 @@ pub(super) enum Error {
 
     /// The message is the same for every reason, so that nothing can be learned by guessing.
     #[error(
-        "No valid token: send 'Authorization: Bearer <token>' with a token that the Kubernetes API server accepts"
+        "No valid token: send 'Authorization: Bearer <token>' with a token that the Kubernetes API server accepts, or with an API key of this endpoint"
     )]
     AuthenticationFailed {
         #[serde(skip)]
         token_given: bool,
     },
+
+    #[error(
+        "There were too many failed authentications from your address. Try again in {retry_after_seconds} s, with a valid token"
+    )]
+    TooManyFailedAuthentications { retry_after_seconds: u64 },
+
+    #[error("You have sent too many requests. Try again in {retry_after_seconds} s")]
+    TooManyRequests { retry_after_seconds: u64 },
 
     #[error(
         "You may see pipeline '{pipeline_name}' but not approve its changes: that needs the verb 'approve' on pipelines.sluice.dev"
@@ -80,7 +88,7 @@ pub(super) enum Error {
     UnknownPipelineName { pipeline_name: String },
 
     #[error(
-        "Unknown path: this endpoint serves POST /v0/pipelines/{{pipeline_name}}/approve and GET /openapi.json"
+        "Unknown path: this endpoint serves POST /v0/pipelines/{{pipeline_name}}/approve, GET /v0/config and GET /openapi.json"
     )]
     UnknownPath {},
 
@@ -190,6 +198,8 @@ impl Error {
             Self::BodyTimeout { .. } => "BodyTimeout",
             Self::BodyTooLarge { .. } => "BodyTooLarge",
             Self::AuthenticationFailed { .. } => "AuthenticationFailed",
+            Self::TooManyFailedAuthentications { .. } => "TooManyFailedAuthentications",
+            Self::TooManyRequests { .. } => "TooManyRequests",
             Self::InsufficientPermissions { .. } => "InsufficientPermissions",
             Self::UnknownPipelineName { .. } => "UnknownPipelineName",
             Self::UnknownPath { .. } => "UnknownPath",
@@ -218,6 +228,9 @@ impl Error {
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::AuthenticationFailed { .. } => StatusCode::UNAUTHORIZED,
+            Self::TooManyFailedAuthentications { .. } | Self::TooManyRequests { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::InsufficientPermissions { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPipelineName { .. } | Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -258,6 +271,14 @@ impl IntoResponse for Error {
                     header::WWW_AUTHENTICATE,
                     HeaderValue::from_static(r#"Bearer error="invalid_token""#),
                 );
+            }
+            Self::TooManyFailedAuthentications {
+                retry_after_seconds,
+            }
+            | Self::TooManyRequests {
+                retry_after_seconds,
+            } => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
             // As long as the engine's manager asks its clients to wait.
             Self::ApiServerUnreachable {} => {

@@ -5,7 +5,7 @@ use utoipa::{
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use super::routes;
+use super::{feldera, routes};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -15,7 +15,7 @@ use super::routes;
         version = "v0",
         description = "Approves a change of a Feldera pipeline that waits at Sluice's approval gate. The path, the successful answer and the errors are those of Feldera's own REST API.",
     ),
-    paths(routes::approve, routes::openapi_document),
+    paths(routes::approve, feldera::config, routes::openapi_document),
     modifiers(&Security),
     tags((name = "Approval", description = "The approval gate"), (name = "Meta", description = "This document")),
 )]
@@ -33,7 +33,7 @@ impl Modify for Security {
                 HttpBuilder::new()
                     .scheme(HttpAuthScheme::Bearer)
                     .description(Some(
-                        "A token that the Kubernetes API server accepts: a service account's, or one of the identity provider that the API server trusts.",
+                        "A token that the Kubernetes API server accepts: a service account's, or one of the identity provider that the API server trusts. Or an API key of this endpoint, which begins with apikey:",
                     ))
                     .build(),
             ),

@@ -1,11 +1,18 @@
 //! Which path does what, and the steps of an approval, in order.
 
-use std::{any::Any, collections::BTreeMap, io, time::Duration};
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, RawQuery, Request, State as Shared, rejection::PathRejection},
+    extract::{Extension, Path, RawQuery, Request, State as Shared, rejection::PathRejection},
     http::{HeaderMap, Method, StatusCode},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -20,11 +27,14 @@ use utoipa::ToSchema;
 
 use super::{
     access::{self, Access},
-    auth::Authenticator,
+    auth::{self, Authenticator, User},
     cluster::Cluster,
     config::Config,
     decide::{Answer, decide},
     error::{Error, ErrorResponse},
+    feldera,
+    keys::Keys,
+    limits::Limits,
     lookup::{self, Lookup},
     openapi::openapi,
     query::Query,
@@ -37,11 +47,16 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// Selects the tenant, as in Feldera's API.
 const TENANT_HEADER: &str = "feldera-tenant";
 
+/// The address that a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
+
 /// What every request needs.
 #[derive(Clone)]
 pub struct State {
     client: Client,
     authenticator: Authenticator,
+    limits: Arc<Limits>,
     lookup: Lookup,
     default_namespace: String,
     tenants: BTreeMap<String, String>,
@@ -61,13 +76,17 @@ impl State {
             }
         }
         let default_namespace = config.default_namespace.clone();
+        let own_namespace = client.default_namespace();
+        let keys = config.api_keys_secret.as_deref();
+        let keys = keys.map(|secret| Keys::new(own_namespace, secret));
         Ok(Self {
-            default_namespace: default_namespace
-                .unwrap_or_else(|| client.default_namespace().to_owned()),
+            default_namespace: default_namespace.unwrap_or_else(|| own_namespace.to_owned()),
             client,
             authenticator: Authenticator {
                 audiences: config.audiences.clone(),
+                keys: keys.map(Arc::new),
             },
+            limits: Arc::new(Limits::new(config.user_limit, config.failure_limit)),
             lookup: Lookup::default(),
             tenants,
             request_timeout: config.request_timeout,
@@ -75,11 +94,34 @@ impl State {
         })
     }
 
-    fn cluster(&self) -> Cluster {
+    pub(super) fn cluster(&self) -> Cluster {
         Cluster {
             client: self.client.clone(),
             deadline: Instant::now() + self.request_timeout,
         }
+    }
+
+    /// The user who calls, if they haven't called too often.
+    pub(super) async fn authenticate(
+        &self,
+        cluster: &Cluster,
+        peer: Option<Extension<Peer>>,
+        headers: &HeaderMap,
+    ) -> Result<User, Error> {
+        // Those of whom no address is known count as one.
+        let peer = peer.map_or(
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            |Extension(Peer(peer))| peer,
+        );
+        let now = || Instant::now().into_std();
+        let credential = auth::credential(headers)?;
+        let attempt = self.limits.attempt(peer, credential, now())?;
+        let user = self.authenticator.authenticate(cluster, credential).await;
+        let outcome = user.as_ref().ok().map(Option::is_some);
+        self.limits.end(attempt, outcome, now());
+        let user = user?.ok_or(Error::AuthenticationFailed { token_given: true })?;
+        self.limits.call(&user.name, now())?;
+        Ok(user)
     }
 
     /// The namespace that a request speaks of. Only configuration turns a tenant into a namespace.
@@ -108,6 +150,7 @@ pub fn router(state: State) -> Router {
     let approve = post(approve).layer(middleware::from_fn_with_state(state.clone(), drain_body));
     Router::new()
         .route("/v0/pipelines/{pipeline_name}/approve", approve)
+        .route("/v0/config", get(feldera::config))
         .route("/openapi.json", get(openapi_document))
         .fallback(async || Error::UnknownPath {})
         .method_not_allowed_fallback(async |method: Method| Error::MethodNotAllowed {
@@ -128,7 +171,7 @@ pub fn router(state: State) -> Router {
     operation_id = "post_pipeline_approve",
     tag = "Approval",
     params(
-        ("pipeline_name" = String, Path, description = "The pipeline's name in the engine"),
+        ("pipeline_name" = String, Path, description = "The pipeline's name in the engine", example = "orders"),
         Query,
         ("Feldera-Tenant" = Option<String>, Header, description = "The tenant, where there are several"),
     ),
@@ -142,6 +185,8 @@ pub fn router(state: State) -> Router {
         (status = 408, description = "The body didn't arrive in time: BodyTimeout", body = ErrorResponse),
         (status = 409, description = "There is nothing to approve in this way: NoChangeAwaitingApproval, PipelineInteractionNotDeployed, OtherChangeAwaitingApproval, OtherBootstrapOptions, ApprovalNameTaken, ApprovalBeingDeleted", body = ErrorResponse),
         (status = 413, description = "The body is too large: BodyTooLarge", body = ErrorResponse),
+        (status = 429, description = "The caller has sent too many requests, or too many with no valid token: TooManyRequests, TooManyFailedAuthentications", body = ErrorResponse,
+            headers(("Retry-After" = i64, description = "Seconds to wait"))),
         (status = 500, description = "It is Sluice's fault: CheckpointUnknown, MissingPermission, InternalError", body = ErrorResponse),
         (status = 503, description = "The API server can't be reached, try again: ApiServerUnreachable", body = ErrorResponse,
             headers(("Retry-After" = i64, description = "Seconds to wait"))),
@@ -150,12 +195,13 @@ pub fn router(state: State) -> Router {
 )]
 pub(super) async fn approve(
     Shared(state): Shared<State>,
+    peer: Option<Extension<Peer>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
     let cluster = state.cluster();
-    let user = state.authenticator.authenticate(&cluster, &headers).await?;
+    let user = state.authenticate(&cluster, peer, &headers).await?;
 
     let Path(pipeline_name) = path.map_err(|_| Error::InvalidNameParam {
         value: String::new(),
@@ -204,7 +250,7 @@ pub(super) async fn approve(
         }
         Answer::Refuse(error) => return Err(error),
     };
-    tracing::info!(user = ?user.name, namespace, pipeline = object, change_id, "an approval is stored");
+    tracing::info!(user = ?user.name, api_key = user.api_key, namespace, pipeline = object, change_id, "an approval is stored");
     let accepted = Accepted {
         checkpoint_sequence_number: number,
     };

@@ -1,24 +1,33 @@
 //! Connections: how many, how long they may take, and how they end.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use kube::Client;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
     time::{sleep, timeout},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     config::Config,
-    routes::{State, router},
+    routes::{Peer, State, router},
+    tls::Tls,
 };
 
 /// The most that a request line and its headers may take together. Tokens with many groups take
@@ -40,6 +49,16 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let app = router(State::new(&config, client)?);
+    let tls = match (&config.tls_cert_file, &config.tls_key_file) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
+        (None, None) => None,
+        _ => {
+            let message = "a TLS certificate needs its key, and a key its certificate";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+    };
+    let follow = |tls: &Arc<Tls>| AbortOnDropHandle::new(tokio::spawn(tls.clone().follow()));
+    let _follower = tls.as_ref().map(follow);
     let (stop, stopping) = watch::channel(false);
     let free = Arc::new(Semaphore::new(config.max_connections));
     let mut connections = JoinSet::new();
@@ -50,8 +69,14 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
             (slot, accepted) = accept(&free, &listener) => match accepted {
-                Ok(stream) => {
-                    let served = connection(stream, app.clone(), config.read_timeout, stopping.clone());
+                Ok((stream, peer)) => {
+                    let connection = Connection {
+                        app: app.clone(),
+                        peer: peer.ip(),
+                        patience: config.read_timeout,
+                        stopping: stopping.clone(),
+                    };
+                    let served = connection.serve(stream, tls.clone());
                     connections.spawn(async move {
                         served.await;
                         drop(slot);
@@ -79,38 +104,73 @@ pub async fn serve(
 async fn accept(
     free: &Arc<Semaphore>,
     listener: &TcpListener,
-) -> (Option<OwnedSemaphorePermit>, io::Result<TcpStream>) {
+) -> (
+    Option<OwnedSemaphorePermit>,
+    io::Result<(TcpStream, SocketAddr)>,
+) {
     // Fails only if the semaphore is closed, which nobody does.
     let slot = free.clone().acquire_owned().await.ok();
-    let accepted = listener.accept().await.map(|(stream, _)| stream);
-    (slot, accepted)
+    (slot, listener.accept().await)
 }
 
-async fn connection(
-    stream: TcpStream,
+struct Connection {
     app: Router,
-    head_timeout: Duration,
-    mut stopping: watch::Receiver<bool>,
-) {
-    // Answers are small and complete, so there is nothing to wait for. If it can't be set, they
-    // are a little slower.
-    let _ = stream.set_nodelay(true);
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(head_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut served = pin!(served);
-    let ended = tokio::select! {
-        ended = served.as_mut() => ended,
-        // What it returns holds a lock, which mustn't be held while we wait further.
-        () = async { drop(stopping.wait_for(|stop| *stop).await) } => {
-            served.as_mut().graceful_shutdown();
-            served.await
+    peer: IpAddr,
+    /// How long a handshake may take, and how long the head of each request.
+    patience: Duration,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
+        // Answers are small and complete, so there is nothing to wait for. If it can't be set, they
+        // are a little slower.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = tls else {
+            return self.http(stream).await;
+        };
+        let mut stopping = self.stopping.clone();
+        let shaken = tokio::select! {
+            shaken = timeout(self.patience, tls.acceptor().accept(stream)) => shaken,
+            // No request has begun, so nobody waits for an answer.
+            () = told(&mut stopping) => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => self.http(stream).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
     }
+
+    async fn http(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
+        let app = TowerToHyperService::new(self.app);
+        let peer = Peer(self.peer);
+        let app = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            hyper::service::Service::call(&app, request)
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.patience)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(stream), app);
+        let mut served = pin!(served);
+        let ended = tokio::select! {
+            ended = served.as_mut() => ended,
+            () = told(&mut self.stopping) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// Waits until it is told to stop.
+async fn told(stopping: &mut watch::Receiver<bool>) {
+    // What it returns holds a lock, which mustn't be held while we wait further.
+    drop(stopping.wait_for(|stop| *stop).await);
 }

@@ -28,6 +28,7 @@ pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineA
             username: user.name.clone(),
             uid: user.uid.clone(),
             groups: user.groups.clone(),
+            api_key: user.api_key.clone(),
         }),
     )
 }
@@ -98,7 +99,7 @@ async fn existing(
 }
 
 /// Whether an object under the vote's name is that vote: on the same Pipeline and change, the same
-/// way, by the same user. Groups may have changed between two calls.
+/// way, by the same user. Groups may have changed between two calls, and the API key too.
 fn is_same(existing: &PipelineApproval, vote: &PipelineApproval) -> bool {
     let user = |vote: &PipelineApproval| {
         let user = vote.spec.on_behalf_of.as_ref();

@@ -166,6 +166,7 @@ fn a_vote_has_a_verified_name_if_the_policies_have_seen_to_it() {
         username: "alice".into(),
         uid: None,
         groups: vec![],
+        api_key: None,
     });
     let mut by_hand = object(WAITING, VoteDecision::Approve);
     by_hand.spec.voter = Some("bob".into());

@@ -106,18 +106,23 @@ pub enum VoteDecision {
     Reject,
 }
 
-/// The user whose token was reviewed.
+/// The user whose token was reviewed, or for whom an API key stands.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
 pub struct OnBehalfOf {
-    /// The name that the API server's token review gave.
+    /// The name that the API server's token review gave, or that stands with the API key.
     #[schemars(length(min = 1, max = 1024))]
     pub username: String,
     /// The user's uid, where the review gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
-    /// The groups that the review gave.
+    /// The groups that the review gave, or that stand with the API key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// The name of the API key that was used, where it was one and not a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub api_key: Option<String>,
 }
 
 impl PipelineApproval {

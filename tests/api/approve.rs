@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use sluice::api::Tenant;
 use tokio::sync::Semaphore;
 
-use crate::fake::{CHANGE, Fake, Fault, NAMESPACE, OTHER_CHANGE, UID, approval, status};
+use crate::{
+    fake::{CHANGE, Fake, Fault, NAMESPACE, OTHER_CHANGE, UID, approval, status},
+    log::Log,
+};
 
 const ALICE: &str = "alice-token";
 const BOB: &str = "bob-token";
@@ -696,17 +699,7 @@ async fn all_calls_together_have_one_deadline() {
 
 #[tokio::test]
 async fn a_token_stands_in_no_answer_and_in_no_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer({
-            let log = log.clone();
-            move || log.clone()
-        })
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let (log, _guard) = Log::begin();
     let secret = "s3cr3t-t0k3n";
     let echo = json!({"spec": {"token": secret}, "status": secret});
     let mut answers = Vec::new();
@@ -738,24 +731,4 @@ async fn a_token_stands_in_no_answer_and_in_no_log() {
     assert!(log.contains(CHANGE) && log.contains("alice"), "{log}");
     assert!(!log.contains(secret), "{log}");
     assert!(!format!("{answers:?}").contains(secret), "{answers:?}");
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-    }
-}
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, oneshot},
     task::JoinHandle,
@@ -12,15 +12,15 @@ use tokio::{
 
 use crate::fake::{Fake, Fault};
 
-const APPROVE: &str = "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer alice-token\r\n";
+pub const APPROVE: &str = "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer alice-token\r\n";
 
-struct Server {
-    address: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<std::io::Result<()>>,
+pub struct Server {
+    pub address: SocketAddr,
+    pub stop: oneshot::Sender<()>,
+    pub ended: JoinHandle<std::io::Result<()>>,
 }
 
-async fn serve(fake: &Fake) -> Server {
+pub async fn serve(fake: &Fake) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -40,14 +40,14 @@ async fn serve(fake: &Fake) -> Server {
     }
 }
 
-async fn send(address: SocketAddr, text: &str) -> TcpStream {
+pub async fn send(address: SocketAddr, text: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream
 }
 
 /// All that comes until the connection is closed.
-async fn rest(stream: &mut TcpStream) -> String {
+pub async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
     // A reset is an end too.

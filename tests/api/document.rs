@@ -43,6 +43,33 @@ fn the_committed_document_is_the_generated_one() {
     );
 }
 
+#[test]
+fn every_error_of_the_document_is_explained_to_people() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/rest.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let mut codes = BTreeSet::new();
+    for answers in all(&document(), "responses") {
+        let answers = answers.as_object().unwrap().iter();
+        for (status, answer) in answers.filter(|(status, _)| status.as_str() >= "400") {
+            let words = answer["description"].as_str().unwrap();
+            let words = words.split(|c: char| !c.is_ascii_alphanumeric());
+            // Only codes have capitals inside.
+            let is_code = |word: &&str| {
+                word.len() > 6 && word.bytes().skip(1).any(|c| c.is_ascii_uppercase())
+            };
+            codes.extend(words.filter(is_code).map(|word| format!("{status} {word}")));
+        }
+    }
+    assert!(codes.len() > 15, "{codes:?}");
+    for code in codes {
+        let (status, word) = code.split_once(' ').unwrap();
+        let row = guide
+            .lines()
+            .find(|line| line.starts_with("| ") && line.contains(&format!("`{word}`")));
+        assert!(row.is_some_and(|row| row.contains(status)), "{code}");
+    }
+}
+
 #[tokio::test]
 async fn the_served_document_is_the_generated_one() {
     let request = Request::get("/openapi.json").body(Body::empty()).unwrap();
@@ -102,9 +129,9 @@ fn every_reference_leads_somewhere_and_every_operation_has_a_name_of_its_own() {
     let distinct: BTreeSet<_> = ids.iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(
         distinct.into_iter().collect::<Vec<_>>(),
-        ["get_openapi", "post_pipeline_approve"]
+        ["get_config", "get_openapi", "post_pipeline_approve"]
     );
-    assert_eq!(ids.len(), 2);
+    assert_eq!(ids.len(), 3);
 }
 
 #[test]
@@ -115,7 +142,7 @@ fn the_document_has_every_answer_and_every_parameter() {
     assert_eq!(
         answers,
         [
-            "202", "400", "401", "403", "404", "408", "409", "413", "500", "503"
+            "202", "400", "401", "403", "404", "408", "409", "413", "429", "500", "503"
         ]
     );
     for (status, answer) in approve["responses"].as_object().unwrap() {

@@ -1,5 +1,5 @@
-//! An API server that is made up: it knows tokens, rights, Pipelines and PipelineApprovals, writes
-//! down each call, and fails where it is told to.
+//! An API server that is made up: it knows tokens, rights, Pipelines, PipelineApprovals and the
+//! Secret of API keys, writes down each call, and fails where it is told to.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +8,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use http::{Request, Response, StatusCode};
+use k8s_openapi::ByteString;
 use kube::Client;
 use serde_json::{Value, json};
 use sluice::api::{Config, State, router};
@@ -31,6 +32,7 @@ struct World {
     rights: BTreeSet<(String, String, String)>,
     pipelines: BTreeMap<String, Value>,
     approvals: BTreeMap<String, Value>,
+    api_keys: Option<Value>,
     page_size: usize,
     faults: Vec<(String, Fault)>,
     calls: Vec<Call>,
@@ -166,6 +168,20 @@ impl Fake {
         self.world().pipelines.insert(name.to_owned(), pipeline);
     }
 
+    /// What the Secret of API keys holds; its version is told apart by the content.
+    pub fn api_keys(&self, entries: &[(&str, &str)]) {
+        let encoded = |text: &str| serde_json::to_value(ByteString(text.into())).unwrap();
+        let data: BTreeMap<_, _> = entries
+            .iter()
+            .map(|(name, value)| (name, encoded(value)))
+            .collect();
+        let version = json!(data).to_string().len();
+        self.world().api_keys = Some(json!({
+            "apiVersion": "v1", "kind": "Secret", "data": data,
+            "metadata": {"name": "keys", "namespace": "the-clients-own", "uid": UID, "resourceVersion": version.to_string()},
+        }));
+    }
+
     /// Changes a Pipeline with a merge patch.
     pub fn patch(&self, name: &str, patch: Value) {
         json_patch(self.world().pipelines.get_mut(name).unwrap(), patch);
@@ -222,17 +238,9 @@ impl Fake {
         router(State::new(&self.config, self.client()).unwrap())
     }
 
-    /// Sends a request to the REST endpoint.
+    /// Sends a request to a REST endpoint that is made for it.
     pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body: serde_json::from_slice(&body)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned())),
-        }
+        Answer::of(self.router(), request).await
     }
 
     /// Approves, as the user with this token.
@@ -359,6 +367,10 @@ impl World {
                 self.approvals.insert(name, body.clone());
                 (201, body.clone())
             }
+            ("GET", "/api/v1/namespaces/the-clients-own/secrets/keys") => match &self.api_keys {
+                Some(secret) => (200, secret.clone()),
+                None => status(404, "NotFound", "not found"),
+            },
             ("GET", path) => {
                 let found = path
                     .strip_prefix(&format!("{pipelines}/"))
@@ -386,6 +398,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What this REST endpoint answers to a request.
+    pub async fn of(router: Router, request: Request<Body>) -> Self {
+        let response = router.oneshot(request).await.unwrap();
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body: serde_json::from_slice(&body)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned())),
+        }
+    }
+
     /// It is an error, and one in the engine's shape.
     #[track_caller]
     pub fn is_error(&self, status: u16, code: &str) -> &Self {

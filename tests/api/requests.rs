@@ -152,3 +152,17 @@ async fn a_tenant_that_stands_for_two_namespaces_is_refused_at_the_start() {
     });
     assert!(sluice::api::State::new(&fake.config(), fake.client()).is_err());
 }
+
+#[tokio::test]
+async fn feldera_s_clients_are_told_who_answers_if_their_token_is_good() {
+    let fake = Fake::empty();
+    let ask = async |token: &str| {
+        let request = Request::get("/v0/config").header("authorization", format!("Bearer {token}"));
+        fake.send(request.body(Body::empty()).unwrap()).await
+    };
+    let answer = ask(ALICE).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.body["edition"], "Open source");
+    ask("made-up").await.is_error(401, "AuthenticationFailed");
+    assert_eq!(fake.calls(), ["who is it?", "who is it?"]);
+}

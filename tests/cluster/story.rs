@@ -386,6 +386,8 @@ impl StandIn {
 pub struct Operator {
     process: Tied,
     log: PathBuf,
+    /// Where in the log it begins; those before it may have written to it too.
+    log_start: u64,
 }
 
 impl Operator {
@@ -402,6 +404,7 @@ impl Operator {
             .append(true)
             .open(log)
             .expect("a log");
+        let log_start = file.metadata().expect("a file").len();
         let arguments = [
             "run",
             "--admin-listen",
@@ -435,7 +438,23 @@ impl Operator {
         Self {
             process,
             log: log.to_owned(),
+            log_start,
         }
+    }
+
+    /// Where its REST endpoint listens, as it says in its log.
+    pub async fn rest_url(&self) -> String {
+        eventually("the operator listens", || async {
+            let log = std::fs::read(&self.log).unwrap_or_default();
+            let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
+            let line = own.lines().find(|line| line.contains("listening"));
+            let address = line.and_then(|line| line.split_once(" api="));
+            match address {
+                Some((_, address)) => Ok(format!("http://{}", address.trim())),
+                None => Err(own),
+            }
+        })
+        .await
     }
 
     /// Sends it a signal, such as `STOP`.
@@ -511,6 +530,7 @@ pub struct Story {
     cluster: &'static Cluster,
     log: PathBuf,
     own_operator: Option<Operator>,
+    operator_flags: Vec<String>,
 }
 
 impl Story {
@@ -551,9 +571,22 @@ impl Story {
         story
     }
 
+    /// A story whose own operator serves the story's namespace at its REST endpoint, with these further
+    /// flags.
+    pub async fn with_own_rest(flags: &[&str]) -> Self {
+        let mut story = Self::without_operator(&[]).await;
+        let namespace = story.namespace.to_string();
+        let flags = [&["--api-namespace", &namespace], flags].concat();
+        story.operator_flags = flags.into_iter().map(str::to_owned).collect();
+        story.start_operator().await;
+        story
+    }
+
     /// A story for which no operator runs yet.
     pub async fn without_operator(flags: &[&str]) -> Self {
-        let log = log_path("own-operator");
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let log = log_path(&format!("own-operator-{number}"));
         let story = Self::set(second().await, StandIn::start(flags), log).await;
         story.engine_object(json!({})).await;
         story
@@ -567,6 +600,7 @@ impl Story {
             cluster,
             log,
             own_operator: None,
+            operator_flags: vec![],
         }
     }
 
@@ -577,7 +611,19 @@ impl Story {
 
     /// An operator is started.
     pub async fn start_operator(&mut self) {
-        self.own_operator = Some(self.another_operator(&[]).await);
+        let flags: Vec<&str> = self.operator_flags.iter().map(String::as_str).collect();
+        self.own_operator = Some(self.another_operator(&flags).await);
+    }
+
+    /// The URL of the own operator's REST endpoint.
+    pub async fn rest_url(&self) -> String {
+        let operator = self.own_operator.as_ref().expect("an operator of its own");
+        operator.rest_url().await
+    }
+
+    /// The cluster that it plays on.
+    pub fn cluster(&self) -> &'static Cluster {
+        self.cluster
     }
 
     /// An operator of the story's own, with these further flags.

@@ -1,0 +1,434 @@
+//! How often? Limits per caller. The counting is pure: it is told what time it is.
+//!
+//! A caller may make `count` calls at once, and gets `count` new ones per period, spread evenly
+//! (the generic cell rate algorithm, which keeps one time per caller). The crate `governor` does
+//! that too, but neither gives a call back nor bounds its table, and both are needed here.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hash, RandomState},
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use super::{config::duration, error::Error};
+
+/// How many callers are counted apart. Further ones share what one caller has, until somebody has
+/// been quiet for long enough.
+const MAX_CALLERS: usize = 10_000;
+
+/// How long a credential is remembered as good after its last success.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// So many calls in so much time, or as many as anybody likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// As many as anybody likes.
+    Off,
+    /// So many at once, and so many new ones per period.
+    Rate {
+        /// How many.
+        count: u32,
+        /// In which time.
+        period: Duration,
+    },
+}
+
+impl Limit {
+    /// So many per minute.
+    pub const fn per_minute(count: u32) -> Self {
+        Self::Rate {
+            count,
+            period: Duration::from_secs(60),
+        }
+    }
+}
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let rate = text.split_once('/').and_then(|(count, period)| {
+            let count = count.parse().ok().filter(|count| *count > 0)?;
+            let period = duration(period).ok()?;
+            Some(Self::Rate { count, period })
+        });
+        rate.ok_or_else(|| "write COUNT/PERIOD, such as 60/1m, or off".to_owned())
+    }
+}
+
+/// What each caller has left.
+#[derive(Debug)]
+struct Callers {
+    /// How long it takes until a caller has one more.
+    interval: Duration,
+    /// How far ahead of the time a caller may be: what all at once are worth.
+    tolerance: Duration,
+    capacity: usize,
+    /// Callers by a keyed hash, so that nobody's long name takes room, and when they will have all
+    /// their calls again. Who has them all now isn't in it.
+    full_at: HashMap<u64, Instant>,
+    /// The same for those for whom there was no room, together.
+    crowd: Option<Instant>,
+    hasher: RandomState,
+}
+
+impl Callers {
+    fn new(count: u32, period: Duration, capacity: usize) -> Self {
+        // Less than a nanosecond each is no limit, but mustn't be a division by it.
+        let interval = (period / count).max(Duration::from_nanos(1));
+        Self {
+            interval,
+            tolerance: interval * count,
+            capacity,
+            full_at: HashMap::new(),
+            crowd: None,
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn hash(&self, caller: impl Hash) -> u64 {
+        self.hasher.hash_one(caller)
+    }
+
+    /// Takes one call from what the caller has left, or says how long it takes until there is one.
+    fn take(&mut self, caller: u64, now: Instant) -> Result<(), Duration> {
+        if !self.full_at.contains_key(&caller) && self.full_at.len() >= self.capacity {
+            self.full_at.retain(|_, full_at| *full_at > now);
+        }
+        let room = self.full_at.len() < self.capacity;
+        let before = match self.full_at.get(&caller) {
+            Some(full_at) => Some(*full_at),
+            None if room => None,
+            None => self.crowd,
+        };
+        let after = before.map_or(now, |full_at| full_at.max(now)) + self.interval;
+        let wait = (after - now).saturating_sub(self.tolerance);
+        if !wait.is_zero() {
+            return Err(wait);
+        }
+        if room || self.full_at.contains_key(&caller) {
+            self.full_at.insert(caller, after);
+        } else {
+            self.crowd = Some(after);
+        }
+        Ok(())
+    }
+
+    /// Gives a call back that was taken.
+    fn give_back(&mut self, caller: u64) {
+        let interval = self.interval;
+        let full_at = self.full_at.get_mut(&caller).or(self.crowd.as_mut());
+        if let Some(full_at) = full_at
+            && let Some(earlier) = full_at.checked_sub(interval)
+        {
+            *full_at = earlier;
+        }
+    }
+}
+
+/// Failed authentications by address, and the credentials that were good a while ago.
+///
+/// Whoever has sent a good credential isn't held up by what others send from the same address, as
+/// behind a proxy. It is reviewed all the same.
+#[derive(Debug)]
+struct Failures {
+    callers: Callers,
+    good: HashMap<u64, Instant>,
+}
+
+impl Failures {
+    fn is_good(&self, credential: u64, now: Instant) -> bool {
+        let until = self.good.get(&credential);
+        until.is_some_and(|until| *until > now)
+    }
+
+    fn remember(&mut self, credential: u64, now: Instant) {
+        if !self.good.contains_key(&credential) && self.good.len() >= self.callers.capacity {
+            self.good.retain(|_, until| *until > now);
+            if self.good.len() >= self.callers.capacity {
+                return;
+            }
+        }
+        self.good.insert(credential, now + REMEMBERED);
+    }
+}
+
+/// What may still be tried: see [`Limits::attempt`].
+#[must_use]
+#[derive(Debug)]
+pub(super) struct Attempt {
+    address: u64,
+    credential: u64,
+    taken: bool,
+}
+
+/// The limits of the endpoint.
+#[derive(Debug)]
+pub(super) struct Limits {
+    users: Option<Mutex<Callers>>,
+    failures: Option<Mutex<Failures>>,
+}
+
+impl Limits {
+    pub fn new(users: Limit, failures: Limit) -> Self {
+        let callers = |limit| match limit {
+            Limit::Off => None,
+            Limit::Rate { count, period } => Some(Callers::new(count, period, MAX_CALLERS)),
+        };
+        Self {
+            users: callers(users).map(Mutex::new),
+            failures: callers(failures).map(|callers| {
+                Mutex::new(Failures {
+                    callers,
+                    good: HashMap::new(),
+                })
+            }),
+        }
+    }
+
+    /// Counts a call of a user.
+    pub fn call(&self, user: &str, now: Instant) -> Result<(), Error> {
+        let Some(users) = &self.users else {
+            return Ok(());
+        };
+        let mut users = lock(users);
+        let user = users.hash(user);
+        users
+            .take(user, now)
+            .map_err(|wait| Error::TooManyRequests {
+                retry_after_seconds: seconds(wait),
+            })
+    }
+
+    /// Begins an authentication. It counts as failed until it is told otherwise, so that many at
+    /// once are no way round, nor is going away before the answer.
+    pub fn attempt(
+        &self,
+        address: IpAddr,
+        credential: &str,
+        now: Instant,
+    ) -> Result<Option<Attempt>, Error> {
+        let Some(failures) = &self.failures else {
+            return Ok(None);
+        };
+        let mut failures = lock(failures);
+        let address = failures.callers.hash(network(address));
+        let credential = failures.callers.hash(credential);
+        let good = failures.is_good(credential, now);
+        if !good {
+            let taken = failures.callers.take(address, now);
+            taken.map_err(|wait| Error::TooManyFailedAuthentications {
+                retry_after_seconds: seconds(wait),
+            })?;
+        }
+        Ok(Some(Attempt {
+            address,
+            credential,
+            taken: !good,
+        }))
+    }
+
+    /// Ends an authentication: `Some(true)` with success, `Some(false)` without, and `None` if it
+    /// couldn't be found out, which is nobody's failure.
+    pub fn end(&self, attempt: Option<Attempt>, outcome: Option<bool>, now: Instant) {
+        let (Some(failures), Some(attempt)) = (&self.failures, attempt) else {
+            return;
+        };
+        let mut failures = lock(failures);
+        match outcome {
+            Some(true) => failures.remember(attempt.credential, now),
+            Some(false) => {
+                failures.good.remove(&attempt.credential);
+                if !attempt.taken {
+                    // It was good once and isn't any more. This one was let through in any case.
+                    let _ = failures.callers.take(attempt.address, now);
+                }
+            }
+            None => {}
+        }
+        if attempt.taken && outcome != Some(false) {
+            failures.callers.give_back(attempt.address);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whole seconds, as `Retry-After` has them: at least one, and never too few.
+fn seconds(wait: Duration) -> u64 {
+    let whole = wait.as_secs();
+    if wait.subsec_nanos() > 0 {
+        whole + 1
+    } else {
+        whole.max(1)
+    }
+}
+
+/// Who counts as one caller: an IPv4 address, or the network of 64 bits that one subscriber has.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn a_limit_is_a_count_and_a_period_or_off() {
+        assert_eq!("60/1m".parse(), Ok(Limit::per_minute(60)));
+        assert_eq!("off".parse(), Ok(Limit::Off));
+        for odd in ["", "60", "0/1m", "60/", "/1m", "60/0s", "-1/1m", "60/2h"] {
+            assert!(odd.parse::<Limit>().is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn all_may_be_used_at_once_and_come_back_one_by_one() {
+        let mut callers = Callers::new(3, 3 * SECOND, 10);
+        let start = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(callers.take(1, start), Ok(()));
+        }
+        assert_eq!(callers.take(1, start), Err(SECOND));
+        assert_eq!(callers.take(1, start + SECOND / 2), Err(SECOND / 2));
+        assert_eq!(callers.take(1, start + SECOND), Ok(()));
+        assert_eq!(callers.take(1, start + SECOND), Err(SECOND));
+        // What isn't used doesn't add up to more than all.
+        let later = start + 100 * SECOND;
+        for _ in 0..3 {
+            assert_eq!(callers.take(1, later), Ok(()));
+        }
+        assert_eq!(callers.take(1, later), Err(SECOND));
+        // Others have their own.
+        assert_eq!(callers.take(2, later), Ok(()));
+        // One that is given back can be used again.
+        callers.give_back(1);
+        assert_eq!(callers.take(1, later), Ok(()));
+        assert_eq!(callers.take(1, later), Err(SECOND));
+    }
+
+    #[test]
+    fn more_callers_than_there_is_room_for_share_what_one_has() {
+        let mut callers = Callers::new(1, SECOND, 2);
+        let start = Instant::now();
+        assert_eq!(callers.take(1, start), Ok(()));
+        assert_eq!(callers.take(2, start), Ok(()));
+        assert_eq!(callers.take(3, start), Ok(()));
+        assert_eq!(callers.take(4, start), Err(SECOND));
+        assert_eq!(callers.full_at.len(), 2);
+        // Those that have been quiet make room.
+        let later = start + SECOND;
+        for caller in [4, 5] {
+            assert_eq!(callers.take(caller, later), Ok(()));
+        }
+        assert_eq!(callers.full_at.len(), 2);
+    }
+
+    #[test]
+    fn only_failures_are_counted_against_an_address() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(2));
+        let now = Instant::now();
+        for _ in 0..10 {
+            let attempt = limits.attempt(HERE, "good", now).unwrap();
+            limits.end(attempt, Some(true), now);
+            // That the API server is away is nobody's failure.
+            let attempt = limits.attempt(HERE, "unknown", now).unwrap();
+            limits.end(attempt, None, now);
+        }
+        for _ in 0..2 {
+            let attempt = limits.attempt(HERE, "bad", now).unwrap();
+            limits.end(attempt, Some(false), now);
+        }
+        let refused = limits.attempt(HERE, "bad", now).unwrap_err();
+        assert_eq!(
+            refused,
+            Error::TooManyFailedAuthentications {
+                retry_after_seconds: 30
+            }
+        );
+        // Another address has its own.
+        let elsewhere = "192.0.2.2".parse().unwrap();
+        assert!(limits.attempt(elsewhere, "bad", now).is_ok());
+    }
+
+    #[test]
+    fn who_was_good_a_while_ago_is_not_held_up_by_others_at_the_same_address() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(1));
+        let now = Instant::now();
+        let attempt = limits.attempt(HERE, "good", now).unwrap();
+        limits.end(attempt, Some(true), now);
+        let attempt = limits.attempt(HERE, "bad", now).unwrap();
+        limits.end(attempt, Some(false), now);
+        assert!(limits.attempt(HERE, "bad", now).is_err());
+        for _ in 0..10 {
+            let attempt = limits.attempt(HERE, "good", now).unwrap();
+            limits.end(attempt, Some(true), now);
+        }
+        // Once it fails, it is as any other.
+        let attempt = limits.attempt(HERE, "good", now).unwrap();
+        limits.end(attempt, Some(false), now);
+        assert!(limits.attempt(HERE, "good", now).is_err());
+    }
+
+    #[test]
+    fn what_was_good_long_ago_is_as_any_other() {
+        let limits = Limits::new(
+            Limit::Off,
+            Limit::Rate {
+                count: 1,
+                period: Duration::from_secs(3600),
+            },
+        );
+        let now = Instant::now();
+        let attempt = limits.attempt(HERE, "good", now).unwrap();
+        limits.end(attempt, Some(true), now);
+        let attempt = limits.attempt(HERE, "bad", now).unwrap();
+        limits.end(attempt, Some(false), now);
+        assert!(limits.attempt(HERE, "good", now + REMEMBERED).is_err());
+    }
+
+    #[test]
+    fn attempts_under_way_count_so_that_many_at_once_are_no_way_round() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(2));
+        let now = Instant::now();
+        let _abandoned = [(); 2].map(|()| limits.attempt(HERE, "bad", now).unwrap());
+        assert!(limits.attempt(HERE, "bad", now).is_err());
+        // Whoever goes away before the answer has used the attempt; it comes back with time.
+        let later = now + 30 * SECOND;
+        assert!(limits.attempt(HERE, "bad", later).is_ok());
+        assert!(limits.attempt(HERE, "bad", later).is_err());
+    }
+
+    #[test]
+    fn a_subscriber_s_ipv6_addresses_are_one_caller() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), HERE);
+        assert_ne!(network("192.0.2.2"), HERE);
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_seconds() {
+        for (millis, expected) in [(1, 1), (1000, 1), (1001, 2), (2500, 3)] {
+            assert_eq!(seconds(Duration::from_millis(millis)), expected);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! How often one may call.
+
+use std::net::IpAddr;
+
+use axum::Router;
+use serde_json::json;
+use sluice::api::{Limit, Peer};
+use tokio::{io::AsyncWriteExt, net::TcpSocket};
+
+use crate::{
+    connections::{rest, serve},
+    fake::{Answer, Fake, Fault, approval},
+};
+
+/// Approves, coming from an address.
+async fn from(endpoint: &Router, address: &str, token: &str) -> Answer {
+    let mut request = approval("orders", token);
+    let address: IpAddr = address.parse().unwrap();
+    request.extensions_mut().insert(Peer(address));
+    Answer::of(endpoint.clone(), request).await
+}
+
+#[tokio::test]
+async fn a_flood_of_bad_tokens_is_no_flood_of_reviews_and_is_told_when_to_come_again() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(3));
+    let endpoint = fake.router();
+    for _ in 0..3 {
+        let answer = from(&endpoint, "192.0.2.1", "made-up").await;
+        answer.is_error(401, "AuthenticationFailed");
+    }
+    for _ in 0..50 {
+        let answer = from(&endpoint, "192.0.2.1", "made-up").await;
+        answer.is_error(429, "TooManyFailedAuthentications");
+        assert_eq!(answer.headers["retry-after"], "20");
+        assert_eq!(*answer.details(), json!({"retry_after_seconds": 20}));
+    }
+    assert_eq!(fake.calls_like("who is it?").len(), 3);
+    // A good token from there is held up as well, for it could be any; from elsewhere it isn't.
+    from(&endpoint, "192.0.2.1", "alice-token")
+        .await
+        .is_error(429, "TooManyFailedAuthentications");
+    from(&endpoint, "192.0.2.2", "alice-token")
+        .await
+        .is_accepted(7);
+}
+
+#[tokio::test]
+async fn a_flood_of_made_up_api_keys_is_no_flood_of_reads() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| {
+        config.failure_limit = Limit::per_minute(3);
+        config.api_keys_secret = Some("keys".to_owned());
+    });
+    fake.api_keys(&[]);
+    let endpoint = fake.router();
+    for _ in 0..10 {
+        from(&endpoint, "192.0.2.1", "apikey:made-up").await;
+    }
+    assert_eq!(fake.calls_like("GET secrets").len(), 3);
+}
+
+#[tokio::test]
+async fn who_was_let_in_is_not_held_up_by_others_behind_the_same_proxy() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(1));
+    let endpoint = fake.router();
+    from(&endpoint, "192.0.2.1", "alice-token")
+        .await
+        .is_accepted(7);
+    from(&endpoint, "192.0.2.1", "made-up").await;
+    from(&endpoint, "192.0.2.1", "made-up")
+        .await
+        .is_error(429, "TooManyFailedAuthentications");
+    from(&endpoint, "192.0.2.1", "alice-token")
+        .await
+        .is_accepted(7);
+    // It was reviewed each time.
+    assert_eq!(fake.calls_like("who is it?").len(), 3);
+}
+
+#[tokio::test]
+async fn an_outage_of_the_api_server_is_nobody_s_failure() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(1));
+    let endpoint = fake.router();
+    for _ in 0..3 {
+        fake.fault("who is it?", Fault::Broken);
+        from(&endpoint, "192.0.2.1", "alice-token")
+            .await
+            .is_error(503, "ApiServerUnreachable");
+    }
+    from(&endpoint, "192.0.2.1", "alice-token")
+        .await
+        .is_accepted(7);
+}
+
+#[tokio::test]
+async fn each_user_has_a_limit_of_their_own_wherever_they_call_from() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.user_limit = Limit::per_minute(2));
+    let endpoint = fake.router();
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        from(&endpoint, address, "alice-token").await.is_accepted(7);
+    }
+    let answer = from(&endpoint, "192.0.2.3", "alice-token").await;
+    answer.is_error(429, "TooManyRequests");
+    assert_eq!(answer.headers["retry-after"], "30");
+    from(&endpoint, "192.0.2.1", "bob-token")
+        .await
+        .is_error(403, "InsufficientPermissions");
+    // What is refused asks for no pipeline.
+    assert_eq!(fake.calls_like("GET pipelines/orders").len(), 3);
+}
+
+#[tokio::test]
+async fn limits_can_be_switched_off() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| {
+        config.user_limit = Limit::Off;
+        config.failure_limit = Limit::Off;
+    });
+    let endpoint = fake.router();
+    for _ in 0..700 {
+        let answer = from(&endpoint, "192.0.2.1", "made-up").await;
+        assert_eq!(answer.status, 401);
+    }
+    for _ in 0..700 {
+        let answer = from(&endpoint, "192.0.2.1", "alice-token").await;
+        assert_eq!(answer.status, 202);
+    }
+}
+
+#[tokio::test]
+async fn the_address_is_the_one_that_the_connection_comes_from() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(1));
+    let server = serve(&fake).await;
+    for (address, token, expected) in [
+        ("127.0.0.2", "made-up", " 401 "),
+        ("127.0.0.2", "made-up", " 429 "),
+        ("127.0.0.3", "alice-token", " 202 "),
+    ] {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket
+            .bind(format!("{address}:0").parse().unwrap())
+            .unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        let text = format!(
+            "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let answer = rest(&mut stream).await;
+        assert!(answer.contains(expected), "{address}: {answer}");
+    }
+}
