@@ -50,6 +50,11 @@ pub struct Args {
     #[arg(long, env = "SLUICE_POLL_INTERVAL", value_name = "DURATION", default_value = "2s", value_parser = api::duration)]
     poll_interval: Duration,
 
+    /// How old the engine's answers may be: for so long a call isn't repeated because its effect
+    /// doesn't show. Feldera's manager asks its pipelines every 2.5 s
+    #[arg(long, env = "SLUICE_RESEND_AFTER", value_name = "DURATION", default_value = "10s", value_parser = api::duration)]
+    pub resend_after: Duration,
+
     /// Address that /livez, /readyz and /metrics are served on
     #[arg(
         long,
@@ -150,8 +155,7 @@ impl Args {
         Ok(Settings {
             poll_interval: self.poll_interval,
             timing: Timing {
-                // The engine's own view of its pipelines may be a few polls old.
-                resend_after: self.poll_interval * 5,
+                resend_after: self.resend_after,
                 ..Timing::default()
             },
             default_engine: self.default_engine(own_namespace)?,

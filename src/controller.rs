@@ -155,21 +155,21 @@ pub async fn run(
         health,
         metrics,
     } = surroundings;
-    let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
-    let engines = engines::Engines::new(
-        client.clone(),
-        settings.clone(),
-        wakes,
-        health,
-        Arc::clone(&metrics),
-    );
-
     let (votes, votes_writer) = reflector::store();
     let votes_seen = votes_of(settings.all(&client), votes_writer);
     let config = ControllerConfig::default().concurrency(CONCURRENCY);
     let controller = Controller::new(settings.all::<Guarded>(&client), watcher::Config::default())
         .with_config(config);
     let pipelines = controller.store();
+    let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
+    let engines = engines::Engines::new(
+        client.clone(),
+        settings.clone(),
+        wakes,
+        pipelines.clone(),
+        health,
+        Arc::clone(&metrics),
+    );
 
     let context = Arc::new(Context {
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone()),
@@ -315,8 +315,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     // The store lags behind what was written, by this process too.
     let mut is_live = false;
     let mut live_votes = None;
-    let rival = context.claims.claim(&pipeline, &context.pipelines);
     let mut view = observe::begin(&pipeline, context).await;
+    let rival = rival(&pipeline, &view, context);
     let object = ObjectRef::from_obj(&pipeline);
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
@@ -414,6 +414,30 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         }
     }
     Err(Error::TooManySteps)
+}
+
+/// Who else has the same pipeline of the same engine.
+fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option<String> {
+    // Which engines are the same isn't known before all of them were looked at.
+    view.engine.as_ref()?;
+    let (claims, existing) = (&context.claims, &context.pipelines);
+    let older = claims.claim(pipeline, &context.engines, existing);
+    older.or_else(|| {
+        let decide::Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = &view.observation
+        else {
+            return None;
+        };
+        let mut others = decide::owners(seen.state());
+        let others = others
+            .by_ref()
+            .filter(|uid| Some(*uid) != pipeline.metadata.uid.as_deref());
+        others
+            .filter_map(|uid| claims.marked_by(uid, existing))
+            .next()
+    })
 }
 
 fn on_error(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {

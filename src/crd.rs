@@ -55,6 +55,9 @@ pub mod annotation {
 /// The finalizer that keeps a Pipeline with `deletionPolicy: Delete` until its engine has let go.
 pub const FINALIZER: &str = "sluice.dev/engine-pipeline";
 
+/// The finalizer that keeps an Engine while Pipelines name it.
+pub const IN_USE: &str = "sluice.dev/in-use";
+
 /// The definitions of all custom resources, in the order in which they are applied.
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()]

@@ -4,6 +4,7 @@
 //! the state of all of an engine's pipelines with one request per tick.
 
 pub mod feldera;
+pub mod identity;
 pub mod poller;
 pub mod wire;
 

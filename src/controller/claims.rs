@@ -1,13 +1,17 @@
 //! One Pipeline per pipeline of an engine, over the whole cluster: the oldest wins.
+//!
+//! Which engine it is says its URL, and not the name of the Engine object: two objects, or two spellings
+//! of one URL, are one engine. Where two URLs lead to the same engine, only the mark that the engine's
+//! pipeline carries tells: see [`Claims::marked_by`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::engines::EngineKey;
+use super::engines::{EngineKey, Engines};
 use super::{Guarded, Pipeline};
 
 /// Who claims which pipeline of which engine.
@@ -19,7 +23,19 @@ struct Register {
     /// Whether the Pipelines that were there at the start have been put down: the first to be
     /// looked at need not be the oldest.
     complete: bool,
-    claims: HashMap<(EngineKey, String), BTreeSet<Claim>>,
+    claims: HashMap<Place, BTreeSet<Claim>>,
+    /// Where each claim stands, by the uid of its Pipeline.
+    places: HashMap<String, (Place, Claim)>,
+    /// Whom to wake when a pipeline of an engine has changed.
+    concerned: HashMap<(EngineKey, String), BTreeSet<Claim>>,
+}
+
+/// A pipeline of an engine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    /// What tells engines apart: see [`Engines::identity`].
+    engine: String,
+    pipeline: String,
 }
 
 /// Ordered by age, then by uid, so that there always is one oldest.
@@ -33,42 +49,86 @@ struct Claim {
 
 impl Claims {
     /// Puts down a Pipeline's claim. Returns the name of the older Pipeline that has the same one.
-    pub(super) fn claim(&self, pipeline: &Pipeline, existing: &Store<Guarded>) -> Option<String> {
-        let own = Claim::of(pipeline);
-        let mut register = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    ///
+    /// The engines must all have been looked at: before, it isn't known which of them are the same.
+    pub(super) fn claim(
+        &self,
+        pipeline: &Pipeline,
+        engines: &Engines,
+        existing: &Store<Guarded>,
+    ) -> Option<String> {
+        let mut register = self.register();
         if !std::mem::replace(&mut register.complete, true) {
             for object in existing.state() {
                 if let Ok(pipeline) = &object.0 {
-                    let claims = register.claims.entry(key(pipeline)).or_default();
-                    claims.insert(Claim::of(pipeline));
+                    register.put(pipeline, engines);
                 }
             }
         }
-        let claims = register.claims.entry(key(pipeline)).or_default();
-        claims.retain(|claim| *claim == own || claim.is_alive(existing));
-        claims.insert(own.clone());
+        let (place, own) = register.put(pipeline, engines);
+        let register = &mut *register;
+        let claims = register.claims.entry(place).or_default();
+        claims.retain(|claim| {
+            let stays = *claim == own || claim.is_alive(existing);
+            if !stays {
+                register.places.remove(&claim.uid);
+            }
+            stays
+        });
         let oldest = claims.first()?;
-        (*oldest != own).then(|| format!("Pipeline {}/{}", oldest.namespace, oldest.name))
+        (*oldest != own).then(|| oldest.to_string())
     }
 
-    /// The Pipelines that claim a pipeline of an engine.
+    /// The Pipeline with this uid, if there is one, and its name.
+    pub(super) fn marked_by(&self, uid: &str, existing: &Store<Guarded>) -> Option<String> {
+        let register = self.register();
+        let (_, claim) = register.places.get(uid)?;
+        claim.is_alive(existing).then(|| claim.to_string())
+    }
+
+    /// The Pipelines that a pipeline of an engine is of.
     pub(super) fn of(&self, engine: &EngineKey, pipeline: &str) -> Vec<ObjectRef<Guarded>> {
-        let register = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let register = self.register();
         register
-            .claims
+            .concerned
             .get(&(engine.clone(), pipeline.to_owned()))
             .into_iter()
             .flatten()
             .map(|claim| ObjectRef::new(&claim.name).within(&claim.namespace))
             .collect()
     }
+
+    fn register(&self) -> MutexGuard<'_, Register> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn key(pipeline: &Pipeline) -> (EngineKey, String) {
-    (
-        EngineKey::of(pipeline),
-        pipeline.engine_pipeline_name().to_owned(),
-    )
+impl Register {
+    /// Puts a claim down where it belongs by now.
+    fn put(&mut self, pipeline: &Pipeline, engines: &Engines) -> (Place, Claim) {
+        let key = EngineKey::of(pipeline);
+        let claim = Claim::of(pipeline);
+        let place = Place {
+            engine: engines.identity(&key),
+            pipeline: pipeline.engine_pipeline_name().to_owned(),
+        };
+        let before = self
+            .places
+            .insert(claim.uid.clone(), (place.clone(), claim.clone()));
+        if before.is_none() {
+            engines.touch(&key);
+        }
+        if let Some((old, _)) = before.filter(|(old, _)| *old != place)
+            && let Some(claims) = self.claims.get_mut(&old)
+        {
+            claims.remove(&claim);
+        }
+        let claims = self.claims.entry(place.clone()).or_default();
+        claims.insert(claim.clone());
+        let concerned = self.concerned.entry((key, place.pipeline.clone()));
+        concerned.or_default().insert(claim.clone());
+        (place, claim)
+    }
 }
 
 impl Claim {
@@ -85,5 +145,11 @@ impl Claim {
         existing
             .get(&ObjectRef::new(&self.name).within(&self.namespace))
             .is_some_and(|object| object.uid().as_deref() == Some(&self.uid))
+    }
+}
+
+impl std::fmt::Display for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pipeline {}/{}", self.namespace, self.name)
     }
 }

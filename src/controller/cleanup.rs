@@ -1,91 +1,91 @@
-//! Deletion. `Retain` needs no finalizer and no engine. `Delete` keeps the object until the
-//! engine's pipeline is stopped, its storage cleared, and it is gone.
+//! Deletion, carried out: what comes next is decided in [`decide::deletion`]. `Retain` needs no finalizer
+//! and no engine, unless something is being compiled beforehand.
 
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
-use super::decide::is_owned;
-use super::engines::Lookup;
-use super::{Context, Error};
-use crate::crd::{DeletionPolicy, FINALIZER, Pipeline, annotation};
-use crate::engine::PipelineState;
+use super::decide::deletion::{self, Next};
+use super::decide::{Act, Guard};
+use super::observe::{self, View};
+use super::{Context, Error, act, status};
+use crate::crd::{DeletionPolicy, FINALIZER, Pipeline};
 
 /// How soon a deletion that waits for the engine is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// What a deletion does next with the engine's pipeline.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Stop,
-    Clear,
-    Delete,
-    Wait,
-    LetGo,
-}
+/// How soon one is that goes on only if somebody acts. What they do is seen at once where it is done to
+/// the Pipeline or its Engine.
+const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(30);
 
-/// Puts the finalizer there with `Delete`, and takes it away with `Retain`.
+/// Puts the finalizer there where something has to be removed from the engine, and takes it away
+/// otherwise.
 pub(super) async fn keep_finalizer(pipeline: &Pipeline, context: &Context) -> Result<(), Error> {
     let there = pipeline.finalizers().iter().any(|name| name == FINALIZER);
-    let wanted = pipeline.spec.deletion_policy == DeletionPolicy::Delete;
+    let wanted =
+        pipeline.spec.deletion_policy == DeletionPolicy::Delete || build_of(pipeline).is_some();
     if there == wanted {
         return Ok(());
     }
     set_finalizer(pipeline, wanted, context).await
 }
 
-/// Deletes the engine's pipeline, if that is what the Pipeline asks for, and lets go.
+/// Takes the next step of a deletion.
 pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Action, Error> {
     if !pipeline.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let forced = pipeline.annotation(annotation::FORCE_DELETE) == Some("true");
-    let engine_pipeline_is_gone = match context.engines.of(pipeline) {
-        _ if forced || pipeline.spec.deletion_policy == DeletionPolicy::Retain => true,
-        Lookup::Found(engine) => {
-            let name = pipeline.engine_pipeline_name();
-            let found = engine.client().get(name).await?;
-            let client = engine.client();
-            if !context.leadership.holds() {
-                return Err(Error::NotLeading);
-            }
-            match next(found.as_ref().map(|full| &full.state), pipeline) {
-                Next::Stop => client.stop(name, true).await?,
-                Next::Clear => client.clear(name).await?,
-                Next::Delete => client.delete(name).await?,
-                Next::Wait | Next::LetGo => {}
-            }
-            next(found.as_ref().map(|full| &full.state), pipeline) == Next::LetGo
+    let mut view = observe::begin(pipeline, context).await;
+    drop_build(pipeline, &mut view, context).await?;
+    let name = pipeline.engine_pipeline_name();
+    if pipeline.spec.deletion_policy == DeletionPolicy::Delete && view.engine.is_some() {
+        // An error is in view then.
+        let _ = observe::look(name, &mut view).await;
+    }
+    let next = deletion::next(pipeline, &view.observation);
+    if let Some(shown) = deletion::status(pipeline, &next, Timestamp::now()) {
+        status::write(pipeline, shown, context).await?;
+    }
+    if !context.leadership.holds() {
+        return Err(Error::NotLeading);
+    }
+    let client = view.engine.as_ref().map(|engine| engine.client());
+    match (&next, client) {
+        (Next::LetGo, _) => {
+            set_finalizer(pipeline, false, context).await?;
+            return Ok(Action::await_change());
         }
-        Lookup::NotYet => false,
-        Lookup::Missing(why) => {
-            info!(%why, "the engine's pipeline can't be deleted; annotate the Pipeline with {}=true to let it go", annotation::FORCE_DELETE);
-            return Ok(Action::requeue(LOOK_AGAIN * 30));
+        (Next::Wait { stalled: true, .. }, _) => {
+            return Ok(Action::requeue(LOOK_AGAIN_WHEN_STUCK));
         }
-    };
-    if engine_pipeline_is_gone {
-        set_finalizer(pipeline, false, context).await?;
-        return Ok(Action::await_change());
+        (Next::Stop, Some(client)) => client.stop(name, true).await?,
+        (Next::Clear, Some(client)) => client.clear(name).await?,
+        (Next::Delete, Some(client)) => client.delete(name).await?,
+        _ => {}
     }
     Ok(Action::requeue(LOOK_AGAIN))
 }
 
-/// What is next. A pipeline that isn't this object's is none of its business.
-fn next(found: Option<&PipelineState>, pipeline: &Pipeline) -> Next {
-    let Some(state) = found.filter(|state| is_owned(state, pipeline)) else {
-        return Next::LetGo;
+/// Removes what is being compiled beforehand, if the engine answers. It was never started, so that it
+/// stays is no harm worth keeping the object for.
+async fn drop_build(pipeline: &Pipeline, view: &mut View, context: &Context) -> Result<(), Error> {
+    let Some(name) = build_of(pipeline) else {
+        return Ok(());
     };
-    match (state.is_stopped(), state.storage_status.as_str()) {
-        (false, _) if state.deployment_desired_status == "Stopped" => Next::Wait,
-        (false, _) => Next::Stop,
-        (true, "Cleared") => Next::Delete,
-        (true, "Clearing") => Next::Wait,
-        (true, _) => Next::Clear,
-    }
+    let drop = Act::DropBuild { name };
+    let outcome = act::perform(&drop, &Guard::default(), pipeline, view, context).await?;
+    info!(?outcome, "removed what was compiled beforehand");
+    Ok(())
+}
+
+fn build_of(pipeline: &Pipeline) -> Option<String> {
+    let build = pipeline.status.as_ref()?.build.as_ref()?;
+    build.pipeline.clone()
 }
 
 async fn set_finalizer(pipeline: &Pipeline, there: bool, context: &Context) -> Result<(), Error> {
@@ -117,43 +117,5 @@ async fn set_finalizer(pipeline: &Pipeline, there: bool, context: &Context) -> R
     {
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
         result => Ok(result.map(drop)?),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::decide::owner_tag;
-    use super::*;
-
-    #[test]
-    fn a_deletion_stops_then_clears_then_deletes_and_touches_nothing_of_others() {
-        let mut pipeline = Pipeline::new(
-            "p",
-            serde_json::from_value(json!({"program": {"sql": ""}})).unwrap(),
-        );
-        pipeline.metadata.uid = Some("u".into());
-        let state = |status: &str, desired: &str, storage: &str| PipelineState {
-            tags: vec![owner_tag("u")],
-            deployment_status: status.into(),
-            deployment_desired_status: desired.into(),
-            storage_status: storage.into(),
-            ..PipelineState::default()
-        };
-        for (state, expected) in [
-            (state("Running", "Running", "InUse"), Next::Stop),
-            (state("AwaitingApproval", "Running", "InUse"), Next::Stop),
-            (state("Stopping", "Stopped", "InUse"), Next::Wait),
-            (state("Stopped", "Stopped", "InUse"), Next::Clear),
-            (state("Stopped", "Stopped", "Clearing"), Next::Wait),
-            (state("Stopped", "Stopped", "Cleared"), Next::Delete),
-        ] {
-            assert_eq!(next(Some(&state), &pipeline), expected);
-            let foreign = PipelineState {
-                tags: vec![owner_tag("another")],
-                ..state
-            };
-            assert_eq!(next(Some(&foreign), &pipeline), Next::LetGo);
-        }
-        assert_eq!(next(None, &pipeline), Next::LetGo);
     }
 }

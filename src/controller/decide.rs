@@ -12,6 +12,7 @@ mod absorb;
 mod build;
 mod chain;
 mod conditions;
+pub mod deletion;
 mod failures;
 mod gate;
 mod guest;
@@ -45,7 +46,7 @@ pub use build::{build_tag, is_build};
 pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
-pub use ownership::{is_owned, owner_tag};
+pub use ownership::{is_owned, owner_tag, owners};
 pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
 
 /// How many decisions a status remembers.

@@ -1,12 +1,13 @@
 //! The engines: their pollers, and the status of their Engine objects.
 
+mod hold;
 mod resource;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -20,6 +21,7 @@ use super::decide::is_build;
 use super::{Context, Error, Guarded, Settings};
 use crate::crd::{Engine, Pipeline};
 use crate::engine::feldera::{Address, Feldera};
+use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
 use crate::health::Health;
 use crate::metrics::Metrics;
@@ -30,6 +32,9 @@ const SECRETS_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How often they are read again while the engine refuses the credential, or one is missing.
 const SECRETS_INTERVAL_IN_NEED: Duration = Duration::from_secs(5);
+
+/// How often an Engine that is to be deleted is looked at, until nothing uses it any more.
+const WHILE_IT_LEAVES: Duration = Duration::from_secs(1);
 
 /// How long one look at an Engine may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -140,6 +145,7 @@ struct Inner {
     settings: Settings,
     health: Health,
     metrics: Arc<Metrics>,
+    pipelines: Store<Guarded>,
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
     /// A poller, or why there is none.
     pollers: Mutex<HashMap<EngineKey, Result<Arc<Poller>, String>>>,
@@ -152,6 +158,7 @@ impl Engines {
         client: Client,
         settings: Settings,
         wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
+        pipelines: Store<Guarded>,
         health: Health,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -161,6 +168,7 @@ impl Engines {
             settings,
             health,
             metrics,
+            pipelines,
             wakes,
             pollers: Mutex::default(),
             listed: tokio::sync::watch::channel(false).0,
@@ -172,8 +180,32 @@ impl Engines {
         engines
     }
 
+    /// As if all Engine objects had been looked at.
+    #[cfg(test)]
+    pub(super) fn are_all_known(&self) {
+        self.0.listed.send_replace(true);
+    }
+
+    /// What tells engines apart, whatever objects name them.
+    pub(super) fn identity(&self, key: &EngineKey) -> String {
+        let pollers = self
+            .0
+            .pollers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match pollers.get(key) {
+            Some(Ok(poller)) => identity::of(poller.address()),
+            // Nothing is done there, so no harm.
+            _ => key.to_string(),
+        }
+    }
+
     /// The engine of a Pipeline.
     pub(super) fn of(&self, pipeline: &Pipeline) -> Lookup {
+        // Another object may name the same engine.
+        if !*self.0.listed.borrow() {
+            return Lookup::NotYet;
+        }
         let key = EngineKey::of(pipeline);
         if let (EngineKey::Default, Some(engine)) = (&key, &self.0.settings.default_engine) {
             let namespace = pipeline.namespace().unwrap_or_default();
@@ -201,7 +233,6 @@ impl Engines {
                 "the operator has no default engine; create an Engine and set spec.engineRef"
                     .into(),
             ),
-            (None, _) if !*self.0.listed.borrow() => Lookup::NotYet,
             (None, EngineKey::Named { name, .. }) => {
                 Lookup::Missing(format!("there is no Engine {name} in this namespace"))
             }
@@ -312,6 +343,23 @@ impl Engines {
                 });
             }
         }
+    }
+
+    /// An Engine is looked at again soon: who uses it has changed.
+    pub(super) fn touch(&self, key: &EngineKey) {
+        // Nobody listens while the operator stops.
+        let _ = self.0.changed.send(key.clone());
+    }
+
+    /// Whether Pipelines name an Engine; `None` before they have been listed.
+    fn is_in_use(&self, key: &EngineKey) -> Option<bool> {
+        let listed = self.0.pipelines.wait_until_ready().now_or_never();
+        listed?.ok()?;
+        let names = |object: &Guarded| {
+            let pipeline = object.0.as_ref();
+            pipeline.is_ok_and(|pipeline| EngineKey::of(pipeline) == *key)
+        };
+        Some(self.0.pipelines.find(names).is_some())
     }
 
     fn has_poller(&self, key: &EngineKey) -> bool {
@@ -433,7 +481,11 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         return Ok(Action::await_change());
     };
     let key = key_of(object);
+    hold::keep(engine, engines.is_in_use(&key), &engines.0.client).await?;
+    let leaves = engine.metadata.deletion_timestamp.is_some();
     match resource::address(engine, &engines.0.client).await {
+        // Where a whole namespace goes, the Secret may go first.
+        Ok(Err(_)) if leaves && engines.has_poller(&key) => {}
         Ok(address) => engines.use_address(&key, address),
         Err(error) => {
             // A poller that works goes on with what it has.
@@ -470,7 +522,9 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         health,
         Err(_) | Ok(State::Bad(crate::engine::Error::Unauthorized { .. }))
     );
-    Ok(Action::requeue(if in_need {
+    Ok(Action::requeue(if leaves {
+        WHILE_IT_LEAVES
+    } else if in_need {
         SECRETS_INTERVAL_IN_NEED
     } else {
         SECRETS_INTERVAL

@@ -54,6 +54,7 @@ pub(super) async fn write(
         Err(kube::Error::Api(response)) if is(&response, 409) => {
             context.metrics.status_conflict();
             match api.get_opt(&name).await? {
+                // What is on its way out goes another way from here on.
                 Some(fresh)
                     if fresh.metadata.uid == pipeline.metadata.uid
                         && fresh.metadata.deletion_timestamp.is_none() =>

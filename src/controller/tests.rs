@@ -160,9 +160,11 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         client.clone(),
         settings.clone(),
         wakes,
+        reflector::store().0,
         crate::health::Health::default(),
         Arc::clone(&metrics),
     );
+    engines.are_all_known();
     woken.recv().await.expect("the engine is asked");
     let stop = CancellationToken::new();
     Arc::new(Context {

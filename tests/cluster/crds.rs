@@ -39,7 +39,36 @@ async fn what_a_pipeline_may_not_say_is_refused_with_a_sentence() {
     let api = raw::<Pipeline>(&cluster.admin().await, &namespace);
     let long = |bytes: usize| "x".repeat(bytes);
     for (name, spec, sentence) in [
-        ("no-program", json!({}), "spec.program: Required value"),
+        (
+            "only-the-gate-but-started",
+            json!({"desiredState": "stopped"}),
+            "without program, the pipeline is made, started and stopped elsewhere, and only its gate is Sluice's: remove runtimeConfig",
+        ),
+        (
+            "only-the-gate-but-deleted",
+            json!({"deletionPolicy": "Delete"}),
+            "without program, the pipeline is made",
+        ),
+        (
+            "only-the-gate-but-open",
+            json!({"bootstrapPolicy": "allow"}),
+            "set bootstrapPolicy to await_approval or reject",
+        ),
+        (
+            "only-the-gate-but-cleared",
+            json!({"clearStorage": "now"}),
+            "without program, the pipeline is made",
+        ),
+        (
+            "cleared-with-nothing",
+            spec(json!({"clearStorage": ""})),
+            "spec.clearStorage",
+        ),
+        (
+            "restarted-some-day",
+            spec(json!({"restartedAt": "tomorrow"})),
+            "spec.restartedAt",
+        ),
         (
             "no-sql",
             json!({"program": {}}),
@@ -232,7 +261,13 @@ async fn engine_and_name_of_a_pipeline_never_change() {
     create(&api, pipeline("without", spec(json!({}))))
         .await
         .expect("a Pipeline");
+    create(&api, pipeline("guest", json!({})))
+        .await
+        .expect("a Pipeline");
+    let program_stays = "program can't be added or removed";
     for (object, change, sentence) in [
+        ("with", json!({"program": null}), program_stays),
+        ("guest", spec(json!({})), program_stays),
         ("with", json!({"engineRef": {"name": "two"}}), engine),
         // Removing it first, so as to set another afterwards, is refused as well.
         ("with", json!({"engineRef": null}), engine),

@@ -301,7 +301,10 @@ async fn a3_an_approval_outlives_the_operator() {
     .await;
     // A6: the decision was written before the call.
     let approved = approval(&story.now().await);
-    assert_eq!(approved.state, ApprovalState::Approved);
+    assert_eq!(
+        (approved.state, approved.calls),
+        (ApprovalState::Applying, 1)
+    );
     assert_eq!(
         approved.decision.expect("a decision").outcome,
         Outcome::Approved
@@ -371,7 +374,7 @@ async fn a3_a_process_that_died_before_the_approval_was_durable_is_told_again() 
     let story = Story::with(&["--durable-time", "1m", "--bootstrap-time", "3s"]).await;
     let waiting = story.waiting().await;
     story.approve(&id(&waiting)).await;
-    story.until_state(ApprovalState::Applying).await;
+    story.until_phase("Bootstrapping").await;
     story
         .engine
         .sim("POST", "/pipelines/orders/kill", Value::Null)
@@ -415,7 +418,7 @@ async fn a3_an_approval_outlives_a_stop_and_a_start() {
     let waiting = story.waiting().await;
     story.engine.fault("error", "503@/approve").await;
     story.approve(&id(&waiting)).await;
-    story.until_state(ApprovalState::Approved).await;
+    story.until_state(ApprovalState::Applying).await;
     story
         .patch(json!({"spec": {"desiredState": "stopped"}}))
         .await;

@@ -2,6 +2,7 @@
 
 mod crds;
 mod engine_faults;
+mod everyday;
 mod gate;
 mod lifecycle;
 mod plugin;

@@ -288,7 +288,7 @@ async fn a11_sluice_edits_nothing_of_a_pipeline_but_its_finalizers() {
             )
         }
     };
-    let sentence = "Sluice's account edits nothing of a Pipeline but its finalizers";
+    let sentence = "Sluice's account edits nothing of a Pipeline or an Engine but its finalizers";
     // The policy takes some seconds to become active.
     eventually("the policy is active", || async {
         match patch(json!({"metadata": {"annotations": {"probe": "x"}}})).await {

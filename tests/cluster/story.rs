@@ -412,6 +412,13 @@ impl Operator {
             "--poll-interval",
             POLL,
         ];
+        // The stand-in is quick, except where a story is about one that isn't.
+        let waits = further.contains(&"--resend-after");
+        let quick: &[&str] = if waits {
+            &[]
+        } else {
+            &["--resend-after", "1s"]
+        };
         let listens = further.contains(&"--api-listen");
         let anywhere: &[&str] = if listens {
             &[]
@@ -424,7 +431,7 @@ impl Operator {
         } else {
             &["--leader-elect", "false"]
         };
-        let arguments: Vec<String> = [&arguments, anywhere, alone, further]
+        let arguments: Vec<String> = [&arguments, quick, anywhere, alone, further]
             .concat()
             .into_iter()
             .map(str::to_owned)
@@ -613,6 +620,11 @@ impl Story {
     pub async fn start_operator(&mut self) {
         let flags: Vec<&str> = self.operator_flags.iter().map(String::as_str).collect();
         self.own_operator = Some(self.another_operator(&flags).await);
+    }
+
+    /// One with these further flags is started.
+    pub async fn start_operator_with(&mut self, flags: &[&str]) {
+        self.own_operator = Some(self.another_operator(flags).await);
     }
 
     /// The URL of the own operator's REST endpoint.

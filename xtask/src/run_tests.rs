@@ -23,21 +23,31 @@ pub enum Error {
     ControlPlane(#[from] control_plane::Error),
     #[error("cannot start cargo: {0}")]
     Cargo(std::io::Error),
-    #[error("cannot read the folder {SDKS}: {0}")]
-    Sdks(std::io::Error),
+    #[error("cannot read the folder {0}: {1}")]
+    Folder(&'static str, std::io::Error),
 }
 
-/// Files of requirements, one for each version of Feldera's Python SDK that judges the stand-in.
-const SDKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../simulator/tests/sdk");
+/// Folders with files of requirements, one for each Python program that judges the stand-in or the REST
+/// endpoint: the versions of Feldera's SDK, and schemathesis.
+const JUDGES: [&str; 2] = [
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../simulator/tests/sdk"),
+    concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/cluster/rest/schemathesis"
+    ),
+];
 
-/// Has everything made that judges the stand-in engine. Cargo hides what a test says until it is over, and
+/// Has everything made that judges. Cargo hides what a test says until it is over, and
 /// minutes without a word look like a test that hangs.
 fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
     let mut judges = vec![control_plane::tools::fda(progress)?];
-    for entry in std::fs::read_dir(SDKS).map_err(Error::Sdks)? {
-        let path = entry.map_err(Error::Sdks)?.path();
-        if path.extension().is_some_and(|extension| extension == "txt") {
-            judges.push(control_plane::tools::python_environment(&path, progress)?);
+    for folder in JUDGES {
+        let failed = |error| Error::Folder(folder, error);
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if path.extension().is_some_and(|extension| extension == "txt") {
+                judges.push(control_plane::tools::python_environment(&path, progress)?);
+            }
         }
     }
     Ok(judges)

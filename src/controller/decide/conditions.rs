@@ -10,10 +10,10 @@ use super::Decider;
 use crate::crd::{ApprovalState, Outcome};
 use crate::engine;
 
-const READY: &str = "Ready";
+pub(super) const READY: &str = "Ready";
 const APPROVED: &str = "Approved";
-const RECONCILING: &str = "Reconciling";
-const STALLED: &str = "Stalled";
+pub(super) const RECONCILING: &str = "Reconciling";
+pub(super) const STALLED: &str = "Stalled";
 const STALE_APPROVAL: &str = "StaleApproval";
 
 /// Messages can hold a compiler's output; a condition need not hold all of it.
@@ -70,8 +70,6 @@ pub enum Reason {
     FoughtOver,
     /// The pipeline is made elsewhere, and isn't there.
     PipelineNotFound,
-    /// The Pipeline is being deleted.
-    Deleting,
     /// The pipeline failed and is started again later.
     BackingOff,
     /// The pipeline failed and is not started again by itself.
@@ -279,7 +277,7 @@ impl Decider<'_> {
     }
 }
 
-fn shortened(message: String) -> String {
+pub(super) fn shortened(message: String) -> String {
     match message.char_indices().nth(MAX_MESSAGE) {
         Some((end, _)) => format!("{} …", &message[..end]),
         None => message,

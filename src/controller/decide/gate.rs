@@ -259,6 +259,8 @@ impl Decider<'_> {
                 self.look_again_in(self.rest_of_being_told());
             }
             ApprovalState::Applying | ApprovalState::Applied => {
+                // A rejection is heard before it is told again.
+                self.set_approval_state(ApprovalState::Approved);
                 self.warn(
                     "ApprovalRepeated",
                     format!(
@@ -270,7 +272,7 @@ impl Decider<'_> {
                         },
                     ),
                 );
-                self.tell(state);
+                self.show_applying();
             }
             _ => {}
         }

@@ -24,7 +24,8 @@ pub struct Input<'a> {
     pub build: Option<&'a PipelineState>,
     /// Whether changed programs are compiled beforehand.
     pub compile_beforehand: bool,
-    /// The older Pipeline that holds the same pipeline of the same engine, if there is one.
+    /// The Pipeline that holds the same pipeline of the same engine, because it is older or because the
+    /// engine's pipeline carries its mark, if there is one.
     pub rival: Option<&'a str>,
     /// What came of the last act of this reconcile.
     pub outcome: Option<&'a Outcome>,

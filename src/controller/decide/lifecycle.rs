@@ -427,7 +427,7 @@ impl Decider<'_> {
         if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
-            self.interfered("OutsideStart", message.into());
+            self.interfered("UnwantedStart", message.into());
         }
     }
 

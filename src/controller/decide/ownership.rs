@@ -32,8 +32,9 @@ pub fn is_owned(state: &PipelineState, pipeline: &Pipeline) -> bool {
     }
 }
 
-fn owners(state: &PipelineState) -> impl Iterator<Item = &String> {
-    state.tags.iter().filter(|tag| tag.starts_with(OWNER))
+/// The uids of the Pipelines whose marks an engine's pipeline carries.
+pub fn owners(state: &PipelineState) -> impl Iterator<Item = &str> {
+    state.tags.iter().filter_map(|tag| tag.strip_prefix(OWNER))
 }
 
 impl<'a> Decider<'a> {
@@ -54,15 +55,15 @@ impl<'a> Decider<'a> {
         };
         // The engine's own mark says more than the age of an object: whoever comes with an older
         // object doesn't take away what runs.
-        let is_marked = pipeline
-            .as_ref()
-            .is_some_and(|seen| seen.state().tags.contains(&self.tag()));
+        let is_settled = pipeline.as_ref().is_some_and(|seen| {
+            seen.state().tags.contains(&self.tag()) || self.is_to_adopt(seen.state())
+        });
         if let Some(rival) = input.rival
-            && !is_marked
+            && !is_settled
         {
             self.stalled(
                 Reason::NameTaken,
-                format!("{rival} is older and has the same pipeline of the same engine; set another spec.pipelineName"),
+                format!("{rival} has the same pipeline of the same engine; set another spec.pipelineName"),
             );
             // Nobody says so when the older one goes.
             self.look_again_in(super::RIVAL_INTERVAL);
@@ -130,8 +131,7 @@ impl<'a> Decider<'a> {
             self.act(Act::Look, Guard::default());
             return false;
         };
-        let told_to = self.input.pipeline.annotation(annotation::ADOPT) == Some(&state.name);
-        if !told_to && !engine::same_content(content, &full.content) {
+        if !self.is_to_adopt(state) && !engine::same_content(content, &full.content) {
             let mark = match owners(state).next() {
                 Some(_) => ", and with the mark of another Pipeline",
                 None => "",
@@ -164,6 +164,15 @@ impl<'a> Decider<'a> {
             },
         );
         false
+    }
+
+    /// Whether somebody says to take it over, and it wasn't this Pipeline's before: said once, it mustn't
+    /// take it back from another one that was told to later.
+    fn is_to_adopt(&self, state: &PipelineState) -> bool {
+        let known = self.status.engine.as_ref();
+        let known = known.and_then(|engine| engine.pipeline_id.as_ref());
+        self.input.pipeline.annotation(annotation::ADOPT) == Some(&state.name)
+            && known != Some(&state.id)
     }
 
     /// Whether nobody else keeps the gate of a pipeline that is made elsewhere.

@@ -1,0 +1,572 @@
+//! Everyday work beyond edits: restarts, clearing, adoption, engines and Secrets that go, and pipelines
+//! that others work on too.
+
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, Pipeline, StopKind, annotation};
+
+use super::story::{
+    ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
+    has, has_type, id, is_at, is_current, is_in, message, status,
+};
+
+#[tokio::test]
+async fn restarted_at_restarts_with_a_checkpoint_once_for_each_value() {
+    let story = Story::begin().await;
+    story.running().await;
+    for number in 1..=2 {
+        let at = format!("2026-01-0{number}T00:00:00Z");
+        story.patch(json!({"spec": {"restartedAt": at}})).await;
+        story
+            .until("it has restarted", |p| {
+                is_current(p) && has(p, "Ready", "True", "Running") && {
+                    let handled = status(p).handled_restart.map(|time| time.0);
+                    handled == at.parse::<Timestamp>().ok()
+                }
+            })
+            .await;
+        story.engine.ticks(2).await;
+        let stops = story.engine.calls_to("/orders/stop");
+        assert_eq!(stops.len(), number);
+        assert!(stops.iter().all(|call| call.query == "force=false"));
+        assert_eq!(story.engine.calls_to("/orders/start").len(), number + 1);
+    }
+    assert_eq!(story.engine.bootstraps().await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn clear_storage_starts_from_nothing_once_and_ends_what_was_approved_before() {
+    let story = Story::begin().await;
+    let waiting = story.waiting().await;
+    story
+        .patch(json!({"spec": {"clearStorage": "first", "approvedChange": id(&waiting)}}))
+        .await;
+    let running = story.until_settled_as("Running").await;
+    assert_eq!(status(&running).handled_clear.as_deref(), Some("first"));
+    assert_eq!(story.engine.calls_to("/orders/clear").len(), 1);
+    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+    assert_eq!(story.engine.bootstraps().await, [Value::Null; 0]);
+    assert!(
+        story
+            .until_event("StorageCleared")
+            .await
+            .contains("clearStorage")
+    );
+    let program = story.engine.pipeline(ORDERS).await;
+    assert_eq!(program["program_code"], changed());
+
+    // The chain went on: what was approved from the old state approves nothing now.
+    story.change_to(PROGRAM).await;
+    let back = story.until_waiting().await;
+    assert_ne!(id(&back), id(&waiting));
+    story.engine.ticks(2).await;
+    assert_eq!(story.engine.calls_to("/orders/clear").len(), 1);
+    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+}
+
+#[tokio::test]
+async fn a_setting_that_cannot_change_is_refused_before_anything_is_stopped() {
+    let story = Story::begin().await;
+    story
+        .running_with(json!({"runtimeConfig": {"workers": 2}}))
+        .await;
+    let begin = story.engine.done().len();
+    story
+        .patch(json!({"spec": {"runtimeConfig": {"workers": 4}}}))
+        .await;
+    let held = story.until_ready("False", "ImmutableSetting").await;
+    let words = message(&held, "Ready");
+    assert!(has_type(&held, "Stalled") && words.contains("workers can't change from 2 to 4"));
+    assert!(words.contains("clearStorage"), "{words}");
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.done()[begin..], [""; 0]);
+    // The way out that the message names.
+    story
+        .patch(json!({"spec": {"clearStorage": "for-workers"}}))
+        .await;
+    story.until_settled_as("Running").await;
+    let engine = story.engine.pipeline(ORDERS).await;
+    assert_eq!(engine["runtime_config"]["workers"], 4);
+}
+
+#[tokio::test]
+async fn a_program_whose_rust_does_not_compile_never_stops_what_runs() {
+    let story = Story::begin().await;
+    story.running().await;
+    let begin = story.engine.calls().len();
+    let sql = format!("CREATE FUNCTION twice(x INT) RETURNS INT;\n{}", changed());
+    story
+        .patch(json!({"spec": {"program": {"sql": sql, "udfRust": "fn other() {}"}}}))
+        .await;
+    let held = story.until_ready("False", "CompileFailed").await;
+    assert!(has_type(&held, "Stalled") && message(&held, "Ready").contains("twice"));
+    story
+        .until("the compilation is removed", |p| {
+            let build = status(p).build;
+            build.is_some_and(|build| {
+                build.pipeline.is_none() && build.outcome == Some(BuildOutcome::Failed)
+            })
+        })
+        .await;
+    let calls = story.engine.calls().split_off(begin);
+    let touched = |call: &&super::story::Call| {
+        call.changes() && call.path.starts_with(&format!("/pipelines/{ORDERS}"))
+    };
+    assert_eq!(calls.iter().filter(touched).count(), 0, "{calls:?}");
+    let running = story.engine.pipeline(ORDERS).await;
+    assert_eq!(running["deployment_status"], "Running");
+    assert_eq!(names(&story).await, [ORDERS]);
+
+    let good = "use feldera_sqllib::*;\npub fn twice(x: Option<i32>) -> Result<Option<i32>, Box<dyn std::error::Error>> { Ok(x.map(|x| 2 * x)) }";
+    story
+        .patch(json!({"spec": {"program": {"udfRust": good}}}))
+        .await;
+    story.until_waiting().await;
+}
+
+/// The names of all of the engine's pipelines.
+async fn names(story: &Story) -> Vec<String> {
+    let all = story.engine.by_hand("GET", "/pipelines", Value::Null).await;
+    let names = all.as_array().into_iter().flatten();
+    names
+        .map(|pipeline| pipeline["name"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_a_program_was_compiled_as_beforehand_is_removed_and_never_started() {
+    let story = Story::begin().await;
+    story.running().await;
+    let begin = story.engine.calls().len();
+    story.change_to(&changed()).await;
+    story.until_waiting().await;
+    eventually("only the pipeline itself is left", || async {
+        let names = names(&story).await;
+        (names == [ORDERS]).then_some(()).ok_or(names)
+    })
+    .await;
+    let calls = story.engine.calls().split_off(begin);
+    let built = calls
+        .iter()
+        .find(|call| call.path == "/pipelines" && call.method == "POST");
+    let name = built.expect("it was compiled").body["name"].clone();
+    let name = name.as_str().expect("a name");
+    assert!(name.starts_with("sluice-build-"), "{name}");
+    let started = format!("/pipelines/{name}/start");
+    assert!(calls.iter().all(|call| call.path != started));
+    // First compiled, then stopped.
+    let stopped = calls
+        .iter()
+        .position(|call| call.path.ends_with("/orders/stop"));
+    let compiled = calls
+        .iter()
+        .position(|call| call.path == "/pipelines" && call.method == "POST");
+    assert!(compiled < stopped, "{calls:?}");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_deleted_while_it_compiles_leaves_nothing_behind() {
+    let story = Story::with(&["--compile-time", "5s"]).await;
+    story.running().await;
+    story.change_to(&changed()).await;
+    story
+        .until("it compiles", |p| {
+            has(p, "Ready", "False", "CompilingBeforehand")
+        })
+        .await;
+    eventually("the engine compiles it", || async {
+        let names = names(&story).await;
+        (names.len() == 2).then_some(()).ok_or(names)
+    })
+    .await;
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    assert_eq!(names(&story).await, [ORDERS]);
+}
+
+#[tokio::test]
+async fn a19_somebodys_pipeline_is_taken_over_when_its_name_is_annotated() {
+    let story = Story::begin().await;
+    let theirs = json!({"name": ORDERS, "program_code": changed(), "tags": ["sluice:somebody-else", "mine"]});
+    story.engine.by_hand("POST", "/pipelines", theirs).await;
+    story.create(ORDERS, json!({})).await;
+    let taken = story.until_ready("False", "NameTaken").await;
+    assert!(message(&taken, "Ready").contains("sluice.dev/adopt=orders"));
+    story.annotate(annotation::ADOPT, "another").await;
+    story.engine.ticks(2).await;
+    assert_eq!(story.engine.pipeline(ORDERS).await["version"], 1);
+    story.annotate(annotation::ADOPT, ORDERS).await;
+    let running = story.until_settled_as("Running").await;
+    let engine = story.engine.pipeline(ORDERS).await;
+    let tag = format!("sluice:{}", running.uid().expect("a uid"));
+    assert_eq!(engine["tags"], json!(["mine", tag]));
+    assert_eq!(engine["program_code"], PROGRAM);
+}
+
+#[tokio::test]
+async fn a19_two_spellings_of_one_url_are_one_engine() {
+    let story = Story::begin().await;
+    let port = story
+        .engine
+        .url
+        .rsplit(':')
+        .next()
+        .expect("a port")
+        .to_owned();
+    let spelled = json!({"metadata": {"name": "same"}, "spec": {"url": format!("HTTP://127.0.0.1:{port}//")}});
+    super::support::create(&story.api::<Engine>(), spelled)
+        .await
+        .expect("the Engine");
+    story.running().await;
+    let begin = story.engine.done().len();
+    story
+        .create(
+            "second",
+            json!({"pipelineName": ORDERS, "engineRef": {"name": "same"}, "program": {"sql": changed()}}),
+        )
+        .await;
+    let stalled = story
+        .until_of("second", "it is stalled", |p| {
+            has(p, "Stalled", "True", "NameTaken")
+        })
+        .await;
+    assert!(
+        message(&stalled, "Ready").contains("/orders"),
+        "{}",
+        message(&stalled, "Ready")
+    );
+    story.engine.ticks(2).await;
+    assert_eq!(story.engine.done()[begin..], [""; 0]);
+}
+
+/// A pipeline that somebody else makes and starts, and a Pipeline without a program that keeps its gate.
+async fn guest(story: &Story) -> Pipeline {
+    let theirs = json!({"name": ORDERS, "program_code": PROGRAM});
+    story.engine.by_hand("POST", "/pipelines", theirs).await;
+    starts(story, "await_approval").await;
+    story.create(ORDERS, json!({"program": null})).await;
+    story.until_settled_as("Running").await
+}
+
+async fn starts(story: &Story, policy: &str) {
+    eventually("it is compiled", || async {
+        let program = story.engine.pipeline(ORDERS).await["program_status"].clone();
+        (program == "Success").then_some(()).ok_or(program)
+    })
+    .await;
+    let start = format!("/pipelines/{ORDERS}/start?bootstrap_policy={policy}");
+    story.engine.by_hand("POST", &start, Value::Null).await;
+}
+
+/// Whoever makes the pipeline stops it, changes it, and starts it.
+async fn theirs_changes(story: &Story, sql: &str, policy: &str) {
+    let path = format!("/pipelines/{ORDERS}");
+    story
+        .engine
+        .by_hand("POST", &format!("{path}/stop?force=false"), Value::Null)
+        .await;
+    eventually("it is stopped", || async {
+        let status = story.engine.pipeline(ORDERS).await["deployment_status"].clone();
+        (status == "Stopped").then_some(()).ok_or(status)
+    })
+    .await;
+    story
+        .engine
+        .by_hand("PATCH", &path, json!({"program_code": sql}))
+        .await;
+    starts(story, policy).await;
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_made_elsewhere_has_its_gate_kept_and_nothing_else_done_to_it() {
+    let story = Story::begin().await;
+    let running = guest(&story).await;
+    assert!(has(&running, "Ready", "True", "Running"));
+    assert_eq!(story.engine.pipeline(ORDERS).await["tags"], json!([]));
+    let begin = story.engine.done().len();
+    theirs_changes(&story, &changed(), "await_approval").await;
+    let waiting = story.until_waiting().await;
+    story.engine.ticks(2).await;
+    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+    story.approve(&id(&waiting)).await;
+    let sealed = story.until_sealed().await;
+    assert_eq!(id(&sealed), id(&waiting));
+    let done = &story.engine.done()[begin..];
+    let expected = [
+        "POST /pipelines/orders/stop?force=false",
+        "PATCH /pipelines/orders?",
+        "POST /pipelines/orders/start?bootstrap_policy=await_approval",
+        "POST /pipelines/orders/approve?silent_bootstrap=false&concurrent_bootstrap=false",
+        "POST /pipelines/orders/checkpoint?",
+    ];
+    assert_eq!(done, expected);
+
+    // Stopped by whoever made it, it stays stopped.
+    let stop = format!("/pipelines/{ORDERS}/stop?force=false");
+    story.engine.by_hand("POST", &stop, Value::Null).await;
+    story.until_ready("True", "Stopped").await;
+    story.engine.ticks(3).await;
+    assert_eq!(
+        story.engine.pipeline(ORDERS).await["deployment_status"],
+        "Stopped"
+    );
+}
+
+#[tokio::test]
+async fn a_rejected_change_of_a_pipeline_that_is_made_elsewhere_is_stopped_each_time_it_is_started()
+{
+    let story = Story::begin().await;
+    guest(&story).await;
+    theirs_changes(&story, &changed(), "await_approval").await;
+    let waiting = story.until_waiting().await;
+    story.annotate(annotation::REJECT, &id(&waiting)).await;
+    story.until_rejected().await;
+    starts(&story, "await_approval").await;
+    eventually("it is stopped again", || async {
+        let stops = story.engine.calls_to("/orders/stop");
+        let forced = stops
+            .iter()
+            .filter(|call| call.query == "force=true")
+            .count();
+        (forced == 2).then_some(()).ok_or(stops)
+    })
+    .await;
+    story.until_rejected().await;
+    // The old program comes up as it was.
+    let path = format!("/pipelines/{ORDERS}");
+    story
+        .engine
+        .by_hand("PATCH", &path, json!({"program_code": PROGRAM}))
+        .await;
+    starts(&story, "await_approval").await;
+    story.until_ready("True", "Running").await;
+    assert_eq!(story.engine.bootstraps().await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn a7_a_pipeline_that_is_made_elsewhere_and_started_round_its_gate_is_noticed() {
+    let story = Story::begin().await;
+    guest(&story).await;
+    theirs_changes(&story, &changed(), "allow").await;
+    let note = story.until_event("OutsideStart").await;
+    assert!(note.contains("allow"), "{note}");
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_to_be_made_elsewhere_is_waited_for() {
+    let story = Story::begin().await;
+    story.create(ORDERS, json!({"program": null})).await;
+    let waits = story.until_ready("False", "PipelineNotFound").await;
+    assert!(!has_type(&waits, "Stalled"));
+    story.engine.ticks(2).await;
+    assert_eq!(story.engine.done(), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_others_do_is_put_right_and_said_and_after_a_few_times_left_alone() {
+    let story = Story::begin().await;
+    story.running().await;
+    let stop = format!("/pipelines/{ORDERS}/stop?force=false");
+    for time in 1..=3 {
+        story.engine.by_hand("POST", &stop, Value::Null).await;
+        story
+            .until("it was put right", |p| {
+                has(p, "Ready", "True", "Running")
+                    && status(p)
+                        .interference
+                        .is_some_and(|known| known.count == time)
+                    && status(p).run.is_some_and(|run| run.stop.is_none())
+            })
+            .await;
+    }
+    assert_eq!(story.engine.calls_to("/orders/start").len(), 4);
+    story.engine.by_hand("POST", &stop, Value::Null).await;
+    let left = story.until_ready("False", "FoughtOver").await;
+    assert!(has_type(&left, "Stalled"));
+    assert!(message(&left, "Ready").contains(annotation::RETRY));
+    assert_eq!(
+        status(&left).run.expect("a run").stop,
+        Some(StopKind::Outside)
+    );
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.calls_to("/orders/start").len(), 4);
+    story.annotate(annotation::RETRY, "they have stopped").await;
+    story.until_ready("True", "Running").await;
+    assert!(
+        story
+            .until_event("OutsideStop")
+            .await
+            .contains("somebody else")
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_somebody_edits_at_the_engine_is_put_back() {
+    let story = Story::begin().await;
+    story.running().await;
+    theirs_changes(&story, &extended(), "await_approval").await;
+    let note = story.until_event("OutsideEdit").await;
+    assert!(note.contains("somebody else"), "{note}");
+    eventually("the spec's program is back", || async {
+        let program = story.engine.pipeline(ORDERS).await["program_code"].clone();
+        (program == PROGRAM).then_some(()).ok_or(program)
+    })
+    .await;
+    story.until_ready("True", "Running").await;
+    assert_eq!(story.engine.bootstraps().await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn deletion_shows_what_it_waits_for_when_engine_and_secret_are_gone() {
+    let mut story = Story::keyed("the-key").await;
+    story.secret("key", json!({"token": "the-key"})).await;
+    story
+        .engine_object(json!({"credentialsSecretRef": {"name": "key", "key": "token"}}))
+        .await;
+    story
+        .running_with(json!({"deletionPolicy": "Delete"}))
+        .await;
+    story.engine.goes_down();
+    story.until_engine("False", "Unreachable").await;
+    story.delete(ORDERS).await;
+    let stuck = story
+        .until("it says so", |p| {
+            is_in(p, "Deleting") && has(p, "Stalled", "True", "EngineNotReached")
+        })
+        .await;
+    assert!(message(&stuck, "Stalled").contains("sluice.dev/force-delete=true"));
+    story.engine.comes_back();
+    story.until_gone(ORDERS).await;
+    assert_eq!(names(&story).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_engine_in_use_stays_until_its_pipelines_are_gone_and_works_without_its_secret() {
+    let story = Story::keyed("the-key").await;
+    story.secret("key", json!({"token": "the-key"})).await;
+    story
+        .engine_object(json!({"credentialsSecretRef": {"name": "key", "key": "token"}}))
+        .await;
+    story
+        .running_with(json!({"deletionPolicy": "Delete"}))
+        .await;
+    let engines = story.api::<Engine>();
+    eventually("the Engine is held", || async {
+        let engine = engines.get("engine").await.expect("the Engine");
+        let held = engine
+            .finalizers()
+            .iter()
+            .any(|name| name == "sluice.dev/in-use");
+        held.then_some(()).ok_or(engine.finalizers().to_vec())
+    })
+    .await;
+    // As when a namespace goes: everything at once.
+    let secrets = story.api::<Secret>();
+    let all = DeleteParams::default();
+    secrets.delete("key", &all).await.expect("it is deleted");
+    engines.delete("engine", &all).await.expect("it is deleted");
+    let engine = engines.get("engine").await.expect("it is still there");
+    assert!(engine.metadata.deletion_timestamp.is_some());
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    assert_eq!(names(&story).await, [""; 0]);
+    eventually("the Engine is gone", || async {
+        let engine = engines.get_opt("engine").await.expect("an answer");
+        engine.is_none().then_some(()).ok_or("it is there")
+    })
+    .await;
+}
+
+/// The stand-in as slow as a real manager: its answers are up to 2.5 s old.
+async fn with_old_answers() -> Story {
+    let story = Story::without_operator(&["--poll-interval", "2500ms"]).await;
+    let mut story = story;
+    story.start_operator_with(&["--resend-after", "10s"]).await;
+    story
+}
+
+#[tokio::test]
+async fn a6_a_crash_right_after_the_call_makes_no_second_one_however_old_the_answers_are() {
+    let mut story = with_old_answers().await;
+    let waiting = story.waiting().await;
+    story.engine.fault("hang-after", "1@/approve").await;
+    story.approve(&id(&waiting)).await;
+    eventually("the engine is called", || async {
+        let calls = story.engine.calls_to("/orders/approve");
+        (calls.len() == 1).then_some(()).ok_or(calls)
+    })
+    .await;
+    story.kill_operator();
+    story.start_operator_with(&["--resend-after", "10s"]).await;
+    let sealed = story.until_sealed().await;
+    assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
+    assert_eq!(approval(&sealed).calls, 1);
+    assert_eq!(story.engine.bootstraps().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a17_an_edit_right_after_an_approval_drops_no_input_however_old_the_answers_are() {
+    let story = with_old_answers().await;
+    let waiting = story.waiting().await;
+    story.approve(&id(&waiting)).await;
+    eventually("the change is bootstrapped", || async {
+        let done = story.engine.bootstraps().await.len();
+        (done == 1).then_some(()).ok_or(done)
+    })
+    .await;
+    story.change_to(&changed_otherwise()).await;
+    let next = story.until_waiting().await;
+    assert_ne!(id(&next), id(&waiting));
+    assert_eq!(approval(&next).parent, id(&waiting));
+    let stops = story.engine.calls_to("/orders/stop");
+    assert!(
+        stops.iter().all(|call| call.query == "force=false"),
+        "{stops:?}"
+    );
+}
+
+#[tokio::test]
+async fn a7_an_edit_right_after_an_approval_at_the_engine_drops_no_input_and_tells_of_it() {
+    let story = with_old_answers().await;
+    let waiting = story.waiting().await;
+    let approve = format!("/pipelines/{ORDERS}/approve");
+    story.engine.by_hand("POST", &approve, Value::Null).await;
+    eventually("the change is bootstrapped", || async {
+        let done = story.engine.bootstraps().await.len();
+        (done == 1).then_some(()).ok_or(done)
+    })
+    .await;
+    story
+        .change_to(&edited(
+            "SELECT id FROM notes",
+            "SELECT id + 1 AS id FROM notes",
+        ))
+        .await;
+    let next = story.until_waiting().await;
+    assert_ne!(id(&next), id(&waiting));
+    let stops = story.engine.calls_to("/orders/stop");
+    assert!(
+        stops.iter().all(|call| call.query == "force=false"),
+        "{stops:?}"
+    );
+    assert!(
+        story
+            .until_event("OutsideApproval")
+            .await
+            .contains(&id(&waiting))
+    );
+    let first = status(&next).history;
+    let via = |record: &sluice::crd::DecisionRecord| {
+        record.decision.as_ref().map(|decision| decision.via)
+    };
+    assert!(
+        first
+            .iter()
+            .any(|record| via(record) == Some(Door::Outside)),
+        "{first:?}"
+    );
+    assert!(is_at(&next, ApprovalState::Awaiting));
+}
