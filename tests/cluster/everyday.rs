@@ -87,7 +87,13 @@ async fn a_setting_that_cannot_change_is_refused_before_anything_is_stopped() {
     story
         .patch(json!({"spec": {"clearStorage": "for-workers"}}))
         .await;
-    story.until_settled_as("Running").await;
+    story
+        .until("it runs with what it is to have", |p| {
+            is_current(p)
+                && has(p, "Ready", "True", "Running")
+                && status(p).handled_clear.as_deref() == Some("for-workers")
+        })
+        .await;
     let engine = story.engine.pipeline(ORDERS).await;
     assert_eq!(engine["runtime_config"]["workers"], 4);
 }
@@ -118,22 +124,13 @@ async fn a_program_whose_rust_does_not_compile_never_stops_what_runs() {
     assert_eq!(calls.iter().filter(touched).count(), 0, "{calls:?}");
     let running = story.engine.pipeline(ORDERS).await;
     assert_eq!(running["deployment_status"], "Running");
-    assert_eq!(names(&story).await, [ORDERS]);
+    assert_eq!(story.engine.names().await, [ORDERS]);
 
     let good = "use feldera_sqllib::*;\npub fn twice(x: Option<i32>) -> Result<Option<i32>, Box<dyn std::error::Error>> { Ok(x.map(|x| 2 * x)) }";
     story
         .patch(json!({"spec": {"program": {"udfRust": good}}}))
         .await;
     story.until_waiting().await;
-}
-
-/// The names of all of the engine's pipelines.
-async fn names(story: &Story) -> Vec<String> {
-    let all = story.engine.by_hand("GET", "/pipelines", Value::Null).await;
-    let names = all.as_array().into_iter().flatten();
-    names
-        .map(|pipeline| pipeline["name"].as_str().unwrap_or_default().to_owned())
-        .collect()
 }
 
 #[tokio::test]
@@ -144,7 +141,7 @@ async fn what_a_program_was_compiled_as_beforehand_is_removed_and_never_started(
     story.change_to(&changed()).await;
     story.until_waiting().await;
     eventually("only the pipeline itself is left", || async {
-        let names = names(&story).await;
+        let names = story.engine.names().await;
         (names == [ORDERS]).then_some(()).ok_or(names)
     })
     .await;
@@ -178,13 +175,13 @@ async fn a_pipeline_that_is_deleted_while_it_compiles_leaves_nothing_behind() {
         })
         .await;
     eventually("the engine compiles it", || async {
-        let names = names(&story).await;
+        let names = story.engine.names().await;
         (names.len() == 2).then_some(()).ok_or(names)
     })
     .await;
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
-    assert_eq!(names(&story).await, [ORDERS]);
+    assert_eq!(story.engine.names().await, [ORDERS]);
 }
 
 #[tokio::test]
@@ -440,7 +437,7 @@ async fn deletion_shows_what_it_waits_for_when_engine_and_secret_are_gone() {
     assert!(message(&stuck, "Stalled").contains("sluice.dev/force-delete=true"));
     story.engine.comes_back();
     story.until_gone(ORDERS).await;
-    assert_eq!(names(&story).await, [""; 0]);
+    assert_eq!(story.engine.names().await, [""; 0]);
 }
 
 #[tokio::test]
@@ -472,7 +469,7 @@ async fn an_engine_in_use_stays_until_its_pipelines_are_gone_and_works_without_i
     assert!(engine.metadata.deletion_timestamp.is_some());
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
-    assert_eq!(names(&story).await, [""; 0]);
+    assert_eq!(story.engine.names().await, [""; 0]);
     eventually("the Engine is gone", || async {
         let engine = engines.get_opt("engine").await.expect("an answer");
         engine.is_none().then_some(()).ok_or("it is there")
@@ -482,8 +479,8 @@ async fn an_engine_in_use_stays_until_its_pipelines_are_gone_and_works_without_i
 
 /// The stand-in as slow as a real manager: its answers are up to 2.5 s old.
 async fn with_old_answers() -> Story {
-    let story = Story::without_operator(&["--poll-interval", "2500ms"]).await;
-    let mut story = story;
+    let mut story = Story::without_operator(&["--poll-interval", "2500ms"]).await;
+    story.engine_object(json!({})).await;
     story.start_operator_with(&["--resend-after", "10s"]).await;
     story
 }

@@ -571,13 +571,13 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ),
         (OPERATOR, &["patch"], "pipelines/status", true),
         (OPERATOR, &["patch"], "engines/status", true),
-        (OPERATOR, &["get", "list", "watch"], "engines", true),
         (
             OPERATOR,
-            &["create", "update", "patch", "delete"],
+            &["get", "list", "watch", "patch"],
             "engines",
-            false,
+            true,
         ),
+        (OPERATOR, &["create", "update", "delete"], "engines", false),
         (
             OPERATOR,
             &["get", "list", "watch", "create", "delete"],

@@ -26,6 +26,7 @@ async fn two_replicas() -> (Story, Operator, Operator) {
 /// The same, with a lease of this duration.
 async fn two_replicas_for(duration: Duration) -> (Story, Operator, Operator) {
     let story = Story::without_operator(&[]).await;
+    story.engine_object(json!({})).await;
     let (_, account) = OPERATOR.rsplit_once(':').expect("a service account");
     let role = json!({
         "metadata": {"name": "lease"},

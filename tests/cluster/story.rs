@@ -317,6 +317,15 @@ impl StandIn {
         serde_json::from_str(&text).unwrap_or(Value::Null)
     }
 
+    /// The names of all pipelines.
+    pub async fn names(&self) -> Vec<String> {
+        let all = self.by_hand("GET", "/pipelines", Value::Null).await;
+        let names = all.as_array().into_iter().flatten();
+        names
+            .map(|pipeline| pipeline["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    }
+
     /// All calls so far.
     pub fn calls(&self) -> Vec<Call> {
         let text = std::fs::read_to_string(self.directory.path().join("calls")).unwrap_or_default();
@@ -393,7 +402,7 @@ pub struct Operator {
 impl Operator {
     /// Starts one under the account of the manifests, with the rights that these give it.
     async fn start(cluster: &Cluster, log: &Path, further: &[&str]) -> Self {
-        let kubeconfig = operators_kubeconfig(cluster).await;
+        let kubeconfig = operators_kubeconfig(cluster, None).await;
         Self::start_with(&kubeconfig, log, further)
     }
 
@@ -480,7 +489,7 @@ impl Operator {
 }
 
 /// A kubeconfig for the account of the manifests.
-pub async fn operators_kubeconfig(cluster: &Cluster) -> PathBuf {
+async fn operators_kubeconfig(cluster: &Cluster, server: Option<&str>) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let plane = cluster.plane();
     let (namespace, name) = OPERATOR
@@ -493,6 +502,11 @@ pub async fn operators_kubeconfig(cluster: &Cluster) -> PathBuf {
         .kubeconfig_for("admin")
         .expect("a known user")
         .replace(admin, &own);
+    let mut kubeconfig: Value = serde_json::from_str(&kubeconfig).expect("JSON");
+    if let Some(server) = server {
+        kubeconfig["clusters"][0]["cluster"] = json!({"server": server});
+    }
+    let kubeconfig = kubeconfig.to_string();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = plane.dir().join(format!(
         "operator-{}-{number}.kubeconfig",
@@ -574,6 +588,7 @@ impl Story {
     /// A story with an operator of its own, which can be killed and started.
     pub async fn with_own_operator(flags: &[&str]) -> Self {
         let mut story = Self::without_operator(flags).await;
+        story.engine_object(json!({})).await;
         story.start_operator().await;
         story
     }
@@ -582,6 +597,7 @@ impl Story {
     /// flags.
     pub async fn with_own_rest(flags: &[&str]) -> Self {
         let mut story = Self::without_operator(&[]).await;
+        story.engine_object(json!({})).await;
         let namespace = story.namespace.to_string();
         let flags = [&["--api-namespace", &namespace], flags].concat();
         story.operator_flags = flags.into_iter().map(str::to_owned).collect();
@@ -594,9 +610,35 @@ impl Story {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = log_path(&format!("own-operator-{number}"));
-        let story = Self::set(second().await, StandIn::start(flags), log).await;
-        story.engine_object(json!({})).await;
-        story
+        Self::set(second().await, StandIn::start(flags), log).await
+    }
+
+    /// A kubeconfig for the operator's account by which the API server seems to be elsewhere.
+    pub async fn operators_kubeconfig_at(&self, server: &str) -> PathBuf {
+        operators_kubeconfig(self.cluster, Some(server)).await
+    }
+
+    /// Where the story's own operators write their log.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until nothing is under way any more: nothing is left that was compiled beforehand, and what
+    /// is stored has stayed the same while the engine was asked twice.
+    pub async fn rests(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let before = self.api::<Pipeline>().get_opt(ORDERS).await;
+            let before = before.expect("an answer");
+            self.engine.ticks(2).await;
+            let after = self.api::<Pipeline>().get_opt(ORDERS).await;
+            let names = self.engine.names().await;
+            let built = names.iter().any(|name| name.starts_with("sluice-build-"));
+            if !built && before == after.expect("an answer") {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{}", self.tell(before.as_ref()));
+        }
     }
 
     async fn set(cluster: &'static Cluster, engine: StandIn, log: PathBuf) -> Self {
@@ -653,6 +695,11 @@ impl Story {
         create(&self.api::<Engine>(), engine)
             .await
             .expect("the Engine");
+    }
+
+    /// The same, as if the engine were at this URL.
+    pub async fn engine_object_at(&self, url: &str) {
+        self.engine_object(json!({"url": url})).await;
     }
 
     /// The objects of a kind in the story's namespace.

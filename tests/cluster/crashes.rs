@@ -1,0 +1,175 @@
+//! The operator is killed, as by `kill -9`, before and after each of its writes, in every story: what is
+//! left must be the same as if nothing had happened.
+//!
+//! The writes are found from a run that isn't disturbed, so none can be forgotten: everything that the
+//! operator sends to the API server or to the engine, but reads, goes through a `proxy` that can tell
+//! them apart and kill it before a write is passed on, or before its answer is.
+
+mod proxy;
+mod stories;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::story::{ORDERS, Story, eventually, status};
+use proxy::{Crash, Position, Proxy, Write};
+use stories::{Expected, Plot, STORIES};
+
+/// How many stories go on at a time. They mostly wait.
+const AT_A_TIME: usize = 10;
+
+/// What a story came to.
+struct End {
+    /// The writes since the story began, in their order.
+    writes: Vec<Write>,
+    /// What is left, without what differs from run to run.
+    state: Value,
+    /// What was applied: the programs that were bootstrapped.
+    bootstraps: usize,
+    /// How often the engine was told to go on.
+    approve_calls: usize,
+}
+
+/// Tells a story, with a crash where one is asked for. What is left in the end is compared with what was
+/// left without a crash, if that is known.
+async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) -> End {
+    let mut story = Story::without_operator(&[]).await;
+    let proxy = Proxy::start(&story).await;
+    story.engine_object_at(&proxy.engine_url).await;
+    proxy.run_operator(&mut story).await;
+    (plot.prologue)(&story, &proxy).await;
+    story.rests().await;
+    proxy.arm(crash);
+    (plot.events)(&story, &proxy).await;
+    story.rests().await;
+    let what = format!("{}: the same is left as without a crash", plot.name);
+    let state = eventually(&what, || async {
+        let state = left(&story).await;
+        let known = undisturbed.is_none_or(|undisturbed| *undisturbed == state);
+        if known { Ok(state) } else { Err(state) }
+    })
+    .await;
+    End {
+        writes: proxy.writes(),
+        state,
+        bootstraps: story.engine.bootstraps().await.len(),
+        approve_calls: story.engine.calls_to("/orders/approve").len(),
+    }
+}
+
+/// What is left: the status without ids and times, and what the engine holds.
+async fn left(story: &Story) -> Value {
+    let pipelines = story.api::<sluice::crd::Pipeline>();
+    let Some(pipeline) = pipelines.get_opt(ORDERS).await.expect("an answer") else {
+        return json!({"pipeline": null, "engine": story.engine.names().await});
+    };
+    let status = status(&pipeline);
+    let conditions: BTreeMap<String, String> = status
+        .conditions
+        .iter()
+        .map(|c| (c.type_.clone(), format!("{} {}", c.status, c.reason)))
+        .collect();
+    let decision = |decision: &Option<sluice::crd::Decision>| {
+        let decision = decision.as_ref();
+        decision.map(|decision| format!("{:?} via {:?}", decision.outcome, decision.via))
+    };
+    let approval = status
+        .approval
+        .as_ref()
+        .map(|approval| json!({"state": approval.state, "decision": decision(&approval.decision)}));
+    let history: Vec<Value> = status
+        .history
+        .iter()
+        .map(|record| json!({"state": record.state, "decision": decision(&record.decision)}))
+        .collect();
+    let engine = story.engine.pipeline(ORDERS).await;
+    json!({
+        "phase": status.phase,
+        "conditions": conditions,
+        "approval": approval,
+        "history": history,
+        "settled": status.settled.map(|settled| settled.target.sql),
+        "build": status.build.and_then(|build| build.outcome),
+        "preview": status.preview.map(|preview| preview.outcome),
+        "interference": status.interference.map(|known| known.message),
+        "finalizers": pipeline.metadata.finalizers,
+        "engine": {
+            "all": story.engine.names().await,
+            "program": engine["program_code"],
+            "status": engine["deployment_status"],
+            "tags": engine["tags"].as_array().map(Vec::len),
+        },
+    })
+}
+
+fn check(plot: &Plot, end: &End, crash: &str, repeats: usize) {
+    let Expected { applied } = plot.expected;
+    let name = plot.name;
+    assert_eq!(end.bootstraps, applied, "{name}, {crash}: applied");
+    let calls = end.approve_calls;
+    assert!(
+        (applied..=applied + repeats).contains(&calls),
+        "{name}, {crash}: {calls} approve calls"
+    );
+}
+
+/// Everything that can go wrong at one write of one story.
+async fn crash_at(
+    plot: &'static Plot,
+    crash: Crash,
+    write: Write,
+    undisturbed: Arc<Value>,
+) -> (Write, Position) {
+    let end = tell(plot, Some(crash), Some(&undisturbed)).await;
+    let words = format!("killed {:?} {write}", crash.position);
+    // A crash at the call itself leaves open whether it arrived, so it may be made once more.
+    let repeats = usize::from(write.is_approve());
+    check(plot, &end, &words, repeats);
+    (write, crash.position)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_before_or_after_any_write_changes_nothing_of_what_comes_of_it() {
+    let begin = Instant::now();
+    let mut points = vec![];
+    for plot in &STORIES {
+        let end = tell(plot, None, None).await;
+        check(plot, &end, "undisturbed", 0);
+        println!("{}: {} writes", plot.name, end.writes.len());
+        let undisturbed = Arc::new(end.state);
+        for (number, write) in end.writes.into_iter().enumerate() {
+            for position in [Position::Before, Position::After] {
+                let crash = Crash { number, position };
+                points.push((plot, crash, write.clone(), Arc::clone(&undisturbed)));
+            }
+        }
+    }
+    let total = points.len();
+    let results: Vec<(Write, Position)> = futures::stream::iter(points)
+        .map(|(plot, crash, write, undisturbed)| {
+            // Each on a task of its own, so that one that fails doesn't hide behind another.
+            tokio::spawn(crash_at(plot, crash, write, undisturbed))
+        })
+        .buffer_unordered(AT_A_TIME)
+        .map(|ended| ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())))
+        .collect()
+        .await;
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for (write, position) in results {
+        *kinds
+            .entry(format!("{position:?} {}", write.kind()))
+            .or_default() += 1;
+    }
+    println!(
+        "{total} crash points in {} stories, all with the same end as without a crash:",
+        STORIES.len()
+    );
+    for (kind, number) in kinds {
+        println!("{number:>4}  {kind}");
+    }
+    println!("{:.0} s", begin.elapsed().as_secs_f64());
+}

@@ -1,0 +1,275 @@
+//! Stands between the operator and what it speaks to, knows its writes, and kills it at one of them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use tokio::net::TcpListener;
+
+use crate::story::{Operator, Story};
+
+/// Whether the operator dies before a write is passed on, or before it learns of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Position {
+    Before,
+    After,
+}
+
+/// Where the operator is killed: at which of its writes since the story began.
+#[derive(Clone, Copy, Debug)]
+pub struct Crash {
+    pub number: usize,
+    pub position: Position,
+}
+
+/// A write of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    to: &'static str,
+    method: Method,
+    path: String,
+}
+
+impl Write {
+    /// Whether it tells the engine to go on.
+    pub fn is_approve(&self) -> bool {
+        self.path.ends_with("/approve")
+    }
+
+    /// What kind of write it is, without names.
+    pub fn kind(&self) -> String {
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        let last = match last {
+            "pipelines" | "status" | "pipelineapprovals" => last,
+            _ if self.path.contains("sluice-build-") => "compilation beforehand",
+            _ if self.path.ends_with("/orders") => "pipeline",
+            last => last,
+        };
+        format!("{} {} {last}", self.to, self.method)
+    }
+}
+
+impl fmt::Display for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.to, self.method, self.path)
+    }
+}
+
+/// The proxy, and the operator behind it.
+#[derive(Clone)]
+pub struct Proxy {
+    /// Where the engine seems to be.
+    pub engine_url: String,
+    kubeconfig: PathBuf,
+    flags: Arc<Vec<String>>,
+    log: PathBuf,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    api_server: String,
+    engine: String,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The writes since the story began; `None` before.
+    writes: Option<Vec<Write>>,
+    crash: Option<Crash>,
+    operator: Option<Operator>,
+    /// It was killed, and nothing that it may still send is passed on.
+    is_dead: bool,
+}
+
+impl Proxy {
+    pub async fn start(story: &Story) -> Self {
+        let config = story.cluster().config("admin").await;
+        let ca = config.root_cert.clone().unwrap_or_default();
+        let mut http = reqwest::Client::builder();
+        for certificate in ca {
+            let certificate = reqwest::Certificate::from_der(&certificate).expect("a certificate");
+            http = http.tls_certs_merge([certificate]);
+        }
+        let shared = Arc::new(Shared {
+            http: http.build().expect("a client"),
+            api_server: config
+                .cluster_url
+                .to_string()
+                .trim_end_matches('/')
+                .to_owned(),
+            engine: story.engine.url.clone(),
+            inner: Mutex::default(),
+        });
+        let api_url = serve("API server", &shared).await;
+        let engine_url = serve("engine", &shared).await;
+        let kubeconfig = story.operators_kubeconfig_at(&api_url).await;
+        let namespace = story.namespace.to_string();
+        let rest = free_port();
+        let flags = vec![
+            "--watch-namespace".to_owned(),
+            namespace.clone(),
+            "--api-namespace".to_owned(),
+            namespace,
+            "--api-listen".to_owned(),
+            format!("127.0.0.1:{rest}"),
+        ];
+        Self {
+            engine_url,
+            kubeconfig,
+            flags: Arc::new(flags),
+            log: story.log().to_owned(),
+            shared,
+        }
+    }
+
+    /// Starts the operator; from now on it is started again whenever it was killed.
+    pub async fn run_operator(&self, _story: &mut Story) {
+        self.start_operator();
+        let this = self.clone();
+        tokio::spawn(async move {
+            // Ends with the story's runtime.
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                let dead = this.shared.inner.lock().expect("no panic").is_dead;
+                if dead {
+                    this.start_operator();
+                }
+            }
+        });
+    }
+
+    fn start_operator(&self) {
+        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
+        let operator = Operator::start_with(&self.kubeconfig, &self.log, &flags);
+        let mut inner = self.shared.inner.lock().expect("no panic");
+        inner.operator = Some(operator);
+        inner.is_dead = false;
+    }
+
+    /// The address of the operator's REST endpoint, whichever process serves it.
+    pub fn rest_url(&self) -> String {
+        let address = self.flags.last().expect("an address");
+        format!("http://{address}")
+    }
+
+    /// The story begins: writes are counted from now on, and the operator dies at one of them.
+    pub fn arm(&self, crash: Option<Crash>) {
+        let mut inner = self.shared.inner.lock().expect("no panic");
+        inner.writes = Some(vec![]);
+        inner.crash = crash;
+    }
+
+    /// The writes since the story began.
+    pub fn writes(&self) -> Vec<Write> {
+        let inner = self.shared.inner.lock().expect("no panic");
+        inner.writes.clone().unwrap_or_default()
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+async fn serve(to: &'static str, shared: &Arc<Shared>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let router = Router::new()
+        .fallback(pass_on)
+        .with_state((to, Arc::clone(shared)));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    format!("http://{address}")
+}
+
+async fn pass_on(
+    State((to, shared)): State<(&'static str, Arc<Shared>)>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let write = Write {
+        to,
+        method: method.clone(),
+        path: uri.path().to_owned(),
+    };
+    let crash = shared.count(&write);
+    if crash == Some(Position::Before) {
+        shared.kill();
+    }
+    if shared.inner.lock().expect("no panic").is_dead {
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let base = if to == "engine" {
+        &shared.engine
+    } else {
+        &shared.api_server
+    };
+    let url = format!(
+        "{base}{}",
+        uri.path_and_query().map_or("/", |path| path.as_str())
+    );
+    let mut forwarded = headers;
+    for hop in ["host", "connection", "content-length", "transfer-encoding"] {
+        forwarded.remove(hop);
+    }
+    let answer = shared
+        .http
+        .request(method, url)
+        .headers(forwarded)
+        .body(body);
+    let answer = match answer.send().await {
+        Ok(answer) => answer,
+        Err(_) => return StatusCode::BAD_GATEWAY.into_response(),
+    };
+    if crash == Some(Position::After) {
+        shared.kill();
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let mut response = Response::builder().status(answer.status());
+    for name in ["content-type", "retry-after"] {
+        if let Some(value) = answer.headers().get(name) {
+            response = response.header(name, value);
+        }
+    }
+    let body: reqwest::Body = answer.into();
+    response.body(Body::new(body)).expect("a response")
+}
+
+impl Shared {
+    /// Counts a write; returns whether the operator is to die at it.
+    fn count(&self, write: &Write) -> Option<Position> {
+        // What it asks, and what it tells people, changes nothing.
+        let asks = write.method == Method::GET
+            || ["/diff", "/events", "tokenreviews", "subjectaccessreviews"]
+                .iter()
+                .any(|asking| write.path.ends_with(asking));
+        let mut inner = self.inner.lock().expect("no panic");
+        if asks || inner.is_dead || inner.writes.is_none() {
+            return None;
+        }
+        let writes = inner.writes.get_or_insert_default();
+        writes.push(write.clone());
+        let number = writes.len() - 1;
+        let crash = inner.crash?;
+        (crash.number == number).then(|| {
+            inner.crash = None;
+            crash.position
+        })
+    }
+
+    fn kill(&self) {
+        let mut inner = self.inner.lock().expect("no panic");
+        if let Some(operator) = inner.operator.take() {
+            operator.signal("KILL");
+        }
+        inner.is_dead = true;
+    }
+}
