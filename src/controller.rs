@@ -182,9 +182,10 @@ pub async fn run(
         votes_listed: listed(votes.clone()),
         votes,
         leadership,
-        metrics,
+        metrics: Arc::clone(&metrics),
         settings: settings.clone(),
     });
+    metrics.count_pipelines(census(pipelines.clone()));
     let from_engines = engines::concerned(woken, Arc::clone(&context));
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
@@ -207,6 +208,23 @@ fn listed(store: Store<PipelineApproval>) -> Listed {
     async move { drop(store.wait_until_ready().await) }
         .boxed()
         .shared()
+}
+
+/// Tells the phase of each Pipeline, and for how long a change of it has been waiting.
+fn census(pipelines: Store<Guarded>) -> crate::metrics::Census {
+    Box::new(move || {
+        let now = Timestamp::now();
+        let of = |object: &Guarded| {
+            let status = object.0.as_ref().ok()?.status.as_ref();
+            let phase = status.and_then(|status| status.phase.clone());
+            let waits = status
+                .and_then(|status| status.waiting_since.as_ref())
+                .map(|since| now.duration_since(since.0).as_secs());
+            Some((phase.unwrap_or_else(|| "Pending".into()), waits))
+        };
+        let all = pipelines.state();
+        all.iter().filter_map(|object| of(object)).collect()
+    })
 }
 
 /// Keeps the votes, and says whose they are as soon as they are there.

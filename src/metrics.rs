@@ -1,6 +1,7 @@
 //! The operator's figures, for Prometheus. Label values come from short fixed lists.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -22,6 +23,40 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     status_conflicts: Counter<u64, AtomicU64>,
     leader: Gauge,
+    phases: Family<PhaseLabels, Gauge>,
+    waiting_seconds: Gauge,
+    /// Where the Pipelines are counted when somebody asks.
+    census: Mutex<Option<Census>>,
+}
+
+/// Tells the phase of each Pipeline, and how long a change of it has been waiting, in seconds.
+pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
+
+/// The phases that are counted apart; the others are words of the engine's that may be anything.
+const PHASES: [&str; 18] = [
+    "Pending",
+    "Compiling",
+    "CompileFailed",
+    "Stopped",
+    "Provisioning",
+    "Initializing",
+    "AwaitingApproval",
+    "Rejected",
+    "Bootstrapping",
+    "Replaying",
+    "Running",
+    "Paused",
+    "Suspended",
+    "Stopping",
+    "Failed",
+    "Deleting",
+    "Unknown",
+    "Other",
+];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PhaseLabels {
+    phase: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -55,6 +90,8 @@ impl Default for Metrics {
         let reconcile_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 9));
         let status_conflicts = Counter::default();
         let leader = Gauge::default();
+        let phases = Family::default();
+        let waiting_seconds = Gauge::default();
         registry.register(
             "engine_calls",
             "Calls that change something in an engine",
@@ -78,6 +115,16 @@ impl Default for Metrics {
             "Whether this replica is the one that acts",
             leader.clone(),
         );
+        registry.register(
+            "pipelines",
+            "Pipelines by their phase, of the replica that acts",
+            phases.clone(),
+        );
+        registry.register(
+            "longest_wait_seconds",
+            "How long the change that has been waiting longest for its approval has done so; 0 if none waits",
+            waiting_seconds.clone(),
+        );
         Self {
             registry,
             engine_calls,
@@ -87,6 +134,9 @@ impl Default for Metrics {
             reconcile_seconds,
             status_conflicts,
             leader,
+            phases,
+            waiting_seconds,
+            census: Mutex::default(),
         }
     }
 }
@@ -112,8 +162,31 @@ impl Timer<'_> {
 }
 
 impl Metrics {
+    /// Pipelines are counted so from now on.
+    pub fn count_pipelines(&self, census: Census) {
+        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
+    }
+
+    fn count(&self) {
+        let census = self.census.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(census) = census.as_ref() else {
+            return;
+        };
+        let all = census();
+        for phase in PHASES {
+            let known = |name: &str| PHASES.contains(&name);
+            let is_it = |name: &str| name == phase || phase == "Other" && !known(name);
+            let number = all.iter().filter(|(name, _)| is_it(name)).count();
+            let gauge = self.phases.get_or_create(&PhaseLabels { phase });
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        let longest = all.iter().filter_map(|(_, waits)| *waits).max();
+        self.waiting_seconds.set(longest.unwrap_or(0));
+    }
+
     /// All figures in the text format.
     pub fn encode(&self) -> String {
+        self.count();
         let mut text = String::new();
         // Writing into a String can't fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -156,6 +229,37 @@ impl Metrics {
         Timer {
             metrics: self,
             start: Instant::now(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pipelines_are_counted_by_phase_and_the_longest_wait_is_told() {
+        let metrics = Metrics::default();
+        let census = || {
+            [
+                ("Running", None),
+                ("AwaitingApproval", Some(5)),
+                ("AwaitingApproval", Some(90)),
+                ("a word of the engine's", None),
+            ]
+            .map(|(phase, waits)| (phase.to_owned(), waits))
+            .to_vec()
+        };
+        metrics.count_pipelines(Box::new(census));
+        let text = metrics.encode();
+        for line in [
+            "sluice_pipelines{phase=\"Running\"} 1",
+            "sluice_pipelines{phase=\"AwaitingApproval\"} 2",
+            "sluice_pipelines{phase=\"Other\"} 1",
+            "sluice_pipelines{phase=\"Failed\"} 0",
+            "sluice_longest_wait_seconds 90",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
         }
     }
 }

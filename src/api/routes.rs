@@ -23,6 +23,7 @@ use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use super::{
@@ -40,6 +41,7 @@ use super::{
     query::Query,
     vote,
 };
+use crate::telemetry;
 
 /// How much of a body is read before the request is refused. No path needs one.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -302,14 +304,28 @@ async fn drain(body: Body) -> Result<(), Error> {
     Ok(())
 }
 
+/// Each request is a span of its own, in the caller's trace where they name one.
 async fn log(request: Request, next: Next) -> Response {
     let start = Instant::now();
     // Neither headers nor query: they may hold what nobody should read.
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    tracing::debug!(%method, ?path, status, elapsed = ?start.elapsed(), "answered");
-    response
+    let span = tracing::info_span!(
+        "request",
+        %method,
+        ?path,
+        otel.kind = "server",
+        trace_id = tracing::field::Empty
+    );
+    let parent = request.headers().get(telemetry::TRACEPARENT);
+    telemetry::continue_trace(&span, parent.and_then(|parent| parent.to_str().ok()));
+    async {
+        let response = next.run(request).await;
+        let status = response.status().as_u16();
+        tracing::debug!(status, elapsed = ?start.elapsed(), "answered");
+        response
+    }
+    .instrument(span)
+    .await
 }
 
 fn panicked(_: Box<dyn Any + Send>) -> Response {

@@ -11,14 +11,15 @@ use super::{
     cluster::{Call, Cluster, refused},
     error::Error,
 };
-use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision};
+use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision, annotation};
+use crate::telemetry;
 
 /// The field manager of what this endpoint writes.
 const FIELD_MANAGER: &str = "sluice-rest";
 
 /// The object that says that `user` approves the change.
 pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineApproval {
-    PipelineApproval::for_vote(
+    let mut vote = PipelineApproval::for_vote(
         pipeline,
         change_id,
         &user.name,
@@ -30,7 +31,13 @@ pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineA
             groups: user.groups.clone(),
             api_key: user.api_key.clone(),
         }),
-    )
+    );
+    // So that what comes of it is in the caller's trace.
+    if let Some(parent) = telemetry::trace_parent() {
+        let annotations = vote.metadata.annotations.get_or_insert_default();
+        annotations.insert(annotation::TRACEPARENT.to_owned(), parent);
+    }
+    vote
 }
 
 /// Stores the vote, or finds that it is stored. When this returns, the API server has it.

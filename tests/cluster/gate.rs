@@ -972,9 +972,11 @@ async fn a18_what_approving_destroys_and_repeats_is_told_beforehand() {
 }
 
 #[tokio::test]
-async fn a10_a_rule_or_time_alone_approves_nothing() {
+async fn a15_a_change_that_waits_is_left_as_it_is() {
     let story = Story::begin().await;
-    let waiting = story.waiting().await;
+    story.waiting().await;
+    story.rests().await;
+    let waiting = story.now().await;
     assert!(has(&waiting, "Ready", "False", "AwaitingApproval"));
     assert!(has(&waiting, "Approved", "False", "AwaitingApproval"));
     assert!(!has_type(&waiting, "Reconciling") && !has_type(&waiting, "Stalled"));

@@ -12,3 +12,4 @@ mod replicas;
 mod rest;
 mod story;
 mod support;
+mod traces;

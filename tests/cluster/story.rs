@@ -464,9 +464,14 @@ impl Operator {
             let log = std::fs::read(&self.log).unwrap_or_default();
             let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
             let line = own.lines().find(|line| line.contains("listening"));
-            let address = line.and_then(|line| line.split_once(" api="));
+            // In either form of the log.
+            let address = line.and_then(|line| {
+                let in_json = line.split_once("\"api\":\"");
+                let (_, rest) = line.split_once(" api=").or(in_json)?;
+                rest.trim().split('"').next()
+            });
             match address {
-                Some((_, address)) => Ok(format!("http://{}", address.trim())),
+                Some(address) => Ok(format!("http://{address}")),
                 None => Err(own),
             }
         })
