@@ -196,3 +196,58 @@ async fn a_leader_that_is_paused_while_nothing_happens_ends_when_it_wakes_up() {
     let pipeline = story.engine.pipeline(ORDERS).await;
     assert_eq!(pipeline["deployment_status"], "Running");
 }
+
+async fn get(url: &str) -> (u16, String) {
+    let answer = reqwest::get(url).await.expect("an answer");
+    let status = answer.status().as_u16();
+    (status, answer.text().await.expect("a text"))
+}
+
+#[tokio::test]
+async fn each_replica_tells_its_role_and_the_leader_what_it_hears_of() {
+    let (story, leader, other) = two_replicas().await;
+    story.running().await;
+    let (leading, standing_by) = (leader.admin_url().await, other.admin_url().await);
+    let roles = [("ok: leads\n", &leading), ("ok: stands by\n", &standing_by)];
+    for (role, url) in roles {
+        assert_eq!(get(&format!("{url}/readyz")).await, (200, role.to_owned()));
+    }
+    let (status, parts) = get(&format!("{leading}/livez")).await;
+    assert_eq!(status, 200, "{parts}");
+    let poll = format!("poll of engine {}/engine", &*story.namespace);
+    for part in [
+        "lease",
+        "watch of pipelines",
+        "watch of pipelineapprovals",
+        "watch of engines",
+        "watch of configmaps",
+        &poll,
+    ] {
+        assert!(parts.contains(&format!("ok: {part},")), "{part} in {parts}");
+    }
+    let (_, parts) = get(&format!("{standing_by}/livez")).await;
+    assert!(
+        parts.contains("ok: lease") && !parts.contains("watch of"),
+        "{parts}"
+    );
+    let (_, figures) = get(&format!("{leading}/metrics")).await;
+    assert!(figures.contains("sluice_leader 1"), "{figures}");
+    assert!(
+        figures.contains("sluice_pipelines{phase=\"Running\"} 1"),
+        "{figures}"
+    );
+    let (_, figures) = get(&format!("{standing_by}/metrics")).await;
+    assert!(figures.contains("sluice_leader 0"), "{figures}");
+}
+
+/// The poller goes on while the engine is away, and a poll that ends badly is one too: a restart of the
+/// operator would help nobody.
+#[tokio::test]
+async fn an_engine_that_is_down_does_not_make_the_operator_look_dead() {
+    let (mut story, leader, _other) = two_replicas().await;
+    story.running().await;
+    story.engine.goes_down();
+    story.until_engine("False", "Unreachable").await;
+    let (status, parts) = get(&format!("{}/livez", leader.admin_url().await)).await;
+    assert_eq!(status, 200, "{parts}");
+}

@@ -460,15 +460,25 @@ impl Operator {
 
     /// Where its REST endpoint listens, as it says in its log.
     pub async fn rest_url(&self) -> String {
+        self.url_of("api").await
+    }
+
+    /// Where it tells about itself.
+    pub async fn admin_url(&self) -> String {
+        self.url_of("admin").await
+    }
+
+    async fn url_of(&self, endpoint: &str) -> String {
         eventually("the operator listens", || async {
             let log = std::fs::read(&self.log).unwrap_or_default();
             let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
             let line = own.lines().find(|line| line.contains("listening"));
             // In either form of the log.
             let address = line.and_then(|line| {
-                let in_json = line.split_once("\"api\":\"");
-                let (_, rest) = line.split_once(" api=").or(in_json)?;
-                rest.trim().split('"').next()
+                let in_json = line.split_once(&format!("\"{endpoint}\":\""));
+                let in_text = line.split_once(&format!(" {endpoint}="));
+                let (_, rest) = in_text.or(in_json)?;
+                rest.split([' ', '"']).next().map(str::trim)
             });
             match address {
                 Some(address) => Ok(format!("http://{address}")),

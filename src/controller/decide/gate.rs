@@ -349,20 +349,21 @@ impl Decider<'_> {
 
     /// What the engine shows, with what is known better: its manager may say for some seconds that a
     /// pipeline waits that has left the gate.
-    pub(super) fn corrected(&self, seen: Seen) -> Seen {
+    pub(super) fn corrected(&mut self, seen: Seen) -> Seen {
         let state = seen.state();
-        let known = self.status.run.as_ref().is_some_and(|run| {
-            run.deployment_id == state.deployment_id
-                && run
-                    .past_gate_since
-                    .as_ref()
-                    .is_some_and(|since| self.since(since) < self.input.timing.resend_after)
+        let run = self.status.run.as_ref();
+        let this = run.filter(|run| run.deployment_id == state.deployment_id);
+        let since = this.and_then(|run| run.past_gate_since.as_ref());
+        let rest = since.map_or(Duration::ZERO, |since| {
+            let resend_after = self.input.timing.resend_after;
+            resend_after.saturating_sub(self.since(since))
         });
-        if known && state.awaits_approval() {
-            seen.with_status("Bootstrapping")
-        } else {
-            seen
+        if !state.awaits_approval() || rest.is_zero() {
+            return seen;
         }
+        // If it still waits then, it asks again.
+        self.look_again_in(rest);
+        seen.with_status("Bootstrapping")
     }
 
     /// A deployment that is not at the gate: was it there, and who let it out?

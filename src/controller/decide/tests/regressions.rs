@@ -434,3 +434,22 @@ fn a_refusal_of_a_change_from_one_program_does_not_hold_for_one_from_another() {
         asked + 1
     );
 }
+
+/// The process comes back and asks again, right after it was seen past the gate. Nothing else changes, so
+/// nobody but the clock wakes the operator.
+#[test]
+fn a3_an_engine_that_asks_again_at_once_is_looked_at_again_by_the_clock() {
+    let mut world = World::waiting("A", "B");
+    world.approve_by_annotation();
+    world.reconcile();
+    world.engine.tick();
+    world.reconcile();
+    assert_eq!(world.phase(), "Bootstrapping");
+    world.engine.kill_process(true);
+    world.engine.tick();
+    let plan = world.plan(None, false);
+    assert!(plan.requeue.is_some(), "{plan:?}");
+    world.settle();
+    assert_eq!(world.approve_calls(), 2);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
