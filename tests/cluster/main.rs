@@ -1,6 +1,5 @@
 //! Tests on a real API server: see `support`; those of the operator's work: see `story`.
 
-mod crashes;
 mod crds;
 mod engine_faults;
 mod everyday;

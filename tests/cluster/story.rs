@@ -503,8 +503,8 @@ impl Operator {
     }
 }
 
-/// A kubeconfig for the account of the manifests.
-async fn operators_kubeconfig(cluster: &Cluster, server: Option<&str>) -> PathBuf {
+/// A kubeconfig for the account of the manifests, by which the API server may seem to be elsewhere.
+pub async fn operators_kubeconfig(cluster: &Cluster, server: Option<&str>) -> PathBuf {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let plane = cluster.plane();
     let (namespace, name) = OPERATOR
@@ -628,11 +628,6 @@ impl Story {
         Self::set(second().await, StandIn::start(flags), log).await
     }
 
-    /// A kubeconfig for the operator's account by which the API server seems to be elsewhere.
-    pub async fn operators_kubeconfig_at(&self, server: &str) -> PathBuf {
-        operators_kubeconfig(self.cluster, Some(server)).await
-    }
-
     /// Where the story's own operators write their log.
     pub fn log(&self) -> &Path {
         &self.log
@@ -710,11 +705,6 @@ impl Story {
         create(&self.api::<Engine>(), engine)
             .await
             .expect("the Engine");
-    }
-
-    /// The same, as if the engine were at this URL.
-    pub async fn engine_object_at(&self, url: &str) {
-        self.engine_object(json!({"url": url})).await;
     }
 
     /// The objects of a kind in the story's namespace.

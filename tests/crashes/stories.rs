@@ -6,7 +6,7 @@ use std::pin::Pin;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, annotation};
 
-use super::proxy::Proxy;
+use crate::proxy::Proxy;
 use crate::story::{
     ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, extended, has, has_type, id,
     id_of_change_to, is_at, is_current, is_in,

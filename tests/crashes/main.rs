@@ -4,9 +4,18 @@
 //! The writes are found from a run that isn't disturbed, so none can be forgotten: everything that the
 //! operator sends to the API server or to the engine, but reads, goes through a `proxy` that can tell
 //! them apart and kill it before a write is passed on, or before its answer is.
+//!
+//! A program of its own, since it keeps the machine busy for minutes.
 
 mod proxy;
 mod stories;
+// What the tests of the cluster have, of which this one needs a part.
+#[allow(dead_code)]
+#[path = "../cluster/story.rs"]
+mod story;
+#[allow(dead_code)]
+#[path = "../cluster/support.rs"]
+mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,12 +24,12 @@ use std::time::Instant;
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::story::{ORDERS, Story, eventually, status};
 use proxy::{Crash, Position, Proxy, Write};
 use stories::{Expected, Plot, STORIES};
+use story::{ORDERS, Story, eventually, status};
 
 /// How many stories go on at a time. They mostly wait.
-const AT_A_TIME: usize = 10;
+const AT_A_TIME: usize = 8;
 
 /// What a story came to.
 struct End {
@@ -39,7 +48,8 @@ struct End {
 async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) -> End {
     let mut story = Story::without_operator(&[]).await;
     let proxy = Proxy::start(&story).await;
-    story.engine_object_at(&proxy.engine_url).await;
+    let engine = json!({"url": proxy.engine_url});
+    story.engine_object(engine).await;
     proxy.run_operator(&mut story).await;
     (plot.prologue)(&story, &proxy).await;
     story.rests().await;

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
-use crate::story::{Operator, Story};
+use crate::story::{Operator, Story, operators_kubeconfig};
 
 /// Whether the operator dies before a write is passed on, or before it learns of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ impl Proxy {
         });
         let api_url = serve("API server", &shared).await;
         let engine_url = serve("engine", &shared).await;
-        let kubeconfig = story.operators_kubeconfig_at(&api_url).await;
+        let kubeconfig = operators_kubeconfig(story.cluster(), Some(&api_url)).await;
         let namespace = story.namespace.to_string();
         let rest = free_port();
         let flags = vec![
@@ -248,9 +248,10 @@ impl Shared {
     fn count(&self, write: &Write) -> Option<Position> {
         // What it asks, and what it tells people, changes nothing.
         let asks = write.method == Method::GET
-            || ["/diff", "/events", "tokenreviews", "subjectaccessreviews"]
+            || ["/diff", "tokenreviews", "subjectaccessreviews"]
                 .iter()
-                .any(|asking| write.path.ends_with(asking));
+                .any(|asking| write.path.ends_with(asking))
+            || write.path.contains("/events");
         let mut inner = self.inner.lock().expect("no panic");
         if asks || inner.is_dead || inner.writes.is_none() {
             return None;
