@@ -120,8 +120,11 @@ impl<'a> Story<'a> {
         carol.types("kubectl sluice diff tpch")?;
         carol.types(r#"kubectl get pipeline tpch -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}{"\n"}'"#)?;
 
-        say::line("\nWho may not approve can't, at either door that knows who asks:");
+        say::line("\nWho may not approve can't, at any door:");
         let id = &change.id;
+        bob.is_refused(&format!(
+            "kubectl annotate pipeline tpch sluice.dev/approve={id}"
+        ))?;
         place::write(&self.stage.place.program("vote.yaml"), vote(id))?;
         bob.is_refused("kubectl create -f .demo/vote.yaml")?;
         self.refused_by_rest(&bob, "tpch", id)?;
