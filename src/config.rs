@@ -235,6 +235,7 @@ impl Args {
                 credential,
                 ca: None,
             },
+            credential_file: self.engine_api_key_file.clone(),
             namespaces,
         }))
     }

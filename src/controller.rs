@@ -47,6 +47,9 @@ use decide::{Input, Outcome, Step, Timing};
 /// A Pipeline that may not be one: an object that doesn't fit its type must not stop the watch.
 type Guarded = DeserializeGuard<Pipeline>;
 
+/// A vote that may not be one, likewise.
+type GuardedVote = DeserializeGuard<PipelineApproval>;
+
 /// How many Pipelines are worked on at the same time. A Pipeline that waits isn't.
 const CONCURRENCY: u16 = 32;
 
@@ -106,7 +109,7 @@ pub struct Context {
     client: Client,
     settings: Settings,
     pipelines: Store<Guarded>,
-    votes: Store<PipelineApproval>,
+    votes: Store<GuardedVote>,
     votes_listed: Listed,
     engines: engines::Engines,
     claims: claims::Claims,
@@ -168,7 +171,6 @@ pub async fn run(
         wakes,
         pipelines.clone(),
         health,
-        Arc::clone(&metrics),
     );
 
     let context = Arc::new(Context {
@@ -186,6 +188,7 @@ pub async fn run(
         settings: settings.clone(),
     });
     metrics.count_pipelines(census(pipelines.clone()));
+    metrics.call_engines(engines.roll_call());
     let from_engines = engines::concerned(woken, Arc::clone(&context));
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
@@ -203,7 +206,7 @@ pub async fn run(
     tokio::join!(pipelines_loop, engines.run(stop));
 }
 
-fn listed(store: Store<PipelineApproval>) -> Listed {
+fn listed(store: Store<GuardedVote>) -> Listed {
     // An error says that nobody fills the store any more: the loop is being stopped.
     async move { drop(store.wait_until_ready().await) }
         .boxed()
@@ -229,8 +232,8 @@ fn census(pipelines: Store<Guarded>) -> crate::metrics::Census {
 
 /// Keeps the votes, and says whose they are as soon as they are there.
 fn votes_of(
-    api: Api<PipelineApproval>,
-    writer: reflector::store::Writer<PipelineApproval>,
+    api: Api<GuardedVote>,
+    writer: reflector::store::Writer<GuardedVote>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     watcher(api, watcher::Config::default())
         .default_backoff()
@@ -239,6 +242,7 @@ fn votes_of(
         .filter_map(|vote| async move {
             let vote = vote.ok()?;
             let namespace = vote.namespace()?;
+            let vote = vote.0.ok()?;
             Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
         })
 }

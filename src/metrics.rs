@@ -27,7 +27,12 @@ pub struct Metrics {
     waiting_seconds: Gauge,
     /// Where the Pipelines are counted when somebody asks.
     census: Mutex<Option<Census>>,
+    /// Where the Engines are.
+    roll_call: Mutex<Option<RollCall>>,
 }
+
+/// Tells of each engine whether it answers: its namespace and name, or `default`.
+pub type RollCall = Box<dyn Fn() -> Vec<(String, bool)> + Send>;
 
 /// Tells the phase of each Pipeline, and how long a change of it has been waiting, in seconds.
 pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
@@ -94,7 +99,7 @@ impl Default for Metrics {
         let waiting_seconds = Gauge::default();
         registry.register(
             "engine_calls",
-            "Calls that change something in an engine",
+            "Calls to engines, but for those that only look at pipelines",
             engine_calls.clone(),
         );
         registry.register("events", "What happened to Pipelines, by the reason of its Event: StaleApproval, OutsideApproval, ApprovalRepeated, …", reports.clone());
@@ -137,6 +142,7 @@ impl Default for Metrics {
             phases,
             waiting_seconds,
             census: Mutex::default(),
+            roll_call: Mutex::default(),
         }
     }
 }
@@ -187,6 +193,7 @@ impl Metrics {
     /// All figures in the text format.
     pub fn encode(&self) -> String {
         self.count();
+        self.ask_engines();
         let mut text = String::new();
         // Writing into a String can't fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -206,12 +213,29 @@ impl Metrics {
         self.reports.get_or_create(&ReasonLabels { reason }).inc();
     }
 
-    /// Whether an Engine answers.
-    pub fn engine_up(&self, engine: &str, up: bool) {
-        let labels = EngineLabels {
-            engine: engine.to_owned(),
+    /// Engines are asked for so from now on.
+    pub fn call_engines(&self, roll_call: RollCall) {
+        *self
+            .roll_call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(roll_call);
+    }
+
+    fn ask_engines(&self) {
+        let roll_call = self
+            .roll_call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(roll_call) = roll_call.as_ref() else {
+            return;
         };
-        self.engines.get_or_create(&labels).set(up.into());
+        // One that is gone leaves nothing behind.
+        self.engines.clear();
+        for (engine, up) in roll_call() {
+            self.engines
+                .get_or_create(&EngineLabels { engine })
+                .set(up.into());
+        }
     }
 
     /// Whether this replica acts.

@@ -15,6 +15,7 @@ use super::decide::{Act, Guard};
 use super::observe::{self, View};
 use super::{Context, Error, act, status};
 use crate::crd::{DeletionPolicy, FINALIZER, Pipeline};
+use crate::engine;
 
 /// How soon a deletion that waits for the engine is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -63,12 +64,21 @@ pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Act
         (Next::Wait { stalled: true, .. }, _) => {
             return Ok(Action::requeue(LOOK_AGAIN_WHEN_STUCK));
         }
-        (Next::Stop, Some(client)) => client.stop(name, true).await?,
-        (Next::Clear, Some(client)) => client.clear(name).await?,
-        (Next::Delete, Some(client)) => client.delete(name).await?,
+        (Next::Stop, Some(client)) => called("stop", client.stop(name, true).await, context)?,
+        (Next::Clear, Some(client)) => called("clear", client.clear(name).await, context)?,
+        (Next::Delete, Some(client)) => called("delete", client.delete(name).await, context)?,
         _ => {}
     }
     Ok(Action::requeue(LOOK_AGAIN))
+}
+
+fn called(
+    call: &'static str,
+    result: Result<(), engine::Error>,
+    context: &Context,
+) -> Result<(), Error> {
+    context.metrics.engine_call(call, result.as_ref().err());
+    Ok(result?)
 }
 
 /// Removes what is being compiled beforehand, if the engine answers. It was never started, so that it

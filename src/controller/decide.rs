@@ -159,6 +159,7 @@ impl<'a> Decider<'a> {
             self.notice_a_foreign_start(state);
         }
         self.notice_an_outside_stop(state);
+        self.notice_an_outside_clear(state);
         if state.is_stopped() {
             self.notice_a_failure(state);
         }

@@ -24,7 +24,6 @@ use crate::engine::feldera::{Address, Feldera};
 use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
 use crate::health::Health;
-use crate::metrics::Metrics;
 
 /// How often an Engine's Secrets are read again. They are read by name and not watched, since a
 /// watch would need the right to list all Secrets.
@@ -83,6 +82,8 @@ impl EngineKey {
 pub struct DefaultEngine {
     /// Where it is.
     pub address: Address,
+    /// The file that holds its credential; it is read again now and then.
+    pub credential_file: Option<std::path::PathBuf>,
     /// The namespaces whose Pipelines it serves; `None` serves all.
     pub namespaces: Option<HashSet<String>>,
 }
@@ -144,7 +145,6 @@ struct Inner {
     client: Client,
     settings: Settings,
     health: Health,
-    metrics: Arc<Metrics>,
     pipelines: Store<Guarded>,
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
     /// A poller, or why there is none.
@@ -160,14 +160,12 @@ impl Engines {
         wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
         pipelines: Store<Guarded>,
         health: Health,
-        metrics: Arc<Metrics>,
     ) -> Self {
         let default_engine = settings.default_engine.clone();
         let engines = Self(Arc::new(Inner {
             client,
             settings,
             health,
-            metrics,
             pipelines,
             wakes,
             pollers: Mutex::default(),
@@ -263,6 +261,7 @@ impl Engines {
             }
         });
         let watch_deletions = self.clone().forget_deleted(store, stop.clone());
+        let watch_key = self.clone().follow_the_default_key(stop.clone());
         let reconcile = controller
             .reconcile_on(awake)
             .graceful_shutdown_on(stop.cancelled_owned())
@@ -283,7 +282,33 @@ impl Engines {
                     debug!(%error, "a look at an Engine was not finished");
                 }
             });
-        tokio::join!(reconcile, watch_deletions);
+        tokio::join!(reconcile, watch_deletions, watch_key);
+    }
+
+    /// Takes up a new credential of the default engine.
+    async fn follow_the_default_key(self, stop: CancellationToken) {
+        let Some(engine) = &self.0.settings.default_engine else {
+            return;
+        };
+        let Some(file) = &engine.credential_file else {
+            return;
+        };
+        let mut tick = tokio::time::interval(SECRETS_INTERVAL_IN_NEED);
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            match tokio::fs::read_to_string(file).await {
+                Ok(text) => self.use_address(
+                    &EngineKey::Default,
+                    Ok(Address {
+                        credential: Some(text.trim().to_owned()),
+                        ..engine.address.clone()
+                    }),
+                ),
+                // What it had before may still do.
+                Err(error) => {
+                    warn!(file = %file.display(), %error, "the engine's API key can't be read again")
+                }
+            }
+        }
     }
 
     /// Ends the pollers of Engines that are gone, and says so to their Pipelines.
@@ -343,6 +368,29 @@ impl Engines {
                 });
             }
         }
+    }
+
+    /// Which engines answer, for the figures.
+    pub(super) fn roll_call(&self) -> crate::metrics::RollCall {
+        // The figures outlive the loop.
+        let inner = Arc::downgrade(&self.0);
+        Box::new(move || {
+            let Some(inner) = inner.upgrade() else {
+                return vec![];
+            };
+            let pollers = inner.pollers.lock().unwrap_or_else(PoisonError::into_inner);
+            let of = |(key, poller): (&EngineKey, &Result<Arc<Poller>, String>)| {
+                let answers = poller
+                    .as_ref()
+                    .is_ok_and(|poller| matches!(poller.health(), State::Good(_)));
+                let name = match key {
+                    EngineKey::Named { namespace, name } => format!("{namespace}/{name}"),
+                    EngineKey::Default | EngineKey::Every => "default".to_owned(),
+                };
+                (name, answers)
+            };
+            pollers.iter().map(of).collect()
+        })
     }
 
     /// An Engine is looked at again soon: who uses it has changed.
@@ -514,10 +562,6 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
     if engine.status.as_ref() != Some(&next) {
         resource::write(engine, &next, &engines.0.client).await?;
     }
-    engines
-        .0
-        .metrics
-        .engine_up(&object.name_any(), matches!(health, Ok(State::Good(_))));
     let in_need = matches!(
         health,
         Err(_) | Ok(State::Bad(crate::engine::Error::Unauthorized { .. }))

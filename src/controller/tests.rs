@@ -151,6 +151,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
                 url: engine.server.uri(),
                 ..Address::default()
             },
+            credential_file: None,
             namespaces: None,
         }),
     };
@@ -162,7 +163,6 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         wakes,
         reflector::store().0,
         crate::health::Health::default(),
-        Arc::clone(&metrics),
     );
     engines.are_all_known();
     woken.recv().await.expect("the engine is asked");

@@ -7,7 +7,7 @@ use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
 use tracing::{debug, info};
 
-use super::{Context, Error};
+use super::{Context, Error, GuardedVote};
 use crate::crd::{Pipeline, PipelineApproval};
 
 /// How long a vote that Sluice wrote stays after its change was settled, so that a repeated call
@@ -19,7 +19,7 @@ pub(super) async fn read(
     pipeline: &Pipeline,
     context: &Context,
 ) -> Result<Vec<PipelineApproval>, Error> {
-    let api = Api::<PipelineApproval>::namespaced(
+    let api = Api::<GuardedVote>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
@@ -27,6 +27,8 @@ pub(super) async fn read(
     let on_this = all
         .items
         .into_iter()
+        // Its schema keeps out what is none; what got in before a schema change says nothing.
+        .filter_map(|vote| vote.0.ok())
         .filter(|vote| Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref());
     Ok(oldest_first(on_this.collect()))
 }
@@ -37,15 +39,17 @@ fn oldest_first(mut votes: Vec<PipelineApproval>) -> Vec<PipelineApproval> {
 }
 
 /// The votes on a Pipeline as the watch has brought them, oldest first.
-pub(super) fn of(pipeline: &Pipeline, votes: &Store<PipelineApproval>) -> Vec<PipelineApproval> {
+pub(super) fn of(pipeline: &Pipeline, votes: &Store<GuardedVote>) -> Vec<PipelineApproval> {
     let namespace = pipeline.namespace();
     let found = votes
         .state_filter(|vote| {
-            vote.metadata.namespace == namespace
-                && Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref()
+            vote.0.as_ref().is_ok_and(|vote| {
+                vote.metadata.namespace == namespace
+                    && Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref()
+            })
         })
-        .into_iter()
-        .map(|vote| vote.as_ref().clone())
+        .iter()
+        .filter_map(|vote| vote.0.as_ref().ok().cloned())
         .collect();
     oldest_first(found)
 }

@@ -290,7 +290,10 @@ pub enum BuildOutcome {
 pub struct Refusal {
     /// The digest of the content.
     pub digest: String,
-    /// The engine's words.
+    /// Whether the engine would take it once the pipeline's storage is cleared.
+    #[serde(default)]
+    pub only_with_storage: bool,
+    /// Why, in words.
     pub message: String,
 }
 

@@ -80,6 +80,10 @@ impl<'a> Decider<'a> {
                 let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
                 self.status.refusal = wanted.map(|content| Refusal {
                     digest: content.digest(),
+                    only_with_storage: matches!(
+                        error,
+                        engine::Error::Refused { code, .. } if code == "EditRestrictedToClearedStorage"
+                    ),
                     message: error.to_string(),
                 });
                 true

@@ -235,6 +235,14 @@ impl Decider<'_> {
         self.status.phase = Some(phase.to_owned());
     }
 
+    /// Whether the spec as it is was in force by what is stored.
+    pub(super) fn was_in_force(&self) -> bool {
+        self.stored(READY).is_some_and(|ready| {
+            ready.status == "True"
+                && ready.observed_generation == self.input.pipeline.metadata.generation
+        })
+    }
+
     /// The condition as it is stored: what was set and unset on the way here doesn't matter.
     fn stored(&self, type_: &str) -> Option<&Condition> {
         let status = self.input.pipeline.status.as_ref()?;
@@ -293,6 +301,7 @@ fn static_name(reason: Reason) -> &'static str {
         Reason::StateLossNotAllowed => "StateLossNotAllowed",
         Reason::ImmutableSetting => "ImmutableSetting",
         Reason::FoughtOver => "FoughtOver",
+        Reason::EngineRefused => "EngineRefused",
         Reason::Failed => "Failed",
         Reason::ApplyFailed => "ApplyFailed",
         Reason::EngineNotFound => "EngineNotFound",

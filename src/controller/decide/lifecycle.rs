@@ -305,8 +305,14 @@ impl Decider<'_> {
         self.up(state);
         let running = state.deployment_status == "Running";
         match (self.input.pipeline.spec.desired_state, running) {
-            (DesiredState::Paused, true) => self.switch(state, Act::Pause),
-            (DesiredState::Running, false) => self.switch(state, Act::Resume),
+            (DesiredState::Paused, true) => {
+                self.notice_an_outside_switch("resumed");
+                self.switch(state, Act::Pause);
+            }
+            (DesiredState::Running, false) => {
+                self.notice_an_outside_switch("paused");
+                self.switch(state, Act::Resume);
+            }
             _ if info.has_checkpoints() => self.seal(),
             _ => {}
         }

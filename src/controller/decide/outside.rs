@@ -65,6 +65,31 @@ impl Decider<'_> {
         true
     }
 
+    /// Somebody else has paused or resumed it: what the spec says was in force already.
+    pub(super) fn notice_an_outside_switch(&mut self, what: &str) {
+        if self.was_in_force() {
+            let message = format!("somebody else {what} the pipeline at the engine");
+            self.interfered("OutsideSwitch", message);
+        }
+    }
+
+    /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
+    /// nothing.
+    pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
+        let asked = &self.input.pipeline.spec.clear_storage;
+        let ours = asked.is_some() && *asked != self.status.handled_clear;
+        let settled = self.status.settled.as_ref();
+        let had_a_checkpoint = settled.is_some_and(|settled| settled.checkpoint.is_some());
+        if ours || !had_a_checkpoint || !state.is_stopped() || state.storage_status != "Cleared" {
+            return;
+        }
+        self.begin_from_nothing();
+        self.interfered(
+            "OutsideClear",
+            "somebody else cleared the pipeline's storage at the engine: what it has computed is lost, and it starts from nothing".into(),
+        );
+    }
+
     /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.
     pub(super) fn notice_an_outside_stop(&mut self, state: &PipelineState) {
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;

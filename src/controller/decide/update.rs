@@ -4,7 +4,7 @@
 use super::conditions::{Hold, Reason};
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
-use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, StopKind, Target};
+use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, Refusal, StopKind, Target};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -33,7 +33,7 @@ impl Decider<'_> {
         let hold = self
             .preview_forbids(&held.target, &target)
             .or_else(|| self.build_forbids(&target))
-            .or_else(|| self.was_refused(content));
+            .or_else(|| self.was_refused(state, content));
         if let Some(hold) = hold
             && (state.is_up() || state.is_stopped())
             && !self.retry_is_new()
@@ -52,8 +52,14 @@ impl Decider<'_> {
                 self.act(Act::Look, Guard::default());
                 return true;
             };
-            if let Some(why) = immutable::refused(content, &full.content) {
-                self.held = Some(cannot_change(&why));
+            if let Some(message) = immutable::refused(content, &full.content) {
+                // It is kept, or each further look would ask the engine again.
+                self.status.refusal = Some(Refusal {
+                    digest: content.digest(),
+                    only_with_storage: true,
+                    message,
+                });
+                self.held = self.was_refused(state, content);
                 return false;
             }
         }
@@ -169,10 +175,11 @@ impl Decider<'_> {
     }
 
     /// Why the engine wouldn't take the content, by its own word.
-    fn was_refused(&self, content: &Content) -> Option<Hold> {
+    fn was_refused(&self, state: &PipelineState, content: &Content) -> Option<Hold> {
         let refusal = self.status.refusal.as_ref()?;
-        (refusal.digest == content.digest()).then(|| {
-            if refusal.message.contains("EditRestrictedToClearedStorage") {
+        let holds = !(refusal.only_with_storage && state.storage_status == "Cleared");
+        (refusal.digest == content.digest() && holds).then(|| {
+            if refusal.only_with_storage {
                 cannot_change(&refusal.message)
             } else {
                 Hold {

@@ -43,6 +43,7 @@ pub struct Engine {
     pub keeps_tags: bool,
     pub version: i64,
     pub sql: String,
+    pub runtime_config: Option<serde_json::Map<String, Value>>,
     pub compiled: bool,
     pub deployment: Option<Deployment>,
     pub stopping: bool,
@@ -303,6 +304,7 @@ impl World {
         let program = self.pipeline.spec.program.as_ref();
         let content = Ok(program.map(|program| Content {
             sql: program.sql.clone().unwrap_or_default(),
+            runtime_config: self.pipeline.spec.runtime_config.clone(),
             ..Content::default()
         }));
         let pipeline = self.engine.exists.then(|| {
@@ -379,6 +381,7 @@ impl Engine {
     pub fn content(&self) -> Content {
         Content {
             sql: self.sql.clone(),
+            runtime_config: self.runtime_config.clone(),
             ..Content::default()
         }
     }
@@ -580,12 +583,14 @@ impl Engine {
                 }
                 self.version = 1;
                 self.sql.clone_from(&content.sql);
+                self.runtime_config.clone_from(&content.runtime_config);
                 return updated(self, content);
             }
             Act::Update(content) => {
                 assert!(self.deployment.is_none(), "updated what is not stopped");
                 self.version += 1;
                 self.sql.clone_from(&content.sql);
+                self.runtime_config.clone_from(&content.runtime_config);
                 self.compiled = false;
                 return updated(self, content);
             }

@@ -1,7 +1,7 @@
 //! What once went wrong, told as stories.
 
 use super::model::World;
-use crate::controller::decide::Act;
+use crate::controller::decide::{Act, Step};
 use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, annotation,
 };
@@ -452,4 +452,72 @@ fn a3_an_engine_that_asks_again_at_once_is_looked_at_again_by_the_clock() {
     world.settle();
     assert_eq!(world.approve_calls(), 2);
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
+
+fn workers(number: i64) -> Option<serde_json::Map<String, serde_json::Value>> {
+    let config = serde_json::json!({"workers": number});
+    config.as_object().cloned()
+}
+
+/// Each write wakes the operator: what writes one thing and then another never comes to rest.
+#[test]
+fn a_setting_that_cannot_change_is_asked_about_once_and_then_left_alone() {
+    let mut world = World::new("A");
+    world.pipeline.spec.runtime_config = workers(2);
+    world.settle();
+    world.spec(|spec| spec.runtime_config = workers(8));
+    world.reconcile();
+    assert_eq!(world.condition("Ready").unwrap().1, "ImmutableSetting");
+    for full in [false, true] {
+        assert_eq!(world.plan(None, full).step, Step::Wait);
+    }
+    world.spec(|spec| spec.clear_storage = Some("1".into()));
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.engine.runtime_config, workers(8));
+}
+
+#[test]
+fn what_somebody_pauses_at_the_engine_is_resumed_a_few_times_and_then_left_alone() {
+    let mut world = World::running("A");
+    for time in 1..=6 {
+        let deployment = world.engine.deployment.as_mut().unwrap();
+        deployment.paused = true;
+        deployment.status = "Paused";
+        world.settle();
+        assert_eq!(world.reported("OutsideSwitch"), time.min(4));
+    }
+    assert_eq!(world.condition("Ready").unwrap().1, "FoughtOver");
+    // What people do by the spec is no interference.
+    let mut world = World::running("A");
+    for _ in 0..6 {
+        for desired in [DesiredState::Paused, DesiredState::Running] {
+            world.spec(|spec| spec.desired_state = desired);
+            world.settle();
+        }
+    }
+    assert_eq!(world.reported("OutsideSwitch"), 0);
+    assert_eq!(world.condition("Ready").unwrap().0, "True");
+}
+
+#[test]
+fn a_storage_that_somebody_cleared_is_noticed_and_ends_what_was_approved_from_it() {
+    let mut world = World::waiting("A", "B");
+    let id = world.approval().change_id;
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.engine.checkpoints.clear();
+    world.engine.cleared = true;
+    world.settle();
+    assert_eq!(world.reported("OutsideClear"), 1);
+    world.annotate(annotation::APPROVE, &id);
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.approve_calls()),
+        ("Running", 0)
+    );
+    world.edit("A");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
 }
