@@ -190,6 +190,35 @@ impl Metrics {
         self.waiting_seconds.set(longest.unwrap_or(0));
     }
 
+    /// All figures with a value in each, since those without one aren't served: for their documentation.
+    pub fn example() -> Self {
+        let metrics = Self::default();
+        // Taken apart as a whole, so that no new figure is forgotten.
+        let Self {
+            registry: _,
+            engine_calls,
+            reports,
+            engines,
+            reconciles,
+            reconcile_seconds: _,
+            status_conflicts: _,
+            leader: _,
+            phases,
+            waiting_seconds: _,
+            census: _,
+            roll_call: _,
+        } = &metrics;
+        let result = "ok";
+        let call = "approve";
+        drop(engine_calls.get_or_create(&CallLabels { call, result }));
+        drop(reports.get_or_create(&ReasonLabels { reason: "Approved" }));
+        let engine = "shop/feldera".to_owned();
+        drop(phases.get_or_create(&PhaseLabels { phase: "Running" }));
+        drop(engines.get_or_create(&EngineLabels { engine }));
+        drop(reconciles.get_or_create(&ResultLabels { result }));
+        metrics
+    }
+
     /// All figures in the text format.
     pub fn encode(&self) -> String {
         self.count();

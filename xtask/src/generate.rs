@@ -2,6 +2,13 @@
 //!
 //! - `crds/*.yaml`, `charts/sluice/crds/*.yaml`, `deploy/crds.yaml`: from the types in `src/crd/`
 //! - `deploy/sluice.yaml`: from the chart, by `helm template` with its default values
+//! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `src/crd/`, the arguments
+//!   of `sluice run`, and what `/metrics` serves
+
+mod figures;
+mod flags;
+mod markdown;
+mod reference;
 
 use std::fmt::Write as _;
 use std::io;
@@ -31,6 +38,11 @@ pub enum Error {
     Io { doing: String, source: io::Error },
     #[error("cannot write {name} as YAML: {reason}")]
     Yaml { name: String, reason: String },
+    #[error("cannot write {name} as JSON: {source}")]
+    Json {
+        name: String,
+        source: serde_json::Error,
+    },
     #[error("`helm template` failed ({status}):\n{output}")]
     Helm { status: String, output: String },
     #[error(transparent)]
@@ -55,6 +67,7 @@ impl Generate {
         let definitions = definitions()?;
         let mut differ = self.clear_away(&definitions)?;
         differ.extend(self.settle(definitions)?);
+        differ.extend(self.settle(documents()?)?);
         differ.extend(self.settle(vec![rendered_chart()?])?);
         if self.check && !differ.is_empty() {
             return Err(Error::Differ(differ));
@@ -153,6 +166,35 @@ fn definitions() -> Result<Vec<Generated>, Error> {
         content: together,
     });
     Ok(files)
+}
+
+/// The documents for people that are derived from the code.
+fn documents() -> Result<Vec<Generated>, Error> {
+    let constants = Path::new(ROOT).join("src/crd.rs");
+    let constants = std::fs::read_to_string(&constants)
+        .map_err(|source| io_error("read", &constants, source))?;
+    let definitions = sluice::crd::all()
+        .iter()
+        .map(|crd| {
+            serde_json::to_value(crd).map_err(|source| Error::Json {
+                name: crd.spec.names.kind.clone(),
+                source,
+            })
+        })
+        .collect::<Result<Vec<_>, Error>>()?;
+    let all = [
+        (
+            "docs/reference.md",
+            reference::document(&definitions, &constants),
+        ),
+        ("docs/flags.md", flags::document()),
+        ("docs/metrics.md", figures::document()),
+    ];
+    let file = |(path, content): (&str, String)| Generated {
+        path: path.into(),
+        content,
+    };
+    Ok(all.map(file).into())
 }
 
 /// The chart with its default values, in a namespace of its own.
