@@ -9,6 +9,7 @@
 //! The steps stand in [`Decider::run`]; each has a file of its own.
 
 mod absorb;
+mod beyond;
 mod build;
 mod chain;
 mod conditions;
@@ -25,6 +26,7 @@ mod plan;
 mod restart;
 mod seal;
 mod stake;
+mod telling;
 mod update;
 mod words;
 mod words_of_failure;

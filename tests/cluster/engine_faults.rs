@@ -40,7 +40,7 @@ async fn is_shown_and_over_by_itself(fault: (&str, Value), engine: &str, pipelin
     story.until_engine("True", "Answers").await;
     let sealed = story.until_sealed().await;
     assert_eq!(approval(&sealed).calls, 1);
-    let good = |call: &&super::story::Call| call.status == Some(200);
+    let good = |call: &&super::stand_in::Call| call.status == Some(200);
     assert_eq!(
         story
             .engine

@@ -118,7 +118,7 @@ async fn a_program_whose_rust_does_not_compile_never_stops_what_runs() {
         })
         .await;
     let calls = story.engine.calls().split_off(begin);
-    let touched = |call: &&super::story::Call| {
+    let touched = |call: &&super::stand_in::Call| {
         call.changes() && call.path.starts_with(&format!("/pipelines/{ORDERS}"))
     };
     assert_eq!(calls.iter().filter(touched).count(), 0, "{calls:?}");

@@ -7,9 +7,8 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::json;
 use sluice::crd::{ApprovalState, annotation};
 
-use super::story::{
-    ORDERS, Operator, Story, approval, changed, eventually, id, is_at, is_in, status,
-};
+use super::operator::Operator;
+use super::story::{ORDERS, Story, approval, changed, eventually, id, is_at, is_in, status};
 use super::support::{OPERATOR, create};
 
 /// Short, so that tests needn't wait for long; the default is 15 s.

@@ -11,11 +11,19 @@ mod proxy;
 mod stories;
 // What the tests of the cluster have, of which this one needs a part.
 #[allow(dead_code)]
+#[path = "../cluster/operator.rs"]
+mod operator;
+#[allow(dead_code)]
+#[path = "../cluster/stand_in.rs"]
+mod stand_in;
+#[allow(dead_code)]
 #[path = "../cluster/story.rs"]
 mod story;
 #[allow(dead_code)]
 #[path = "../cluster/support.rs"]
 mod support;
+#[path = "../cluster/tied.rs"]
+mod tied;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 
-use crate::story::{Operator, Story, operators_kubeconfig};
+use crate::operator::{Operator, operators_kubeconfig};
+use crate::story::Story;
 
 /// Whether the operator dies before a write is passed on, or before it learns of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,208 @@
+//! Past the gate: how a pipeline got there, and who let it through.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::conditions::Reason;
+use super::{Decider, Seen};
+use crate::change;
+use crate::crd::{
+    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Outcome, PreviewOutcome,
+};
+use crate::engine::PipelineState;
+
+/// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
+/// not among them: a process that comes back passes through it on its way to the gate.
+const BEYOND: [&str; 6] = [
+    "Bootstrapping",
+    "ConcurrentBootstrapping",
+    "Synchronizing",
+    "Replaying",
+    "Running",
+    "Paused",
+];
+
+impl Decider<'_> {
+    /// The run is past the gate, by the process's own word.
+    pub(super) fn is_past_the_gate(&mut self) {
+        let now = self.now();
+        if let Some(run) = &mut self.status.run {
+            run.past_gate_since.get_or_insert(now);
+        }
+    }
+
+    /// What the engine shows, with what is known better: its manager may say for some seconds that a
+    /// pipeline waits that has left the gate.
+    pub(super) fn corrected(&mut self, seen: Seen) -> Seen {
+        let state = seen.state();
+        let run = self.status.run.as_ref();
+        let this = run.filter(|run| run.deployment_id == state.deployment_id);
+        let since = this.and_then(|run| run.past_gate_since.as_ref());
+        let rest = since.map_or(Duration::ZERO, |since| {
+            let resend_after = self.input.timing.resend_after;
+            resend_after.saturating_sub(self.since(since))
+        });
+        if !state.awaits_approval() || rest.is_zero() {
+            return seen;
+        }
+        // If it still waits then, it asks again.
+        self.look_again_in(rest);
+        seen.with_status("Bootstrapping")
+    }
+
+    /// A deployment that is not at the gate: was it there, and who let it out?
+    /// Returns whether this has set phase and conditions.
+    pub(super) fn past_the_gate(&mut self, state: &PipelineState) -> bool {
+        let beyond = is_beyond(state);
+        let approval = self.status.approval.as_ref().filter(|approval| {
+            self.status
+                .run
+                .as_ref()
+                .is_some_and(|run| run.change_id == approval.change_id)
+        });
+        let Some(approval) = approval else {
+            return false;
+        };
+        let same_deployment = approval.deployment_id == state.deployment_id;
+        let id = approval.change_id.clone();
+        match approval.state {
+            ApprovalState::Applying if same_deployment => {
+                // The bootstrap may be too short to see; whoever watches sees it all the same.
+                if self.status.phase.as_deref() != Some("Bootstrapping") || !state.is_up() {
+                    self.progressing(
+                        "Bootstrapping",
+                        Reason::Bootstrapping,
+                        format!("change {id} is approved and the engine has left the gate"),
+                    );
+                } else {
+                    self.set_approval_state(ApprovalState::Applied);
+                    self.report(
+                        "Applied",
+                        format!("change {id} runs; a checkpoint of it is taken next"),
+                    );
+                    self.up(state);
+                }
+                true
+            }
+            ApprovalState::Applying if beyond => {
+                self.set_approval_state(ApprovalState::Applied);
+                false
+            }
+            // Sluice hasn't told it: that would be written down.
+            ApprovalState::Awaiting | ApprovalState::Approved if beyond => {
+                self.outside(&id);
+                false
+            }
+            // It was taken back, but somebody was faster at the engine.
+            ApprovalState::Superseded if beyond => {
+                self.outside(&id);
+                false
+            }
+            ApprovalState::Rejected if beyond => {
+                self.warn(
+                    "OutsideApproval",
+                    format!(
+                        "the engine went on with change {id} although it is rejected; it is stopped"
+                    ),
+                );
+                self.stop_at_the_gate(state);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The engine left the gate without a call of Sluice's: somebody told the engine itself.
+    fn outside(&mut self, id: &str) {
+        let at = self.now();
+        if let Some(approval) = &mut self.status.approval {
+            // Whoever decided before, it was somebody else who told the engine.
+            approval.decision.get_or_insert(outside_decision(at));
+        }
+        self.set_approval_state(ApprovalState::Applied);
+        self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
+    }
+
+    /// Writes down once that the run is past the gate. If that never showed although the engine should
+    /// have asked, somebody went round it.
+    pub(super) fn note_the_gate_is_passed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let is_this = run.deployment_id.is_some() && run.deployment_id == state.deployment_id;
+        if !is_beyond(state) || !is_this || run.past_gate_since.is_some() {
+            return;
+        }
+        self.is_past_the_gate();
+        self.notice_a_gate_that_never_showed(state);
+    }
+
+    /// A change that the engine said it would gate, or of which it couldn't be asked, runs, and its gate
+    /// was never seen.
+    fn notice_a_gate_that_never_showed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let at_the_gate = self.status.approval.as_ref();
+        if at_the_gate.is_some_and(|approval| approval.change_id == run.change_id) {
+            return;
+        }
+        let preview = self.preview_of(&run.target);
+        let outcome = preview.map(|preview| preview.outcome);
+        let settled = self.status.settled.as_ref();
+        let is_change = run.base_checkpoint.is_some()
+            && settled.is_some_and(|settled| settled.change_id != run.change_id);
+        let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str();
+        if !is_change || !asks || outcome == Some(PreviewOutcome::NoChange) {
+            return;
+        }
+        if outcome != Some(PreviewOutcome::Gated) {
+            let message = format!(
+                "change {} runs, and the engine asked nobody: either it found nothing to ask about, or somebody approved it at the engine itself",
+                run.change_id
+            );
+            self.warn("UnaskedChange", message);
+            return;
+        }
+        let (id, target, options) = (run.change_id.clone(), run.target.clone(), run.options);
+        let summary = preview.and_then(|preview| preview.summary.clone());
+        let summary = summary.unwrap_or_default();
+        let now = self.now();
+        self.status.approval = Some(Approval {
+            state: ApprovalState::Applied,
+            short_id: change::short(&id),
+            parent: self.parent().to_owned(),
+            target,
+            options,
+            revision: 0,
+            since: now.clone(),
+            deployment_id: state.deployment_id.clone(),
+            summary,
+            diff: None,
+            diff_digest: change::digest(&Value::Null),
+            at_stake: None,
+            base: self.base_checkpoint(state),
+            approve_command: self.approve_command(&id),
+            approved_field_counts: false,
+            decision: Some(outside_decision(now)),
+            votes: vec![],
+            calls: 0,
+            last_call_at: None,
+            failure: None,
+            change_id: id.clone(),
+        });
+        self.warn("OutsideApproval", format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
+    }
+}
+
+fn is_beyond(state: &PipelineState) -> bool {
+    BEYOND.contains(&state.deployment_status.as_str())
+}
+
+fn outside_decision(at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) -> Decision {
+    Decision {
+        outcome: Outcome::Approved,
+        by: "unknown".to_owned(),
+        verified: false,
+        via: Door::Outside,
+        reason: None,
+        at,
+    }
+}

@@ -1,0 +1,159 @@
+//! The operator, as a process of its own under the account of the manifests.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+
+use super::story::eventually;
+use super::support::{Cluster, OPERATOR, token};
+use super::tied::Tied;
+
+/// How often the operator asks an engine in which something moves; five times that is how long it
+/// gives a call to show, and how often it asks when nothing moves.
+const POLL: &str = "200ms";
+
+/// A running operator.
+pub struct Operator {
+    process: Tied,
+    /// Where it logs.
+    pub log: PathBuf,
+    /// Where in the log it begins; those before it may have written to it too.
+    log_start: u64,
+}
+
+impl Operator {
+    /// Starts one under the account of the manifests, with the rights that these give it.
+    pub async fn start(cluster: &Cluster, log: &Path, further: &[&str]) -> Self {
+        let kubeconfig = operators_kubeconfig(cluster, None).await;
+        Self::start_with(&kubeconfig, log, further)
+    }
+
+    /// Starts one that reaches its cluster as this kubeconfig says.
+    pub fn start_with(kubeconfig: &Path, log: &Path, further: &[&str]) -> Self {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log");
+        let log_start = file.metadata().expect("a file").len();
+        let arguments = [
+            "run",
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--poll-interval",
+            POLL,
+        ];
+        // The stand-in is quick, except where a story is about one that isn't.
+        let waits = further.contains(&"--resend-after");
+        let quick: &[&str] = if waits {
+            &[]
+        } else {
+            &["--resend-after", "1s"]
+        };
+        let listens = further.contains(&"--api-listen");
+        let anywhere: &[&str] = if listens {
+            &[]
+        } else {
+            &["--api-listen", "127.0.0.1:0"]
+        };
+        let elects = further.iter().any(|flag| flag.starts_with("--lease"));
+        let alone: &[&str] = if elects {
+            &[]
+        } else {
+            &["--leader-elect", "false"]
+        };
+        let arguments: Vec<String> = [&arguments, quick, anywhere, alone, further]
+            .concat()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let process = Tied::start(
+            Path::new(env!("CARGO_BIN_EXE_sluice")),
+            &arguments,
+            &[("KUBECONFIG", kubeconfig)],
+            file.into(),
+        );
+        Self {
+            process,
+            log: log.to_owned(),
+            log_start,
+        }
+    }
+
+    /// Where its REST endpoint listens, as it says in its log.
+    pub async fn rest_url(&self) -> String {
+        self.url_of("api").await
+    }
+
+    /// Where it tells about itself.
+    pub async fn admin_url(&self) -> String {
+        self.url_of("admin").await
+    }
+
+    async fn url_of(&self, endpoint: &str) -> String {
+        eventually("the operator listens", || async {
+            let log = std::fs::read(&self.log).unwrap_or_default();
+            let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
+            let line = own.lines().find(|line| line.contains("listening"));
+            // In either form of the log.
+            let address = line.and_then(|line| {
+                let in_json = line.split_once(&format!("\"{endpoint}\":\""));
+                let in_text = line.split_once(&format!(" {endpoint}="));
+                let (_, rest) = in_text.or(in_json)?;
+                rest.split([' ', '"']).next().map(str::trim)
+            });
+            match address {
+                Some(address) => Ok(format!("http://{address}")),
+                None => Err(own),
+            }
+        })
+        .await
+    }
+
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("/bin/kill")
+            .args([format!("-{signal}"), self.process.child().to_string()])
+            .status()
+            .expect("kill can be started");
+        assert!(status.success(), "SIG{signal} can be sent");
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&self) -> bool {
+        Path::new(&format!("/proc/{}", self.process.child())).exists()
+    }
+}
+
+/// A kubeconfig for the account of the manifests, by which the API server may seem to be elsewhere.
+pub async fn operators_kubeconfig(cluster: &Cluster, server: Option<&str>) -> PathBuf {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let plane = cluster.plane();
+    let (namespace, name) = OPERATOR
+        .trim_start_matches("system:serviceaccount:")
+        .split_once(':')
+        .expect("a service account");
+    let own = token(&cluster.admin().await, namespace, name).await;
+    let admin = plane.token("admin").expect("a known user");
+    let kubeconfig = plane
+        .kubeconfig_for("admin")
+        .expect("a known user")
+        .replace(admin, &own);
+    let mut kubeconfig: Value = serde_json::from_str(&kubeconfig).expect("JSON");
+    if let Some(server) = server {
+        kubeconfig["clusters"][0]["cluster"] = json!({"server": server});
+    }
+    let kubeconfig = kubeconfig.to_string();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let path = plane.dir().join(format!(
+        "operator-{}-{number}.kubeconfig",
+        std::process::id()
+    ));
+    std::fs::File::create(&path)
+        .and_then(|mut file| file.write_all(kubeconfig.as_bytes()))
+        .expect("a file");
+    path
+}
