@@ -31,6 +31,7 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
@@ -52,6 +53,16 @@ type GuardedVote = DeserializeGuard<PipelineApproval>;
 
 /// How many Pipelines are worked on at the same time. A Pipeline that waits isn't.
 const CONCURRENCY: u16 = 32;
+
+/// How often what is gone is forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(60);
+
+/// How many programs the engines' compilers are asked about at the same time. They can take minutes, and
+/// must not take all the places of those that could be worked on.
+const PREVIEWS: usize = 4;
+
+/// How soon a Pipeline is looked at again whose program could not be asked about yet.
+const PREVIEW_LATER: Duration = Duration::from_secs(2);
 
 /// How long one reconcile may take: the engine's compiler may take two minutes to answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -116,6 +127,7 @@ pub struct Context {
     retries: backoff::Retries,
     calls: calls::Calls,
     reporter: report::Reporter,
+    previews: Semaphore,
     leadership: Leadership,
     metrics: Arc<Metrics>,
 }
@@ -183,6 +195,7 @@ pub async fn run(
         pipelines: pipelines.clone(),
         votes_listed: listed(votes.clone()),
         votes,
+        previews: Semaphore::new(PREVIEWS),
         leadership,
         metrics: Arc::clone(&metrics),
         settings: settings.clone(),
@@ -192,6 +205,7 @@ pub async fn run(
     let from_engines = engines::concerned(woken, Arc::clone(&context));
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
+    let housekeeping = keep_house(Arc::clone(&context), stop.clone());
     let pipelines_loop = controller
         .reconcile_on(votes_seen)
         .reconcile_on(from_config_maps)
@@ -203,7 +217,7 @@ pub async fn run(
                 debug!(%error, "a reconcile was not finished");
             }
         });
-    tokio::join!(pipelines_loop, engines.run(stop));
+    tokio::join!(pipelines_loop, housekeeping, engines.run(stop));
 }
 
 fn listed(store: Store<GuardedVote>) -> Listed {
@@ -211,6 +225,20 @@ fn listed(store: Store<GuardedVote>) -> Listed {
     async move { drop(store.wait_until_ready().await) }
         .boxed()
         .shared()
+}
+
+/// Forgets Pipelines that are gone, now and then, where nothing else tells that they are.
+async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let exists = |namespace: &str, name: &str| {
+            let object = ObjectRef::new(name).within(namespace);
+            context.pipelines.get(&object).is_some()
+        };
+        context.claims.prune(&context.pipelines);
+        context.retries.retain(exists);
+        context.calls.retain(exists);
+    }
 }
 
 /// Tells the phase of each Pipeline, and for how long a change of it has been waiting.
@@ -331,8 +359,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         context.retries.forget(&ObjectRef::from_obj(pipeline));
         return Ok(action);
     }
-    cleanup::keep_finalizer(pipeline, context).await?;
-    let mut pipeline = pipeline.clone();
+    let held = cleanup::keep_finalizer(pipeline, context).await?;
+    let mut pipeline = held.unwrap_or_else(|| pipeline.clone());
     let mut content = content::resolve(&pipeline, context).await?;
     // The store lags behind what was written, by this process too.
     let mut is_live = false;
@@ -389,7 +417,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 live_votes = Some(votes::read(&pipeline, context).await?);
             }
             // Nothing is called because of what somebody, or this process, has changed since.
-            Step::Act(..) if !is_live => {
+            Step::Act(ref act, _) if !is_live && *act != decide::Act::Look => {
                 let Some(live) = status::read(&pipeline, context).await? else {
                     return Ok(Action::await_change());
                 };
@@ -400,6 +428,20 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 is_live = true;
             }
             Step::Act(act, guard) => {
+                let _turn = match (&act, context.previews.try_acquire()) {
+                    (decide::Act::Preview(_), Err(_)) => {
+                        return Ok(Action::requeue(PREVIEW_LATER));
+                    }
+                    (decide::Act::Preview(_), Ok(turn)) => Some(turn),
+                    _ => None,
+                };
+                // What is compiled beforehand must not be left behind if the Pipeline is deleted meanwhile.
+                if let decide::Act::Build { .. } = act
+                    && let Some(held) = cleanup::keep_finalizer(&pipeline, context).await?
+                {
+                    pipeline = held;
+                    continue;
+                }
                 is_live = false;
                 let call = decide::LastCall {
                     act,
@@ -408,9 +450,6 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 };
                 outcome =
                     act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await?;
-                if !matches!(outcome, Some(Outcome::GuardFailed | Outcome::LeftTheGate)) {
-                    context.calls.tried(&object, &call.act);
-                }
                 if !matches!(
                     outcome,
                     Some(Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate)
@@ -441,7 +480,10 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
 /// Who else has the same pipeline of the same engine.
 fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option<String> {
     // Which engines are the same isn't known before all of them were looked at.
-    view.engine.as_ref()?;
+    if view.engine.is_none() {
+        context.claims.withdraw(pipeline);
+        return None;
+    }
     let (claims, existing) = (&context.claims, &context.pipelines);
     let older = claims.claim(pipeline, &context.engines, existing);
     older.or_else(|| {

@@ -123,7 +123,7 @@ impl Candidate {
     }
 
     /// Waits until the Lease is this replica's; `false` if told to stop before. `looked` is called
-    /// after each look that the API server answered.
+    /// after each look, also one that the API server didn't answer: a restart would not help.
     pub async fn win(&mut self, stop: &CancellationToken, looked: impl Fn()) -> bool {
         let mut told = None;
         loop {
@@ -141,7 +141,10 @@ impl Candidate {
                         told = holder;
                     }
                 }
-                Err(error) => warn!(%error, "the lease can't be looked at"),
+                Err(error) => {
+                    looked();
+                    warn!(%error, "the lease can't be looked at");
+                }
             }
             if stop.run_until_cancelled(self.pause()).await.is_none() {
                 return false;
@@ -180,7 +183,7 @@ impl Candidate {
 
     /// Looks at the Lease and takes or renews it where it may. Returns whether it is this replica's.
     async fn turn(&mut self) -> Result<bool, Failure> {
-        let limit = self.config.interval().max(Duration::from_millis(500));
+        let limit = self.config.term() / 2;
         tokio::time::timeout(limit, self.look_and_write())
             .await
             .unwrap_or(Err(Failure::TimedOut))

@@ -216,7 +216,10 @@ impl Lead {
 
     /// The controller, with a client that writes only while this replica leads.
     async fn control(&self, leadership: Leadership, stop: CancellationToken) -> Result<(), Error> {
-        let client = ClientBuilder::try_from(self.cluster.clone())
+        // A write that the client repeats by itself would come after the fence.
+        let mut cluster = self.cluster.clone();
+        cluster.default_retry = false;
+        let client = ClientBuilder::try_from(cluster)
             .map_err(Box::new)?
             .with_layer(&WatchBeat(self.health.clone()))
             .with_layer(&Fence(leadership.clone()))

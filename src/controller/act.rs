@@ -1,5 +1,6 @@
 //! Carries out one engine call: a live read, the guard, the call, another live read.
 
+use kube::runtime::reflector::ObjectRef;
 use tracing::{Instrument, info, info_span};
 
 use super::decide::{AT_THE_GATE, Act, Guard, Observation, Outcome, build_tag};
@@ -60,6 +61,8 @@ pub(super) async fn perform(
     if !context.leadership.holds() {
         return Err(Error::NotLeading);
     }
+    // From here on it may arrive, whatever is heard of it.
+    context.calls.tried(&ObjectRef::from_obj(pipeline), act);
     let span = info_span!("engine_call", call = word, otel.kind = "client");
     let result = call(act, name, pipeline, view, engine.client())
         .instrument(span)

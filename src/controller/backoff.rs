@@ -75,6 +75,12 @@ impl Retries {
         (*asked_then == asked(pipeline)).then(|| (outcome.clone(), rest))
     }
 
+    /// Forgets those that are gone.
+    pub(super) fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|(namespace, name), _| exists(namespace, name));
+    }
+
     /// It went well.
     pub(super) fn forget(&self, object: &ObjectRef<Pipeline>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

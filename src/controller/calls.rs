@@ -62,6 +62,16 @@ impl Calls {
         }
     }
 
+    /// Forgets those that are gone.
+    pub(super) fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
+        self.intents().retain(|pipeline, _| {
+            exists(
+                pipeline.namespace.as_deref().unwrap_or_default(),
+                &pipeline.name,
+            )
+        });
+    }
+
     fn intents(&self) -> MutexGuard<'_, HashMap<ObjectRef<Pipeline>, (String, i64)>> {
         self.about_to_tell
             .lock()

@@ -11,7 +11,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::engines::{EngineKey, Engines};
+use super::engines::{EngineKey, Engines, Lookup};
 use super::{Guarded, Pipeline};
 
 /// Who claims which pipeline of which engine.
@@ -60,7 +60,9 @@ impl Claims {
         let mut register = self.register();
         if !std::mem::replace(&mut register.complete, true) {
             for object in existing.state() {
-                if let Ok(pipeline) = &object.0 {
+                if let Ok(pipeline) = &object.0
+                    && matches!(engines.of(pipeline), Lookup::Found(_))
+                {
                     register.put(pipeline, engines);
                 }
             }
@@ -77,6 +79,29 @@ impl Claims {
         });
         let oldest = claims.first()?;
         (*oldest != own).then(|| oldest.to_string())
+    }
+
+    /// A Pipeline that no engine serves claims nothing.
+    pub(super) fn withdraw(&self, pipeline: &Pipeline) {
+        let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
+        self.register().remove(uid);
+    }
+
+    /// Forgets those that are gone.
+    pub(super) fn prune(&self, existing: &Store<Guarded>) {
+        let mut register = self.register();
+        let all = register.places.values();
+        let gone: Vec<String> = all
+            .filter(|(_, claim)| !claim.is_alive(existing))
+            .map(|(_, claim)| claim.uid.clone())
+            .collect();
+        for uid in gone {
+            register.remove(&uid);
+        }
+        register.concerned.retain(|_, claims| {
+            claims.retain(|claim| claim.is_alive(existing));
+            !claims.is_empty()
+        });
     }
 
     /// The Pipeline with this uid, if there is one, and its name.
@@ -104,6 +129,18 @@ impl Claims {
 }
 
 impl Register {
+    fn remove(&mut self, uid: &str) {
+        let Some((place, claim)) = self.places.remove(uid) else {
+            return;
+        };
+        if let Some(claims) = self.claims.get_mut(&place) {
+            claims.remove(&claim);
+            if claims.is_empty() {
+                self.claims.remove(&place);
+            }
+        }
+    }
+
     /// Puts a claim down where it belongs by now.
     fn put(&mut self, pipeline: &Pipeline, engines: &Engines) -> (Place, Claim) {
         let key = EngineKey::of(pipeline);

@@ -25,13 +25,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN_WHEN_STUCK: Duration = Duration::from_secs(30);
 
 /// Puts the finalizer there where something has to be removed from the engine, and takes it away
-/// otherwise.
-pub(super) async fn keep_finalizer(pipeline: &Pipeline, context: &Context) -> Result<(), Error> {
+/// otherwise. Returns the object as it is then, if it was changed.
+pub(super) async fn keep_finalizer(
+    pipeline: &Pipeline,
+    context: &Context,
+) -> Result<Option<Pipeline>, Error> {
     let there = pipeline.finalizers().iter().any(|name| name == FINALIZER);
     let wanted =
         pipeline.spec.deletion_policy == DeletionPolicy::Delete || build_of(pipeline).is_some();
     if there == wanted {
-        return Ok(());
+        return Ok(None);
     }
     set_finalizer(pipeline, wanted, context).await
 }
@@ -49,7 +52,9 @@ pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Act
         let _ = observe::look(name, &mut view).await;
     }
     let next = deletion::next(pipeline, &view.observation);
-    if let Some(shown) = deletion::status(pipeline, &next, Timestamp::now()) {
+    if next != Next::LetGo
+        && let Some(shown) = deletion::status(pipeline, &next, Timestamp::now())
+    {
         status::write(pipeline, shown, context).await?;
     }
     if !context.leadership.holds() {
@@ -98,7 +103,12 @@ fn build_of(pipeline: &Pipeline) -> Option<String> {
     build.pipeline.clone()
 }
 
-async fn set_finalizer(pipeline: &Pipeline, there: bool, context: &Context) -> Result<(), Error> {
+/// `None` if the object is gone.
+async fn set_finalizer(
+    pipeline: &Pipeline,
+    there: bool,
+    context: &Context,
+) -> Result<Option<Pipeline>, Error> {
     let api = Api::<Pipeline>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
@@ -125,7 +135,7 @@ async fn set_finalizer(pipeline: &Pipeline, there: bool, context: &Context) -> R
         )
         .await
     {
-        Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
-        result => Ok(result.map(drop)?),
+        Err(kube::Error::Api(response)) if response.code == 404 => Ok(None),
+        result => Ok(Some(result?)),
     }
 }

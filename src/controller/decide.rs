@@ -41,6 +41,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
     Approval, ApprovalState, DecisionRecord, Door, EngineView, Outcome as Verdict, PipelineStatus,
+    annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -92,6 +93,9 @@ impl<'a> Decider<'a> {
         self.status.observed_generation = self.input.pipeline.metadata.generation;
         self.status.pipeline_name = Some(self.input.pipeline.engine_pipeline_name().to_owned());
         self.forget_failures_of_an_older_spec();
+        if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
+            self.status.handled_adopt = None;
+        }
         let failed = self.absorb_outcome();
         if let Some((info, seen)) = self.pipeline_to_work_on() {
             self.view(info, &seen);
@@ -116,8 +120,8 @@ impl<'a> Decider<'a> {
         self.explain_stale_votes();
         self.show_held();
         self.show_building();
-        if let Some(error) = failed {
-            self.show_failed_call(error);
+        if let Some((act, error)) = failed {
+            self.show_failed_call(act, error);
         }
         self.finish()
     }
@@ -154,6 +158,14 @@ impl<'a> Decider<'a> {
 
     /// Which deployment there is, who made it, and how it ended.
     fn follow(&mut self, state: &PipelineState) {
+        // That it was to be stopped counts only if it is: whoever asks for it now says so again.
+        if let Some(run) = &mut self.status.run
+            && run.deployment_id == state.deployment_id
+            && !state.is_stopped()
+            && !state.is_stopping()
+        {
+            run.stop = None;
+        }
         if self.input.pipeline.is_guest() {
             self.follow_a_guest(state);
         } else {
@@ -310,7 +322,12 @@ impl<'a> Decider<'a> {
         self.approved_condition();
         self.status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         let stored = self.input.pipeline.status.clone().unwrap_or_default();
-        let (step, reports) = if self.status != stored {
+        let looks = matches!(self.act, Some((Act::Look, _)));
+        let (step, reports) = if looks && self.input.outcome.is_none() {
+            // To look changes nothing, so nothing is recorded before: what is known afterwards may be
+            // what is stored, and two records that undo each other would never end.
+            (Step::Act(Act::Look, Guard::default()), vec![])
+        } else if self.status != stored {
             (Step::Record(Box::new(self.status)), self.reports)
         } else if let Some((act, guard)) = self.act.take() {
             match self.must_show_first(&act, &guard) {

@@ -267,9 +267,13 @@ impl Engines {
             .graceful_shutdown_on(stop.cancelled_owned())
             .run(
                 |engine, engines| async move {
-                    tokio::time::timeout(TIMEOUT, reconcile(&engine, &engines))
-                        .await
-                        .unwrap_or(Err(Error::TimedOut))
+                    let looked = tokio::time::timeout(TIMEOUT, reconcile(&engine, &engines));
+                    let looked = looked.await.unwrap_or(Err(Error::TimedOut));
+                    if let Err(error) = &looked {
+                        // The others must not wait for one that can't be looked at.
+                        engines.note_failure(&key_of(&engine), error);
+                    }
+                    looked
                 },
                 |engine, error, _| {
                     warn!(engine = %engine.name_any(), %error, "an Engine could not be looked at");
@@ -410,6 +414,17 @@ impl Engines {
         Some(self.0.pipelines.find(names).is_some())
     }
 
+    /// An Engine couldn't be looked at. What was known of it before goes on.
+    fn note_failure(&self, key: &EngineKey, error: &Error) {
+        let pollers = &self.0.pollers;
+        let known = pollers.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !known.contains_key(key);
+        drop(known);
+        if is_new {
+            self.use_address(key, Err(format!("the Engine can't be looked at: {error}")));
+        }
+    }
+
     fn has_poller(&self, key: &EngineKey) -> bool {
         let pollers = self
             .0
@@ -529,7 +544,6 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         return Ok(Action::await_change());
     };
     let key = key_of(object);
-    hold::keep(engine, engines.is_in_use(&key), &engines.0.client).await?;
     let leaves = engine.metadata.deletion_timestamp.is_some();
     match resource::address(engine, &engines.0.client).await {
         // Where a whole namespace goes, the Secret may go first.
@@ -546,6 +560,8 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
             return Err(error);
         }
     }
+    // After its address: an Engine that can't be held can be used all the same.
+    hold::keep(engine, engines.is_in_use(&key), &engines.0.client).await?;
     let health = {
         let pollers = engines
             .0

@@ -168,6 +168,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
     woken.recv().await.expect("the engine is asked");
     let stop = CancellationToken::new();
     Arc::new(Context {
+        previews: Semaphore::new(PREVIEWS),
         leadership: crate::lease::Leadership::unelected(),
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
         claims: claims::Claims::default(),
@@ -376,5 +377,5 @@ async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_ch
     let requests = engine.server.received_requests().await.unwrap();
     let starts = requests.iter().filter(|r| r.url.path().ends_with("/start"));
     assert_eq!(starts.count(), 1);
-    assert_eq!(status_writes(&api_server).await.len(), 3);
+    assert_eq!(status_writes(&api_server).await.len(), 2);
 }

@@ -83,6 +83,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
 
+    /// The value of the annotation `sluice.dev/adopt` that was acted on. Absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handled_adopt: Option<String>,
+
     /// The last value of `spec.restartedAt` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_restart: Option<Time>,

@@ -82,7 +82,6 @@ struct View {
     pipelines: HashMap<String, Entry>,
     /// When something was last set going.
     nudged_at: Option<Instant>,
-    ticks: u64,
 }
 
 #[derive(Debug)]
@@ -113,7 +112,6 @@ impl Poller {
                 health: State::NotYet,
                 pipelines: HashMap::new(),
                 nudged_at: None,
-                ticks: 0,
             }),
             nudge: Notify::new(),
         });
@@ -146,11 +144,6 @@ impl Poller {
     /// How the engine is.
     pub fn health(&self) -> State {
         self.shared.view().health.clone()
-    }
-
-    /// How often the engine has been asked.
-    pub fn ticks(&self) -> u64 {
-        self.shared.view().ticks
     }
 
     /// A pipeline as it was last seen.
@@ -200,7 +193,6 @@ async fn poll<K: Clone + Send + Sync + 'static>(
     loop {
         let asked_at = Instant::now();
         let answer = tick(&client, &mut info).await;
-        shared.view().ticks += 1;
         let pause = match answer {
             Ok((engine, pipelines)) => {
                 failures = 0;
@@ -370,7 +362,6 @@ mod tests {
             health: State::NotYet,
             pipelines: HashMap::new(),
             nudged_at: None,
-            ticks: 0,
         }
     }
 

@@ -1,15 +1,17 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
 use crate::change::Content;
-use crate::crd::{BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target};
+use crate::crd::{
+    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
+};
 use crate::engine::{self, DiffAnswer, FullPipeline};
 
 use super::{Decider, Outcome, words};
 
 impl<'a> Decider<'a> {
-    /// Takes in the outcome. Returns the error if the act failed, so that nothing further is done
+    /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done
     /// in this reconcile but to show it.
-    pub(super) fn absorb_outcome(&mut self) -> Option<&'a engine::Error> {
+    pub(super) fn absorb_outcome(&mut self) -> Option<(&'static str, &'a engine::Error)> {
         match self.input.outcome? {
             Outcome::Done("recompile") => self.take_retry(),
             Outcome::Done("drop_build") => self.build_is_dropped(),
@@ -18,7 +20,11 @@ impl<'a> Decider<'a> {
             }
             Outcome::BuildFailed(None) => self.built(BuildOutcome::Unknown, None),
             Outcome::Done(_) | Outcome::GuardFailed => {}
-            Outcome::Owned(id) => self.own(id),
+            Outcome::Owned(id) => {
+                let asked = self.input.pipeline.annotation(annotation::ADOPT);
+                self.status.handled_adopt = asked.map(str::to_owned);
+                self.own(id);
+            }
             Outcome::Updated {
                 id,
                 version,
@@ -27,6 +33,7 @@ impl<'a> Decider<'a> {
                 self.forget_what_was_deleted(id);
                 self.own(id);
                 self.status.content = Some(engine_content(*version, content));
+                self.take_new_retry();
             }
             Outcome::Previewed { target, answer } => {
                 self.status.preview = Some(preview(target, self.parent(), answer));
@@ -63,7 +70,7 @@ impl<'a> Decider<'a> {
                 {
                     return None;
                 }
-                return Some(error);
+                return Some((act, error));
             }
         }
         None
@@ -76,7 +83,16 @@ impl<'a> Decider<'a> {
                 self.built(BuildOutcome::Unknown, Some(error.to_string()));
                 true
             }
+            "drop_build" => {
+                self.build_is_dropped();
+                let message = format!(
+                    "what was compiled beforehand couldn't be removed from the engine, and stays there, stopped: {error}"
+                );
+                self.warn("BuildLeftBehind", message);
+                true
+            }
             "update" => {
+                self.take_new_retry();
                 let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
                 self.status.refusal = wanted.map(|content| Refusal {
                     digest: content.digest(),
@@ -111,6 +127,14 @@ impl<'a> Decider<'a> {
     }
 
     fn own(&mut self, id: &str) {
+        let known = self.status.engine.as_ref();
+        if known.is_none_or(|engine| engine.pipeline_id.as_deref() != Some(id)) {
+            // What was asked for of a pipeline that this Pipeline didn't have isn't done to this one.
+            self.status
+                .handled_clear
+                .clone_from(&self.input.pipeline.spec.clear_storage);
+            self.take_restart();
+        }
         self.status.engine.get_or_insert_default().pipeline_id = Some(id.to_owned());
     }
 

@@ -164,9 +164,15 @@ impl Decider<'_> {
     }
 
     /// Shows a call that failed; nothing else is done in this reconcile.
-    pub(super) fn show_failed_call(&mut self, error: &engine::Error) {
+    pub(super) fn show_failed_call(&mut self, act: &str, error: &engine::Error) {
         self.act = None;
         match error {
+            // Only the compiler doesn't answer; what runs is known, and goes on.
+            _ if act == "diff" => {
+                let phase = self.status.phase.clone().unwrap_or_default();
+                let message = format!("the engine can't be asked about the new program: {error}");
+                self.waiting_for(&phase, Reason::EngineUnreachable, message);
+            }
             engine::Error::Refused { .. } => {
                 let phase = self.status.phase.clone().unwrap_or_default();
                 self.waiting_for(&phase, Reason::EngineRefused, error.to_string());

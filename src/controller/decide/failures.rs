@@ -142,6 +142,12 @@ impl Decider<'_> {
         asked.is_some() && asked != self.status.handled_retry.as_deref()
     }
 
+    pub(super) fn take_new_retry(&mut self) {
+        if self.retry_is_new() {
+            self.take_retry();
+        }
+    }
+
     pub(super) fn take_retry(&mut self) {
         self.status.handled_retry = self
             .input

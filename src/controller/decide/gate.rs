@@ -88,7 +88,7 @@ impl Decider<'_> {
             return;
         }
         if state.deployment_desired_status == "Suspended" {
-            self.warn("Parked", "somebody stopped the pipeline gracefully while it waits, which parks it for ever; it is stopped at once and started again".into());
+            self.warn("Parked", "somebody stopped the pipeline gracefully while it waits, which parks it for ever; it is stopped at once, so that it can be started again".into());
             self.stop(state, true);
             return;
         }

@@ -131,26 +131,53 @@ impl<'a> Decider<'a> {
             self.act(Act::Look, Guard::default());
             return false;
         };
-        if !self.is_to_adopt(state) && !engine::same_content(content, &full.content) {
-            let mark = match owners(state).next() {
-                Some(_) => ", and with the mark of another Pipeline",
-                None => "",
+        let same = engine::same_content(content, &full.content);
+        if !self.is_to_adopt(state) && (!same || self.was_taken_over(state)) {
+            let what = match (owners(state).next(), same) {
+                (Some(_), true) => "that carries the mark of another Pipeline by now",
+                (Some(_), false) => "with another program, and with the mark of another Pipeline",
+                (None, _) => "with another program",
             };
-            self.stalled(
-                Reason::NameTaken,
-                format!(
-                    "the engine already has a pipeline {:?} with another program{mark}, which is left untouched. Set another spec.pipelineName, or take it over with: kubectl annotate pipeline {} -n {} {}={}",
-                    state.name,
-                    self.name(),
-                    self.namespace(),
-                    annotation::ADOPT,
-                    state.name,
-                ),
+            let message = format!(
+                "the engine has a pipeline {:?} {what}, which is left untouched. Set another spec.pipelineName, or take it over {}",
+                state.name,
+                self.how_to_adopt(state),
             );
+            self.stalled(Reason::NameTaken, message);
             return false;
         }
+        self.adopt(state, Some(self.tag()));
+        false
+    }
+
+    fn how_to_adopt(&self, state: &PipelineState) -> String {
+        format!(
+            "with: kubectl annotate pipeline {} -n {} {}={} (if that stands there already, remove it first)",
+            self.name(),
+            self.namespace(),
+            annotation::ADOPT,
+            state.name,
+        )
+    }
+
+    /// Whether somebody says to take it over, and that wasn't done yet. Done once, it isn't done again for
+    /// as long as the annotation stays: another Pipeline may have been told to take it since.
+    fn is_to_adopt(&self, state: &PipelineState) -> bool {
+        let name = self.input.pipeline.annotation(annotation::ADOPT);
+        name == Some(&state.name) && name != self.status.handled_adopt.as_deref()
+    }
+
+    /// Whether the engine's pipeline was this Pipeline's before somebody else put a mark on it.
+    fn was_taken_over(&self, state: &PipelineState) -> bool {
+        let known = self.status.engine.as_ref();
+        let known = known.and_then(|engine| engine.pipeline_id.as_ref());
+        known == Some(&state.id) && owners(state).next().is_some()
+    }
+
+    /// Has the pipeline carry this mark, and that of no other Pipeline.
+    fn adopt(&mut self, state: &PipelineState, own: Option<String>) {
         let others = state.tags.iter().filter(|tag| !tag.starts_with(OWNER));
-        let tags = others.cloned().chain([self.tag()]).collect();
+        let tags = others.cloned().chain(own).collect();
         self.progressing(
             "Pending",
             Reason::Adopting,
@@ -163,16 +190,6 @@ impl<'a> Decider<'a> {
                 ..Guard::default()
             },
         );
-        false
-    }
-
-    /// Whether somebody says to take it over, and it wasn't this Pipeline's before: said once, it mustn't
-    /// take it back from another one that was told to later.
-    fn is_to_adopt(&self, state: &PipelineState) -> bool {
-        let known = self.status.engine.as_ref();
-        let known = known.and_then(|engine| engine.pipeline_id.as_ref());
-        self.input.pipeline.annotation(annotation::ADOPT) == Some(&state.name)
-            && known != Some(&state.id)
     }
 
     /// Whether nobody else keeps the gate of a pipeline that is made elsewhere.
@@ -181,9 +198,14 @@ impl<'a> Decider<'a> {
         if owners(state).next().is_none() {
             return true;
         }
+        if self.is_to_adopt(state) {
+            self.adopt(state, None);
+            return false;
+        }
         let message = format!(
-            "the engine's pipeline {:?} carries the mark of another Pipeline, which looks after it",
-            state.name
+            "the engine's pipeline {:?} carries the mark of another Pipeline, which may look after it. If that one is gone, take the mark away {}",
+            state.name,
+            self.how_to_adopt(state),
         );
         self.stalled(Reason::NameTaken, message);
         false

@@ -43,12 +43,6 @@ impl Decider<'_> {
         }
         if state.storage_status == "InUse" && (state.is_up() || state.is_stopped()) {
             let Some(full) = seen.full() else {
-                let phase = self.status.phase.clone().unwrap_or_default();
-                self.progressing(
-                    &phase,
-                    Reason::Updating,
-                    "what the spec says is compared with what the engine holds".into(),
-                );
                 self.act(Act::Look, Guard::default());
                 return true;
             };

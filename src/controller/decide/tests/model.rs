@@ -61,6 +61,10 @@ pub struct Engine {
     pub build: Option<(String, String, bool)>,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
+    /// It refuses every update.
+    pub refuses_updates: bool,
+    /// What is compiled beforehand isn't done yet.
+    pub compiles_for_long: bool,
     /// Whether the storage is cleared.
     pub cleared: bool,
     /// What the manager saw when it last asked the pipeline's process.
@@ -510,6 +514,12 @@ impl Engine {
         }
     }
 
+    /// Somebody stops it at once.
+    pub fn stop_by_hand(&mut self) {
+        self.deployment = None;
+        self.stopping = false;
+    }
+
     /// The pipeline fails.
     pub fn fail(&mut self, code: &str) {
         if self.deployment.take().is_some() {
@@ -585,6 +595,16 @@ impl Engine {
                 self.sql.clone_from(&content.sql);
                 self.runtime_config.clone_from(&content.runtime_config);
                 return updated(self, content);
+            }
+            Act::Update(_) if self.refuses_updates => {
+                return Outcome::Failed {
+                    act: "update",
+                    error: crate::engine::Error::Refused {
+                        status: 400,
+                        code: "InvalidRuntimeConfig".into(),
+                        message: "no".into(),
+                    },
+                };
             }
             Act::Update(content) => {
                 assert!(self.deployment.is_none(), "updated what is not stopped");
@@ -683,7 +703,7 @@ impl Engine {
     fn go_on(&mut self) {
         self.compiled = self.exists;
         if let Some((_, _, done)) = &mut self.build {
-            *done = true;
+            *done |= !self.compiles_for_long;
         }
         let base = self.base().map(str::to_owned);
         let gated = base.as_deref().is_some_and(|base| base != self.sql);

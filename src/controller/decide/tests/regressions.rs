@@ -3,7 +3,7 @@
 use super::model::World;
 use crate::controller::decide::{Act, Step};
 use crate::crd::{
-    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, annotation,
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, StopKind, annotation,
 };
 
 fn count(world: &World, what: fn(&Act) -> bool) -> usize {
@@ -520,4 +520,142 @@ fn a_storage_that_somebody_cleared_is_noticed_and_ends_what_was_approved_from_it
     world.edit("A");
     world.settle();
     assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+/// What is left in whichever state: another look finds nothing to record, whether it is a brief one or
+/// a whole one.
+fn rests(world: &mut World) {
+    for full in [false, true] {
+        let step = world.plan(None, full).step;
+        assert!(!matches!(step, Step::Record(_)), "{step:?}");
+    }
+    let before = world.status();
+    for _ in 0..5 {
+        world.reconcile();
+    }
+    assert_eq!(world.status(), before);
+}
+
+#[test]
+fn while_a_program_is_compiled_beforehand_nothing_is_written() {
+    let mut world = World::running("A");
+    world.engine.compiles_for_long = true;
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "CompilingBeforehand");
+    rests(&mut world);
+    world.engine.compiles_for_long = false;
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+#[test]
+fn while_an_update_would_lose_the_state_nothing_is_written() {
+    let mut world = World::new("A");
+    world.engine.edition = "Open source";
+    world.settle();
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "StateLossNotAllowed");
+    rests(&mut world);
+}
+
+#[test]
+fn a_retry_of_an_update_that_the_engine_refuses_is_one_try_and_the_old_content_goes_on() {
+    let mut world = World::running("A");
+    world.annotate(annotation::RETRY, "left over from before");
+    world.engine.refuses_updates = true;
+    let config = serde_json::json!({"min_batch_size_records": 7});
+    world.spec(|spec| spec.runtime_config = config.as_object().cloned());
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "EngineRefused");
+    assert!(world.engine.is_up(), "the old content goes on");
+    let tried = count(&world, |act| matches!(act, Act::Update(_)));
+    world.annotate(annotation::RETRY, "once more");
+    world.settle();
+    assert!(world.engine.is_up());
+    assert_eq!(
+        count(&world, |act| matches!(act, Act::Update(_))),
+        tried + 1
+    );
+    rests(&mut world);
+}
+
+/// The same manifest is applied anew, as another object, by a tool that moves or restores it.
+#[test]
+fn what_was_asked_of_an_older_object_is_not_done_to_the_pipeline_that_a_new_one_takes_over() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.clear_storage = Some("once".into()));
+    world.settle();
+    assert_eq!(count(&world, |act| matches!(act, Act::Clear)), 1);
+    world.pipeline.metadata.uid = Some("uid-2".into());
+    world.pipeline.status = None;
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(count(&world, |act| matches!(act, Act::Clear)), 1);
+    assert_eq!(count(&world, |act| matches!(act, Act::Stop { .. })), 1);
+}
+
+#[test]
+fn a19_a_pipeline_that_another_operator_has_marked_is_not_taken_back_by_itself() {
+    let mut world = World::running("A");
+    let own = world.engine.tags.clone();
+    world.engine.tags = vec!["sluice:somebody-else".into()];
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "NameTaken");
+    assert_eq!(world.engine.tags, ["sluice:somebody-else"]);
+    rests(&mut world);
+    // Somebody decides: once for each time that it is said.
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), &world.engine.tags),
+        ("Running", &own)
+    );
+    world.engine.tags = vec!["sluice:somebody-else".into()];
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "NameTaken");
+    world.pipeline.metadata.annotations = None;
+    world.settle();
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.engine.tags, own);
+}
+
+#[test]
+fn a_guest_whose_pipeline_carries_the_mark_of_one_that_is_gone_is_told_how_to_remove_it() {
+    let mut world = World::running("A");
+    world.pipeline.metadata.uid = Some("uid-2".into());
+    world.pipeline.status = None;
+    world.pipeline.spec.program = None;
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "NameTaken");
+    assert!(
+        world
+            .condition("Ready")
+            .unwrap()
+            .2
+            .contains("sluice.dev/adopt=orders")
+    );
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.engine.tags.len()),
+        ("Running", 0)
+    );
+}
+
+/// A stop was written down and never made, since the edit that it was for was taken back. Much later
+/// somebody else stops the pipeline, at once.
+#[test]
+fn a18_a_stop_that_was_never_made_says_nothing_of_one_by_somebody_else() {
+    let mut world = World::running("A");
+    let status = world.pipeline.status.as_mut().unwrap();
+    status.run.as_mut().unwrap().stop = Some(StopKind::Checkpoint);
+    world.settle();
+    assert_eq!(world.status().run.unwrap().stop, None);
+    world.engine.stop_by_hand();
+    world.settle();
+    assert_eq!(world.reported("OutsideStop"), 1);
+    assert!(!world.status().run.unwrap().resumes_all);
 }
