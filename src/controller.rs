@@ -173,9 +173,9 @@ pub async fn run(
     let (votes, votes_writer) = reflector::store();
     let votes_seen = votes_of(settings.all(&client), votes_writer);
     let config = ControllerConfig::default().concurrency(CONCURRENCY);
-    let controller = Controller::new(settings.all::<Guarded>(&client), watcher::Config::default())
-        .with_config(config);
-    let pipelines = controller.store();
+    let (pipelines, pipelines_writer) = reflector::store();
+    let seen = pipelines_of(settings.all(&client), pipelines_writer);
+    let controller = Controller::for_stream(seen, pipelines.clone()).with_config(config);
     let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
     let engines = engines::Engines::new(
         client.clone(),
@@ -258,6 +258,28 @@ fn census(pipelines: Store<Guarded>) -> crate::metrics::Census {
     })
 }
 
+/// Keeps the Pipelines, and tells of each that has changed.
+fn pipelines_of(
+    api: Api<Guarded>,
+    writer: reflector::store::Writer<Guarded>,
+) -> impl futures::Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
+    // What fails is tried again by the controller, after a pause.
+    watcher(api, watcher::Config::default())
+        .modify(shed)
+        .reflect(writer)
+        .applied_objects()
+}
+
+/// Drops from an object that is kept what nobody reads here. Who has set which field is often more than
+/// half of an object, and kubectl's own annotation is the spec once more.
+fn shed(object: &mut impl kube::Resource) {
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
+}
+
 /// Keeps the votes, and says whose they are as soon as they are there.
 fn votes_of(
     api: Api<GuardedVote>,
@@ -265,6 +287,7 @@ fn votes_of(
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     watcher(api, watcher::Config::default())
         .default_backoff()
+        .modify(shed)
         .reflect(writer)
         .touched_objects()
         .filter_map(|vote| async move {

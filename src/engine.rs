@@ -1,8 +1,10 @@
 //! What Sluice needs of an engine, in Sluice's own words; knows nothing of Kubernetes.
 //!
-//! [`feldera`] speaks to a real one, [`wire`] holds the shapes of its JSON, and [`poller`] keeps
-//! the state of all of an engine's pipelines with one request per tick.
+//! [`feldera`] speaks to a real one, [`wire`] holds the shapes of its JSON, [`elements`] cuts a long
+//! list into pieces, and [`poller`] keeps the state of all of an engine's pipelines with one request
+//! per tick.
 
+pub mod elements;
 pub mod feldera;
 pub mod identity;
 pub mod poller;

@@ -53,6 +53,10 @@ pub struct Config {
     /// Time that a compilation takes
     #[arg(long, env = "FELDERA_SIM_COMPILE_TIME", default_value = "300ms", value_parser = parse_duration)]
     pub compile_time: Duration,
+    /// Time that the compilation of a program takes that was compiled before, whichever pipeline it
+    /// was for; by default a quarter of --compile-time
+    #[arg(long, env = "FELDERA_SIM_RECOMPILE_TIME", value_parser = parse_duration)]
+    pub recompile_time: Option<Duration>,
     /// Time until a deployment is provisioned
     #[arg(long, env = "FELDERA_SIM_PROVISION_TIME", default_value = "200ms", value_parser = parse_duration)]
     pub provision_time: Duration,
@@ -103,6 +107,7 @@ impl Config {
             details: self.details_interval.unwrap_or(self.poll_interval * 4),
             notify: self.notify_delay.unwrap_or(Settings::default().notify),
             compile: self.compile_time,
+            recompile: self.recompile_time.unwrap_or(self.compile_time / 4),
             provision: self.provision_time,
             stop: self.stop_time,
             process: Durations {

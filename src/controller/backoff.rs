@@ -14,6 +14,9 @@ use super::decide::Outcome;
 const FIRST: Duration = Duration::from_millis(500);
 const MOST: Duration = Duration::from_secs(60);
 
+/// What the names of Sluice's own annotations begin with.
+const PREFIX: &str = "sluice.dev/";
+
 /// How often in a row each Pipeline has failed.
 #[derive(Default)]
 pub(super) struct Retries(Mutex<HashMap<PipelineKey, Retry>>);
@@ -25,8 +28,8 @@ struct Retry {
     held: Option<(Outcome, Instant, Asked)>,
 }
 
-/// The spec's generation and the annotations: whoever changes them isn't kept waiting.
-type Asked = (Option<i64>, Option<BTreeMap<String, String>>);
+/// The spec's generation and Sluice's annotations: whoever changes them isn't kept waiting.
+type Asked = (Option<i64>, BTreeMap<String, String>);
 
 /// Namespace and name.
 type PipelineKey = (String, String);
@@ -89,9 +92,13 @@ impl Retries {
 }
 
 fn asked(pipeline: &Pipeline) -> Asked {
+    let annotations = pipeline.metadata.annotations.iter().flatten();
+    // Of others, an object from the store may lack some that the API server has.
+    let ours = annotations.filter(|(key, _)| key.starts_with(PREFIX));
     (
         pipeline.metadata.generation,
-        pipeline.metadata.annotations.clone(),
+        ours.map(|(key, value)| (key.clone(), value.clone()))
+            .collect(),
     )
 }
 

@@ -5,7 +5,7 @@
 //! pipeline carries tells: see [`Claims::marked_by`].
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
@@ -23,11 +23,12 @@ struct Register {
     /// Whether the Pipelines that were there at the start have been put down: the first to be
     /// looked at need not be the oldest.
     complete: bool,
-    claims: HashMap<Place, BTreeSet<Claim>>,
+    // Shared, because there are as many as Pipelines, and a set has room for eleven from the start.
+    claims: HashMap<Place, BTreeSet<Arc<Claim>>>,
     /// Where each claim stands, by the uid of its Pipeline.
-    places: HashMap<String, (Place, Claim)>,
+    places: HashMap<String, (Place, Arc<Claim>)>,
     /// Whom to wake when a pipeline of an engine has changed.
-    concerned: HashMap<(EngineKey, String), BTreeSet<Claim>>,
+    concerned: HashMap<(EngineKey, String), BTreeSet<Arc<Claim>>>,
 }
 
 /// A pipeline of an engine.
@@ -142,9 +143,13 @@ impl Register {
     }
 
     /// Puts a claim down where it belongs by now.
-    fn put(&mut self, pipeline: &Pipeline, engines: &Engines) -> (Place, Claim) {
+    fn put(&mut self, pipeline: &Pipeline, engines: &Engines) -> (Place, Arc<Claim>) {
         let key = EngineKey::of(pipeline);
         let claim = Claim::of(pipeline);
+        let claim = match self.places.get(&claim.uid) {
+            Some((_, known)) if **known == claim => Arc::clone(known),
+            _ => Arc::new(claim),
+        };
         let place = Place {
             engine: engines.identity(&key),
             pipeline: pipeline.engine_pipeline_name().to_owned(),
@@ -161,9 +166,9 @@ impl Register {
             claims.remove(&claim);
         }
         let claims = self.claims.entry(place.clone()).or_default();
-        claims.insert(claim.clone());
+        claims.insert(Arc::clone(&claim));
         let concerned = self.concerned.entry((key, place.pipeline.clone()));
-        concerned.or_default().insert(claim.clone());
+        concerned.or_default().insert(Arc::clone(&claim));
         (place, claim)
     }
 }

@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::elements::{Elements, NoArray};
 use super::wire;
 use super::{Checkpoint, DiffAnswer, EngineInfo, Error, FullPipeline, PipelineState, StartOptions};
 use crate::change::Content;
@@ -121,14 +122,18 @@ impl Feldera {
         let call = self
             .call(Method::GET, "/pipelines")
             .query(&[("selector", "status")]);
-        let pipelines: Vec<Value> = self.json(call).await?;
         // One pipeline that can't be read must not hide the others. Whoever misses it asks for it
         // by name, and gets the error then.
-        Ok(pipelines
-            .into_iter()
-            .filter_map(|body| serde_json::from_value::<wire::Pipeline>(body).ok())
-            .map(Into::into)
-            .collect())
+        let mut pipelines = vec![];
+        let mut elements = Elements::default();
+        let nonsense = |error: NoArray| Error::Nonsense(error.to_string());
+        answer_in_pieces(call, |piece| {
+            let take = |body: wire::Pipeline| pipelines.push(body.into());
+            elements.feed(piece, take).map_err(nonsense)
+        })
+        .await?;
+        elements.end().map_err(nonsense)?;
+        Ok(pipelines)
     }
 
     /// One pipeline with everything; `None` if the engine has none of that name.
@@ -380,6 +385,20 @@ fn readable_sql_error(message: &str) -> String {
 
 /// Sends a call and reads its whole answer, or says why there is none.
 async fn answer(call: RequestBuilder) -> Result<Vec<u8>, Error> {
+    let mut body = Vec::new();
+    answer_in_pieces(call, |piece| {
+        body.extend_from_slice(piece);
+        Ok(())
+    })
+    .await?;
+    Ok(body)
+}
+
+/// Sends a call and hands on its answer while it comes, if it is a good one.
+async fn answer_in_pieces(
+    call: RequestBuilder,
+    mut take: impl FnMut(&[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
     // The URL is left out: people know their engine's, and it makes every message long.
     let unreachable = |error: reqwest::Error| {
         let error = error.without_url();
@@ -398,19 +417,25 @@ async fn answer(call: RequestBuilder) -> Result<Vec<u8>, Error> {
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.parse().ok())
         .map(Duration::from_secs);
-    let mut body = Vec::new();
+    let mut length = 0;
+    let mut refused = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
+        length += chunk.len();
+        if length > MAX_ANSWER {
             return Err(Error::Nonsense(format!(
                 "it is longer than {MAX_ANSWER} bytes"
             )));
         }
+        if status.is_success() {
+            take(&chunk)?;
+        } else {
+            refused.extend_from_slice(&chunk);
+        }
     }
     if status.is_success() {
-        return Ok(body);
+        return Ok(());
     }
-    Err(refusal(status, retry_after, &body))
+    Err(refusal(status, retry_after, &refused))
 }
 
 fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Error {

@@ -1,14 +1,16 @@
 //! What happens to a pipeline by itself, in the order of time.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use super::Context;
 use super::pipeline::{
     Observed, Pipeline, ProgramStatus, ResourcesDesired, ResourcesStatus, StorageStatus,
 };
+use super::{Context, Crates};
 use crate::compiler::{Compiled, compile_cached, udf};
 use crate::error::ApiError;
 use crate::process::status::{Desired, Report};
@@ -53,7 +55,7 @@ impl Pipeline {
     fn next_event(&self, context: &Context<'_>) -> Option<(Timestamp, Event)> {
         let compile = self
             .compiling_since
-            .map(|since| since + self.stage_end(context.settings.compile));
+            .map(|since| since + self.stage_end(self.compile_time(context)));
         let poll = if context.settings.poll.is_zero() {
             None
         } else {
@@ -69,6 +71,16 @@ impl Pipeline {
         .into_iter()
         .filter_map(|(at, event)| Some((at?, event)))
         .min()
+    }
+
+    /// How long the whole compilation takes. Of a program that was compiled before, for whichever
+    /// pipeline, the compiler finds all crates but the pipeline's own.
+    fn compile_time(&self, context: &Context<'_>) -> Duration {
+        if self.recompiles {
+            context.settings.recompile
+        } else {
+            context.settings.compile
+        }
     }
 
     /// How long after its beginning the compilation leaves its present stage.
@@ -94,7 +106,7 @@ impl Pipeline {
 
     fn happen(&mut self, event: Event, at: Timestamp, context: &mut Context<'_>) {
         match event {
-            Event::Compile => self.compile(at),
+            Event::Compile => self.compile(at, context),
             Event::Clear => {
                 self.cleared_at = None;
                 self.storage_status = StorageStatus::Cleared;
@@ -139,7 +151,32 @@ impl Pipeline {
         compile_cached(&self.program_code)
     }
 
-    fn compile(&mut self, at: Timestamp) {
+    /// Begins to compile the present program.
+    pub fn begin_to_compile(&mut self, at: Timestamp, compiled: &HashSet<Crates>) {
+        self.program_status = ProgramStatus::Pending;
+        self.program_status_since = at;
+        self.compiling_since = Some(at);
+        self.recompiles = compiled.contains(&self.crates());
+    }
+
+    /// What names the crates of the present program. The compiler calls them by what is in them, so
+    /// pipelines with the same program share them; two crates carry the pipeline's id in their names.
+    pub fn crates(&self) -> Crates {
+        let mut hash = Sha256::new();
+        let config = self.program_config.to_string();
+        for part in [
+            &*self.program_code,
+            &*self.udf_rust,
+            &*self.udf_toml,
+            &config,
+            &self.platform_version,
+        ] {
+            hash.update(Sha256::digest(part.as_bytes()));
+        }
+        hash.finalize().into()
+    }
+
+    fn compile(&mut self, at: Timestamp, context: &mut Context<'_>) {
         let next = match self.program_status {
             ProgramStatus::Pending => ProgramStatus::CompilingSql,
             ProgramStatus::CompilingSql => match self.compiled().program {
@@ -154,6 +191,9 @@ impl Pipeline {
         };
         self.program_status = next;
         self.program_status_since = at;
+        if next == ProgramStatus::Success {
+            context.compiled.insert(self.crates());
+        }
         if !matches!(
             next,
             ProgramStatus::CompilingSql | ProgramStatus::CompilingRust

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::pipeline::{Pipeline, ProgramStatus, ResourcesDesired, ResourcesStatus, StorageStatus};
 use super::validate::{check_description, check_name, check_tags, program_config};
-use super::{Edition, Manager, new_id};
+use super::{Context, Edition, Manager, new_id};
 use crate::error::ApiError;
 use crate::process::data::Counters;
 use crate::process::storage::Storage;
@@ -98,7 +98,7 @@ impl Manager {
             .fold(0_u64, |n, byte| n << 8 | u64::from(*byte))
             | 1 << 63
             | 1;
-        let pipeline = Pipeline {
+        let mut pipeline = Pipeline {
             id,
             name: body.name,
             description: body.description.unwrap_or_default(),
@@ -115,7 +115,8 @@ impl Manager {
             program_version: 1,
             program_status: ProgramStatus::Pending,
             program_status_since: now,
-            compiling_since: Some(now),
+            compiling_since: None,
+            recompiles: false,
             deployment_error: None,
             storage_status: StorageStatus::Cleared,
             storage_details: None,
@@ -141,6 +142,7 @@ impl Manager {
             changed: false,
             status_cache: None,
         };
+        pipeline.begin_to_compile(now, &self.compiled);
         let answer = pipeline.edited();
         self.insert(pipeline)?;
         Ok(answer)
@@ -195,7 +197,7 @@ impl Manager {
             .as_ref()
             .is_some_and(|new| new != name && self.pipelines.contains_key(new));
         let (answer, renamed) = self.with(name, now, |pipeline, context| {
-            pipeline.apply(&patch, bump, taken, &context.settings.version, now)?;
+            pipeline.apply(&patch, bump, taken, context)?;
             Ok((pipeline.edited(), pipeline.name != name))
         })?;
         if renamed && let Some(pipeline) = self.pipelines.remove(name) {
@@ -231,9 +233,9 @@ impl Pipeline {
         patch: &Patch,
         bump: bool,
         name_taken: bool,
-        version: &str,
-        now: Timestamp,
+        context: &Context<'_>,
     ) -> Result<(), ApiError> {
+        let version = context.settings.version.as_str();
         // Only what changes is checked: older values may break newer rules.
         let description = patch
             .description
@@ -305,9 +307,7 @@ impl Pipeline {
                 self.program_config = config.clone();
             }
             self.program_version += 1;
-            self.program_status = ProgramStatus::Pending;
-            self.program_status_since = now;
-            self.compiling_since = Some(now);
+            self.begin_to_compile(context.now, context.compiled);
         }
         self.touch();
         Ok(())

@@ -10,7 +10,7 @@ pub mod pipeline;
 pub mod validate;
 pub mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +49,9 @@ pub struct Settings {
     pub notify: Duration,
     /// A whole compilation.
     pub compile: Duration,
+    /// A whole compilation of a program that was compiled before: only what is the pipeline's own is
+    /// built and linked again.
+    pub recompile: Duration,
     /// From Provisioning to Provisioned.
     pub provision: Duration,
     /// From Stopping to Stopped, and from Clearing to Cleared.
@@ -68,6 +71,7 @@ impl Default for Settings {
             details: ms(10_000),
             notify: ms(u64::from(u32::MAX)),
             compile: ms(300),
+            recompile: ms(75),
             provision: ms(200),
             stop: ms(100),
             process: Durations {
@@ -88,8 +92,13 @@ pub struct Manager {
     pub settings: Settings,
     pipelines: BTreeMap<String, Pipeline>,
     bootstraps: Vec<BootstrapRecord>,
+    /// What the compiler's target folder holds: see [`Pipeline::crates`].
+    compiled: HashSet<Crates>,
     store: Option<Store>,
 }
+
+/// What names the crates of a program, other than those of the pipeline itself.
+pub type Crates = [u8; 32];
 
 impl Manager {
     /// With what the store holds, if there is one.
@@ -105,8 +114,12 @@ impl Manager {
             }
             bootstraps = store.load_bootstraps()?;
         }
+        // The target folder outlives the manager. Of programs that no pipeline has any more, nothing
+        // is known by then; the real compiler removes their crates, too, after a while.
+        let compiled = pipelines.values().filter(|pipeline| pipeline.is_compiled());
         Ok(Self {
             settings,
+            compiled: compiled.map(Pipeline::crates).collect(),
             pipelines,
             bootstraps,
             store,
@@ -144,6 +157,7 @@ impl Manager {
             settings: &self.settings,
             now,
             bootstraps: Vec::new(),
+            compiled: &mut self.compiled,
         };
         pipeline.advance(&mut context);
         let result = f(pipeline, &mut context);
@@ -234,6 +248,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Bootstraps that were begun.
     pub bootstraps: Vec<BootstrapRecord>,
+    /// The crates that were compiled so far.
+    pub compiled: &'a mut HashSet<Crates>,
 }
 
 fn storage_error(error: crate::store::Error) -> ApiError {

@@ -138,6 +138,9 @@ pub struct Pipeline {
     pub program_status_since: Timestamp,
     /// When the compilation began that isn't over yet.
     pub compiling_since: Option<Timestamp>,
+    /// Does it find its program's crates compiled?
+    #[serde(default)]
+    pub recompiles: bool,
     /// Why the last deployment ended or couldn't begin.
     pub deployment_error: Option<Value>,
     /// Where its storage stands.
@@ -199,6 +202,11 @@ impl Pipeline {
         }
         self.log
             .push_back(format!("{at:.6} INFO [control-plane] {text}"));
+    }
+
+    /// Is the present program compiled?
+    pub fn is_compiled(&self) -> bool {
+        self.program_status == ProgramStatus::Success
     }
 
     /// Stopped, and to stay so.
