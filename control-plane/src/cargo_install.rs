@@ -68,7 +68,7 @@ impl CratesProgram {
                 how: "with `cargo install`",
                 takes: self.takes,
                 tool: "cargo install",
-                hint: "Crates are downloaded from crates.io, or the registry that cargo is set to.",
+                hint: "Crates are downloaded from the registry that cargo is set to.",
                 command: words.map(str::to_owned).to_vec(),
                 env: &[
                     ("CARGO_PROFILE_DEV_DEBUG", "false"), // ten times the size, for nobody
