@@ -1,6 +1,7 @@
 # make demo        the whole story on a real API server, told with real programs; then it is yours to play with
 # make demo-down   ends what the demo left running
 # make test        all tests
+# make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
 # Both build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
 # (etcd, Kubernetes, Helm and Feldera's fda, built from source: about a quarter of an hour on two cores,
@@ -10,7 +11,7 @@
 CARGO ?= cargo
 XTASK = $(or $(CARGO_TARGET_DIR),target)/debug/xtask
 
-.PHONY: help demo demo-down test build check-tools
+.PHONY: help demo demo-down test bench build check-tools
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -25,6 +26,9 @@ demo-down:
 
 test: build
 	@$(XTASK) test
+
+bench: build
+	@$(XTASK) bench $(BENCH)
 
 # One selection of packages and targets for everything: with another one cargo would choose other features
 # of the libraries, and compile them again.

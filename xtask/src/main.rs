@@ -1,5 +1,6 @@
 //! Chores of this repository: `cargo xtask --help`.
 
+mod bench;
 mod control_plane_commands;
 mod demo;
 mod generate;
@@ -30,6 +31,8 @@ enum Chore {
     Demo(demo::Demo),
     /// All tests, with one control plane for those that share one; what `make test` runs
     Test(run_tests::Test),
+    /// Figures of the operator, each beside something measured in the same run; what `make bench` runs
+    Bench(bench::Bench),
     /// Check the licences of everything that is linked into the programs
     Licences,
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Chore::Generate(generate) => generate.run().map_err(|error| error.to_string()),
         Chore::Demo(demo) => demo.run().map_err(|error| error.to_string()),
         Chore::Test(test) => test.run().map_err(|error| error.to_string()),
+        Chore::Bench(bench) => bench.run().map_err(|error| error.to_string()),
         Chore::Licences => licences::check().map_err(|error| error.to_string()),
     };
     match outcome {
