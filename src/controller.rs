@@ -389,7 +389,6 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     let mut is_live = false;
     let mut live_votes = None;
     let mut view = observe::begin(&pipeline, context).await;
-    let rival = rival(&pipeline, &view, context);
     let object = ObjectRef::from_obj(&pipeline);
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
@@ -399,6 +398,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             Some(live) => Vec::clone(live),
             None => votes::of(&pipeline, &context.votes),
         };
+        // What the engine shows by now may carry somebody's mark.
+        let rival = rival(&pipeline, &view, context);
         let last_call = context.calls.last(&object);
         let about_to_tell = context.calls.is_about_to_tell(&object, &pipeline);
         let plan = decide::decide(&Input {
