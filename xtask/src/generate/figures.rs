@@ -7,12 +7,19 @@ use sluice::metrics::Metrics;
 use super::markdown::{cell, header};
 
 /// What the labels say, and which values they have.
-const LABELS: [(&str, &str); 4] = [
+const LABELS: [(&str, &str); 5] = [
     (
         "call",
-        "the engine call: `create`, `adopt` (its tag is set), `diff`, `update`, `recompile`, `dismiss_error`, `start`, `stop`, `pause`, `resume`, `approve`, `checkpoint`, `clear`; of a program that is compiled beforehand `build`, `look_at_build`, `drop_build`",
+        "the engine call: `create`, `adopt` (its tag is set), `diff`, `update`, `recompile`, `dismiss_error`, `start`, `stop`, `pause`, `resume`, `approve`, `checkpoint`, `clear`; of a program that is compiled beforehand `build`, `look_at_build`, `drop_build`; of a deletion also `delete`",
     ),
-    ("engine", "the name of the Engine object"),
+    (
+        "engine",
+        "namespace and name of the Engine object, `shop/lab`; `default` for the operator's own",
+    ),
+    (
+        "phase",
+        "the phase: see [status.md](status.md#phases); `Other` for a word of the engine's that is none of them",
+    ),
     (
         "reason",
         "the reason of the Event: see [status.md](status.md#events)",
