@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::client::ClientBuilder;
 use kube::{Api, Client, Config, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::cluster;
+use crate::cluster::fence::Fence;
+use crate::cluster::watch_beat::WatchBeat;
 use crate::config::Args;
-use crate::fence::Fence;
 use crate::health::Health;
 use crate::lease::{self, Candidate, Leadership};
 use crate::metrics::Metrics;
 use crate::telemetry::{self, Telemetry};
-use crate::watch_beat::WatchBeat;
 use crate::{admin, api, config, controller, crd};
 
 /// How often missing CRDs are looked for.
@@ -66,7 +66,7 @@ pub enum Error {
 pub async fn run(args: Args) -> Result<(), Error> {
     let telemetry = telemetry::start(args.log_format, args.otlp_endpoint.as_deref())?;
     let cluster = Config::infer().await.map_err(Box::new)?;
-    let client = Client::try_from(cluster.clone()).map_err(Box::new)?;
+    let client = cluster::client(&cluster).map_err(Box::new)?;
     let settings = args.settings(&cluster.default_namespace)?;
     let election = args.election(&cluster.default_namespace)?;
     let health = Health::default();
@@ -181,7 +181,7 @@ impl Lead {
         // Renewals that are repeated by the client could come through long after they were sent.
         let mut plain = self.cluster.clone();
         plain.default_retry = false;
-        let plain = Client::try_from(plain).map_err(Box::new)?;
+        let plain = cluster::client(&plain).map_err(Box::new)?;
         let within = election.duration * 4 + Duration::from_secs(60);
         let beat = || self.health.beat("lease", within);
         let mut candidate = Candidate::new(plain, election);
@@ -219,7 +219,7 @@ impl Lead {
         // A write that the client repeats by itself would come after the fence.
         let mut cluster = self.cluster.clone();
         cluster.default_retry = false;
-        let client = ClientBuilder::try_from(cluster)
+        let client = cluster::stack(&cluster)
             .map_err(Box::new)?
             .with_layer(&WatchBeat(self.health.clone()))
             .with_layer(&Fence(leadership.clone()))

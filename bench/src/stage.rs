@@ -147,7 +147,7 @@ impl Stage {
         let kubeconfig = Kubeconfig::from_yaml(kubeconfig)?;
         let config =
             Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-        Ok(Client::try_from(config)?)
+        Ok(sluice::cluster::client(&config)?)
     }
 
     /// The token of a user that the control plane knows.

@@ -115,12 +115,14 @@ impl<R: Body + Unpin> Body for Heard<R> {
 
 /// The part that a request is of: the watch of a kind. `None` for everything else.
 fn part_of(uri: &http::Uri) -> Option<String> {
-    let watches = uri
-        .query()?
-        .split('&')
-        .any(|parameter| matches!(parameter, "watch=true" | "watch=1"));
     let kind = uri.path().rsplit('/').next()?;
-    watches.then(|| format!("watch of {kind}"))
+    is_watch(uri).then(|| format!("watch of {kind}"))
+}
+
+/// Whether a request is for a watch.
+pub fn is_watch(uri: &http::Uri) -> bool {
+    let mut parameters = uri.query().unwrap_or_default().split('&');
+    parameters.any(|parameter| matches!(parameter, "watch=true" | "watch=1"))
 }
 
 #[cfg(test)]
