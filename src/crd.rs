@@ -20,7 +20,7 @@ pub use pipeline_approval::{
 };
 pub use status::{
     Approval, ApprovalState, AtStake, BaseCheckpoint, Build, BuildOutcome, Decision,
-    DecisionRecord, Door, EngineContent, EngineView, Failures, Interference, Outcome,
+    DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, Outcome,
     PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind, Target, Turn,
     Vote,
 };

@@ -6,7 +6,7 @@ use super::{
     error::{Error, Options},
     query::Query,
 };
-use crate::crd::{Approval, ApprovalState, Door, EngineView, Outcome, Pipeline};
+use crate::crd::{Approval, ApprovalState, Door, EngineView, Gate, Outcome, Pipeline};
 
 /// What to do about a request for approval.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,13 +86,15 @@ pub(super) fn decide(pipeline: &Pipeline, query: &Query, user: &str) -> Answer {
     }
 }
 
-/// Whether the deployment that the change was published for still waits in the engine.
+/// Whether the deployment that the change was published for still waits in the engine. What waits at
+/// Sluice's own gate isn't deployed yet.
 fn at_the_gate(approval: &Approval, engine: Option<&EngineView>) -> bool {
-    engine.is_some_and(|engine| {
-        approval.deployment_id.is_some()
-            && approval.deployment_id == engine.deployment_id
-            && engine.deployment_status.as_deref() == Some("AwaitingApproval")
-    })
+    approval.gate == Gate::Sluice
+        || engine.is_some_and(|engine| {
+            approval.deployment_id.is_some()
+                && approval.deployment_id == engine.deployment_id
+                && engine.deployment_status.as_deref() == Some("AwaitingApproval")
+        })
 }
 
 /// Whether an approval of a change in this state did what it was meant to do. After a rejection, an

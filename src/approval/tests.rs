@@ -52,6 +52,7 @@ fn waiting() -> Approval {
         target: Target::default(),
         options: BootstrapOptions::default(),
         revision: 0,
+        gate: crate::crd::Gate::Engine,
         since: Time(Timestamp::UNIX_EPOCH),
         deployment_id: None,
         summary: String::new(),

@@ -21,6 +21,7 @@ mod immutable;
 mod input;
 mod lifecycle;
 mod outside;
+mod own_gate;
 mod ownership;
 mod plan;
 mod restart;
@@ -73,6 +74,8 @@ struct Decider<'a> {
     held: Option<conditions::Hold>,
     /// Whether the spec's content is being compiled while the old one goes on.
     building: bool,
+    /// What there is to say of Sluice's own gate.
+    own_gate: Option<own_gate::Shown>,
 }
 
 impl<'a> Decider<'a> {
@@ -85,6 +88,7 @@ impl<'a> Decider<'a> {
             requeue: None,
             held: None,
             building: false,
+            own_gate: None,
         }
     }
 
@@ -118,6 +122,7 @@ impl<'a> Decider<'a> {
             }
         }
         self.explain_stale_votes();
+        self.show_own_gate();
         self.show_held();
         self.show_building();
         if let Some((act, error)) = failed {

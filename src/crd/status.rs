@@ -239,6 +239,10 @@ pub struct Preview {
     /// The diff in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
+    /// The diff. Absent if the engine gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub diff: Option<Map<String, Value>>,
 }
 
 /// What came of asking the engine about a program beforehand.
@@ -353,6 +357,9 @@ pub struct Approval {
     pub options: BootstrapOptions,
     /// How often this target was asked about anew.
     pub revision: i64,
+    /// Where it waits: at the engine's gate, or at Sluice's own while the old program goes on.
+    #[serde(default)]
+    pub gate: Gate,
     /// Since when the change is published.
     pub since: Time,
     /// The deployment that waits.
@@ -393,6 +400,20 @@ pub struct Approval {
     /// Why applying it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+}
+
+/// Which gate a change waits at.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[schemars(with = "String")]
+pub enum Gate {
+    /// The engine's: the new program is deployed, and waits.
+    #[default]
+    Engine,
+    /// Sluice's own: the old program goes on, and nothing is stopped before the decision.
+    Sluice,
+    /// One that this version doesn't know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// The states of a change at the gate.

@@ -176,6 +176,10 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
 }
 
 fn preview(target: &Target, parent: &str, answer: &DiffAnswer) -> Preview {
+    let diff = match answer {
+        DiffAnswer::Diff(diff) => diff.as_object().cloned(),
+        _ => None,
+    };
     let (outcome, message, summary) = match answer {
         DiffAnswer::Diff(diff) if words::is_empty(diff) => (PreviewOutcome::NoChange, None, None),
         DiffAnswer::Diff(diff) => (PreviewOutcome::Gated, None, Some(words::summary(diff))),
@@ -189,5 +193,6 @@ fn preview(target: &Target, parent: &str, answer: &DiffAnswer) -> Preview {
         outcome,
         message: message.cloned(),
         summary,
+        diff,
     }
 }

@@ -8,7 +8,7 @@ use super::conditions::Reason;
 use super::{Decider, Seen};
 use crate::change;
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Outcome, PreviewOutcome,
+    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
 };
 use crate::engine::PipelineState;
 
@@ -87,6 +87,10 @@ impl Decider<'_> {
             }
             ApprovalState::Applying if beyond => {
                 self.set_approval_state(ApprovalState::Applied);
+                self.report(
+                    "Applied",
+                    format!("change {id} runs; a checkpoint of it is taken next"),
+                );
                 false
             }
             // Sluice hasn't told it: that would be written down.
@@ -172,6 +176,7 @@ impl Decider<'_> {
             target,
             options,
             revision: 0,
+            gate: Gate::Engine,
             since: now.clone(),
             deployment_id: state.deployment_id.clone(),
             summary,

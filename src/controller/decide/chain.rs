@@ -159,6 +159,12 @@ impl Decider<'_> {
             revision: 0,
         }
         .id();
+        // What runs is that link: its next checkpoint must not bring the old name back.
+        if let Some(run) = &mut self.status.run
+            && run.change_id == settled.change_id
+        {
+            run.change_id.clone_from(&change_id);
+        }
         self.status.settled = Some(Settled {
             change_id,
             ..settled

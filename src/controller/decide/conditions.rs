@@ -128,6 +128,14 @@ impl Decider<'_> {
         self.unset(STALLED);
     }
 
+    /// Something waits for a decision beside a program that is in order, which `Ready` goes on to say.
+    pub(super) fn also_waits(&mut self, message: String) {
+        let mut conditions = self.status.conditions.iter();
+        if conditions.any(|condition| condition.type_ == READY && condition.status == "True") {
+            self.ready("AwaitingApproval", Reason::AwaitingApproval, message);
+        }
+    }
+
     /// Nothing will happen until somebody acts. The phase stays what it was.
     pub(super) fn stalled(&mut self, reason: Reason, message: String) {
         if self.status.phase.is_none() {

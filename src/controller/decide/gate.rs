@@ -1,18 +1,36 @@
 //! The approval gate: publish the change that waits, and count the votes. What follows an approval stands
 //! in `telling`, and what is past the gate in `beyond`.
 
+use serde_json::Value;
+
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen, stake, words};
 use crate::approval;
 use crate::change;
 use crate::crd::{
-    Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Outcome, Target,
-    Vote, annotation,
+    Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
+    Target, Vote, annotation,
 };
-use crate::engine::{FullPipeline, PipelineState};
+use crate::engine::{Connectors, PipelineState};
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
+
+/// What is asked about a change.
+pub(super) struct Question<'a> {
+    /// Where it waits.
+    pub(super) gate: Gate,
+    /// The engine's diff, as far as it gives one.
+    pub(super) diff: Value,
+    /// The connectors of the program that the engine holds.
+    pub(super) connectors: Option<&'a Connectors>,
+    /// What would run.
+    pub(super) target: Target,
+    /// How often it was asked about anew.
+    pub(super) revision: i64,
+    /// What the engine shows.
+    pub(super) state: &'a PipelineState,
+}
 
 impl Decider<'_> {
     /// Turns votes into a decision, in status; nothing is told to the engine here.
@@ -117,7 +135,14 @@ impl Decider<'_> {
             return self.known_change(state, known.map(|(state, _)| state));
         };
         match known {
-            _ if is_new => self.publish(full, target, digest, revision),
+            _ if is_new => self.publish(Question {
+                gate: Gate::Engine,
+                diff: full.state.approval_diff.clone(),
+                connectors: full.connectors.as_ref(),
+                state: &full.state,
+                target,
+                revision,
+            }),
             // The question has changed since it was asked, so it is asked anew.
             _ if is_other => {
                 self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
@@ -125,7 +150,16 @@ impl Decider<'_> {
                 self.had_its_turn(&id, None);
                 self.set_approval_state(Superseded);
                 self.remember();
-                self.publish(full, target, digest, revision + 1);
+                let asked_anew = self.change_id(&target, revision + 1);
+                self.note_what_waits(state, &asked_anew);
+                self.publish(Question {
+                    gate: Gate::Engine,
+                    diff: full.state.approval_diff.clone(),
+                    connectors: full.connectors.as_ref(),
+                    state: &full.state,
+                    target,
+                    revision: revision + 1,
+                });
             }
             _ => self.known_change(state, known.map(|(state, _)| state)),
         }
@@ -158,12 +192,31 @@ impl Decider<'_> {
     }
 
     /// Publishes a change: from here on it can be approved.
-    fn publish(&mut self, full: &FullPipeline, target: Target, digest: String, revision: i64) {
+    pub(super) fn publish(&mut self, question: Question) {
+        let Question {
+            gate,
+            diff,
+            connectors,
+            target,
+            revision,
+            state,
+        } = question;
         let spec = &self.input.pipeline.spec;
         let id = self.change_id(&target, revision);
-        self.note_what_waits(&full.state, &id);
-        let summary = words::summary(&full.state.approval_diff);
-        let resumes_all = self.status.run.as_ref().is_some_and(|run| run.resumes_all);
+        let settled = self.status.settled.as_ref();
+        let kept = settled.filter(|settled| settled.checkpoint.is_some());
+        let unseen = kept.map(|settled| words::unseen_by_the_engine(&settled.target, &target));
+        let unseen = unseen.unwrap_or_default();
+        let summary = words::with_unseen(&unseen, &diff);
+        // What is asked about before anything is stopped will be stopped with a checkpoint.
+        let resumes_all = match gate {
+            Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
+            _ => state.is_up(),
+        };
+        let mut at_stake = stake::at_stake(&diff, connectors, self.options(), resumes_all);
+        if !unseen.is_empty() {
+            at_stake.unknown.push(stake::MIXED_RESULTS.to_owned());
+        }
         // A rejection is final for its change, also if that comes round again.
         let rejected = self
             .status
@@ -182,18 +235,14 @@ impl Decider<'_> {
             target,
             options: self.options(),
             revision,
+            gate,
             since: self.now(),
-            deployment_id: full.state.deployment_id.clone(),
+            deployment_id: state.deployment_id.clone(),
             summary: summary.clone(),
-            diff: full.state.approval_diff.as_object().cloned(),
-            diff_digest: digest,
-            at_stake: Some(stake::at_stake(
-                &full.state.approval_diff,
-                full.connectors.as_ref(),
-                self.options(),
-                resumes_all,
-            )),
-            base: self.base_checkpoint(&full.state),
+            diff_digest: change::digest(&diff),
+            diff: diff.as_object().cloned(),
+            at_stake: Some(at_stake),
+            base: self.base_checkpoint(state),
             approve_command: self.approve_command(&id),
             approved_field_counts: spec.approved != Some(true),
             decision: rejected,
@@ -212,8 +261,10 @@ impl Decider<'_> {
                 "AwaitingApproval",
                 format!("change {id} waits for approval: {summary}. To approve it: {command}"),
             );
-            self.show_waiting();
-        } else {
+            if gate == Gate::Engine {
+                self.show_waiting();
+            }
+        } else if gate == Gate::Engine {
             self.show_rejected();
         }
     }
@@ -276,12 +327,7 @@ impl Decider<'_> {
         let Some(approval) = &self.status.approval else {
             return;
         };
-        let reason = approval
-            .decision
-            .as_ref()
-            .and_then(|decision| decision.reason.as_ref())
-            .map(|reason| format!(": {reason}"))
-            .unwrap_or_default();
+        let reason = reason_of(approval);
         let message = format!(
             "change {id} ({}) was rejected{reason}. Nothing was changed; put the old program back and it comes up as it was, or open the gate again with: kubectl annotate pipeline {} -n {} {}={id} --overwrite",
             approval.summary,
@@ -334,6 +380,15 @@ impl Decider<'_> {
             .as_deref()
             .unwrap_or_default()
     }
+}
+
+/// The reason that was given for a decision, after a colon.
+pub(super) fn reason_of(approval: &Approval) -> String {
+    let decision = approval.decision.as_ref();
+    let reason = decision.and_then(|decision| decision.reason.as_ref());
+    reason
+        .map(|reason| format!(": {reason}"))
+        .unwrap_or_default()
 }
 
 fn policy_rejects() -> Vote {

@@ -233,7 +233,9 @@ impl Decider<'_> {
             stop: None,
             failed: false,
         };
+        let change_id = run.change_id.clone();
         self.status.run = Some(run);
+        self.start_lets_through(&change_id);
         self.status.seal = None;
         self.take_restart();
         self.progressing(

@@ -10,6 +10,9 @@ use super::words::names;
 use crate::crd::{AtStake, BootstrapOptions};
 use crate::engine::{Connectors, PipelineState};
 
+/// What nobody can foretell where functions or the runtime change: the engine computes nothing anew for it.
+pub(super) const MIXED_RESULTS: &str = "results: what is already computed stays as it is, so old and new results stand side by side until their input changes";
+
 /// What is at stake. `resumes_all` says whether the pipeline was stopped with the checkpoint that
 /// it resumes from, so that no input came in since.
 pub(super) fn at_stake(

@@ -24,6 +24,8 @@ impl Decider<'_> {
                 self.show_waiting();
             }
             ApprovalState::Approved => self.tell(state),
+            // It was approved before the start, and now the engine asks as well.
+            ApprovalState::Applying if approval.calls == 0 => self.tell(state),
             // It is written down that the engine is told, and it wasn't yet.
             ApprovalState::Applying if self.input.about_to_tell => {
                 self.call(state);

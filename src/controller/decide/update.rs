@@ -2,6 +2,7 @@
 //! never take its place.
 
 use super::conditions::{Hold, Reason};
+use super::own_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
 use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, Refusal, StopKind, Target};
@@ -30,6 +31,7 @@ impl Decider<'_> {
             return false;
         }
         let target = content.target();
+        self.reopen_own_gate(&target);
         let hold = self
             .preview_forbids(&held.target, &target)
             .or_else(|| self.build_forbids(&target))
@@ -60,6 +62,8 @@ impl Decider<'_> {
         if state.is_stopped() {
             if held.target != target && self.must_ask_first(state, &target) {
                 self.ask(state, content);
+            } else if self.own_gate(info, seen, &target) == Passage::Shut {
+                return self.act.is_some();
             } else {
                 self.replace(state, content);
             }
@@ -88,6 +92,9 @@ impl Decider<'_> {
         } else if state.is_up() {
             if held.target != target && self.must_build_first(content, &target) {
                 // What runs is looked after as before, unless there is a call to make.
+                return self.act.is_some();
+            }
+            if self.own_gate(info, seen, &target) == Passage::Shut {
                 return self.act.is_some();
             }
             self.progressing(

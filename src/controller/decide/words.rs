@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::crd::Target;
+
 /// The lists of a diff, and how a person would say what is in them: one, several.
 const LISTS: [(&str, &str, &str, &str); 12] = [
     ("/program_diff/removed_tables", "removes", "table", "tables"),
@@ -76,6 +78,39 @@ pub(super) fn summary(diff: &Value) -> String {
         (None, false) => parts.join("; "),
         (None, true) if diff.is_object() => "the engine names no difference".to_owned(),
         (None, true) => "unknown: the engine gives no diff".to_owned(),
+    }
+}
+
+/// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
+/// of that kind differs.
+pub(super) fn unseen_by_the_engine(from: &Target, to: &Target) -> String {
+    let mut parts = vec![];
+    if from.udf_rust != to.udf_rust {
+        parts.push("changes user-defined functions (Rust)".to_owned());
+    }
+    if from.udf_toml != to.udf_toml {
+        parts.push("changes what user-defined functions depend on (TOML)".to_owned());
+    }
+    if from.runtime_version != to.runtime_version {
+        let named = |version: &str| match version {
+            "" => "the engine's own".to_owned(),
+            version => version.to_owned(),
+        };
+        parts.push(format!(
+            "changes the runtime version from {} to {}",
+            named(&from.runtime_version),
+            named(&to.runtime_version)
+        ));
+    }
+    parts.join("; ")
+}
+
+/// The whole change on one line: what the engine doesn't ask about, and its diff.
+pub(super) fn with_unseen(unseen: &str, diff: &Value) -> String {
+    match (unseen.is_empty(), is_empty(diff)) {
+        (true, _) => summary(diff),
+        (false, true) => unseen.to_owned(),
+        (false, false) => format!("{unseen}; {}", summary(diff)),
     }
 }
 

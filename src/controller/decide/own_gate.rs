@@ -1,0 +1,208 @@
+//! Sluice's own gate, for changes that the engine's gate lets through although they alter results.
+//!
+//! The engine compares SQL and connectors. A user-defined function with another body, or another
+//! version of the runtime, it takes up as if nothing had changed (rule A9; source: `ProgramDiff` of
+//! Feldera at 0.337). So that is asked about here, while the old program goes on, before anything is
+//! stopped for it. Where the engine says beforehand that it will ask, it is left to that: one change,
+//! one question.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
+
+use super::conditions::{Hold, Reason};
+use super::gate::{Question, reason_of};
+use super::{Act, Decider, Guard, Seen, words};
+use crate::crd::{
+    ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome, Target,
+    annotation,
+};
+use crate::engine::EngineInfo;
+
+/// Whether an update may be brought to the engine.
+#[derive(PartialEq)]
+pub(super) enum Passage {
+    /// Yes.
+    Open,
+    /// Not now. What goes on meanwhile is looked after as before.
+    Shut,
+}
+
+/// What there is to say of this gate.
+pub(super) enum Shown {
+    /// A change is asked about. The old program goes on, and is in order.
+    Asks(String),
+    /// The change was rejected.
+    Rejected(String),
+}
+
+impl Decider<'_> {
+    /// Whether an update to a target may be made, as far as this gate is concerned.
+    pub(super) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
+        let state = seen.state();
+        let settled = self.status.settled.clone();
+        let Some(settled) = settled.filter(|settled| settled.checkpoint.is_some()) else {
+            // Nothing was kept that the new functions could be mixed with.
+            return Passage::Open;
+        };
+        let kept = info.has_checkpoints() && state.storage_status != "Cleared";
+        let outcome = self.preview_of(target).map(|preview| preview.outcome);
+        let engine_asks = outcome == Some(PreviewOutcome::Gated);
+        let unseen = words::unseen_by_the_engine(&settled.target, target);
+        let policy = self.input.pipeline.spec.bootstrap_policy;
+        if unseen.is_empty() || !kept || engine_asks || policy == BootstrapPolicy::Allow {
+            return Passage::Open;
+        }
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        if state.is_up() && held != Some(&settled.target) {
+            // What runs becomes the parent of the change, and so part of its name, once it is kept.
+            self.own_gate = Some(Shown::Asks(
+                "the old program goes on until a checkpoint of it exists: only then can the change be named and asked about".into(),
+            ));
+            return Passage::Shut;
+        }
+        let id = self.change_id(target, self.revision_of(target));
+        let known = self.status.approval.as_ref();
+        let known = known.filter(|approval| approval.change_id == id);
+        match known.map(|approval| approval.state) {
+            Some(ApprovalState::Approved | ApprovalState::Applying | ApprovalState::Applied) => {
+                return Passage::Open;
+            }
+            Some(ApprovalState::Awaiting) => {}
+            Some(ApprovalState::Rejected | ApprovalState::ApplyFailed) => {
+                self.show_kept_out();
+                return Passage::Shut;
+            }
+            Some(ApprovalState::Unknown) => return Passage::Shut,
+            _ if policy == BootstrapPolicy::Reject => {
+                self.held = Some(Hold {
+                    reason: Reason::ChangeRefused,
+                    message: format!(
+                        "bootstrapPolicy is reject, and the old program goes on; refused: {unseen}"
+                    ),
+                });
+                return Passage::Shut;
+            }
+            _ => {
+                let Some(full) = seen.full() else {
+                    self.act(Act::Look, Guard::default());
+                    return Passage::Shut;
+                };
+                let preview = self.preview_of(target);
+                let diff = preview.and_then(|preview| preview.diff.clone());
+                self.publish(Question {
+                    gate: Gate::Sluice,
+                    diff: diff.map_or(Value::Null, Value::Object),
+                    connectors: full.connectors.as_ref(),
+                    target: target.clone(),
+                    revision: self.revision_of(target),
+                    state,
+                });
+            }
+        }
+        self.ask_at_own_gate();
+        Passage::Shut
+    }
+
+    /// Opens the gate for a change that was refused here, if somebody asks about it anew. It comes before
+    /// the engine is asked again, which takes any retry for its own.
+    pub(super) fn reopen_own_gate(&mut self, target: &Target) {
+        let refused = self.status.approval.as_ref().is_some_and(|approval| {
+            approval.gate == Gate::Sluice
+                && approval.target == *target
+                && matches!(
+                    approval.state,
+                    ApprovalState::Rejected | ApprovalState::ApplyFailed
+                )
+        });
+        if refused {
+            self.reopens();
+        }
+    }
+
+    /// Says what is asked, over what is said of the program that goes on.
+    fn ask_at_own_gate(&mut self) {
+        let Some(approval) = &self.status.approval else {
+            return;
+        };
+        if approval.state == ApprovalState::Rejected {
+            self.show_kept_out();
+            return;
+        }
+        self.own_gate = Some(Shown::Asks(format!(
+            "the old program goes on; change {} waits for approval: {}. To approve it: {}",
+            approval.change_id, approval.summary, approval.approve_command
+        )));
+    }
+
+    /// Says that the change was rejected, or failed before, and what goes on without it.
+    fn show_kept_out(&mut self) {
+        let Some(approval) = self.status.approval.clone() else {
+            return;
+        };
+        let retry = format!(
+            "kubectl annotate pipeline {} -n {} {}={} --overwrite",
+            self.name(),
+            self.namespace(),
+            annotation::RETRY,
+            approval.change_id
+        );
+        if approval.state == ApprovalState::Rejected {
+            let reason = reason_of(&approval);
+            self.own_gate = Some(Shown::Rejected(format!(
+                "change {} ({}) was rejected{reason}, and the old program goes on. Put the old program back into the spec, or open the gate again with: {retry}",
+                approval.change_id, approval.summary,
+            )));
+            return;
+        }
+        self.held = Some(Hold {
+            reason: Reason::ApplyFailed,
+            message: format!(
+                "the approved change {} could not be applied: {}. Correct the program, or ask anew with: {retry}",
+                approval.change_id,
+                approval.failure.clone().unwrap_or_default(),
+            ),
+        });
+    }
+
+    /// Shows what there is to say of this gate, over what is said of the program that goes on.
+    pub(super) fn show_own_gate(&mut self) {
+        match self.own_gate.take() {
+            Some(Shown::Asks(message)) => self.also_waits(message),
+            Some(Shown::Rejected(message)) => {
+                self.waiting_for("Rejected", Reason::Rejected, message);
+            }
+            None => {}
+        }
+    }
+
+    /// What is started is the change that was approved before the start, here or by the policy `allow`:
+    /// that it comes up without a call of Sluice's is no approval from outside.
+    pub(super) fn start_lets_through(&mut self, change_id: &str) {
+        let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let at = self.now();
+        let Some(approval) = &mut self.status.approval else {
+            return;
+        };
+        let open = match approval.state {
+            ApprovalState::Awaiting => allowed,
+            ApprovalState::Approved => allowed || approval.gate == Gate::Sluice,
+            _ => false,
+        };
+        if !open || approval.change_id != change_id {
+            return;
+        }
+        approval.decision.get_or_insert_with(|| policy_allows(at));
+        self.set_approval_state(ApprovalState::Applying);
+    }
+}
+
+fn policy_allows(at: Time) -> Decision {
+    Decision {
+        outcome: Outcome::Approved,
+        by: "spec.bootstrapPolicy".to_owned(),
+        verified: false,
+        via: Door::Policy,
+        reason: Some("bootstrapPolicy is allow".to_owned()),
+        at,
+    }
+}

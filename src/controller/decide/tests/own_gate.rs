@@ -1,0 +1,244 @@
+//! Sluice's own gate, rule A9.
+
+use super::model::World;
+use crate::controller::decide::Act;
+use crate::crd::{ApprovalState, BootstrapPolicy, Door, Gate, annotation};
+
+/// A world in which only the functions have changed, and that waits at Sluice's gate.
+fn asked() -> World {
+    let mut world = World::running("A");
+    world.edit_functions("fn f() {}");
+    world.settle();
+    world
+}
+
+fn stops(world: &World) -> usize {
+    let stops = world.acts.iter();
+    stops.filter(|act| matches!(act, Act::Stop { .. })).count()
+}
+
+#[test]
+fn a9_changed_functions_wait_while_the_old_program_goes_on() {
+    let world = asked();
+    let approval = world.approval();
+    assert_eq!(approval.state, ApprovalState::Awaiting);
+    assert_eq!(approval.gate, Gate::Sluice);
+    assert_eq!(approval.summary, "changes user-defined functions (Rust)");
+    assert_eq!(stops(&world), 0);
+    assert!(world.engine.is_up());
+    assert_eq!(world.engine.udf_rust, "");
+    assert_eq!(world.phase(), "AwaitingApproval");
+    let (ready, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("True", "AwaitingApproval"));
+    assert!(message.contains(&approval.approve_command), "{message}");
+    assert_eq!(world.condition("Approved").unwrap().0, "False");
+    assert!(world.condition("Reconciling").is_none());
+    assert!(world.condition("Stalled").is_none());
+    assert!(world.status().waiting_since.is_some());
+    assert_eq!(world.reported("AwaitingApproval"), 1);
+    let stake = approval.at_stake.unwrap();
+    assert_eq!(stake.dropped_input, "none");
+    assert!(
+        stake.unknown.iter().any(|it| it.contains("side by side")),
+        "{stake:?}"
+    );
+}
+
+#[test]
+fn a9_approved_functions_are_brought_up_sealed_and_nobody_from_outside_is_blamed() {
+    let mut world = asked();
+    let id = world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "fn f() {}");
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.status().settled.unwrap().change_id, id);
+    assert_eq!(world.approve_calls(), 0, "the engine doesn't ask");
+    assert_eq!(world.reported("Applied"), 1);
+    assert_eq!(world.reported("Sealed"), 1);
+    for blamed in ["OutsideApproval", "UnaskedChange", "OutsideEdit"] {
+        assert_eq!(world.reported(blamed), 0, "{blamed}");
+    }
+    assert_eq!(world.status().turns.len(), 0);
+}
+
+#[test]
+fn a9_rejected_functions_never_stop_the_old_program() {
+    let mut world = asked();
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.annotate(annotation::REASON, "rounds wrongly");
+    world.settle();
+    assert_eq!(stops(&world), 0);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+    let (ready, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("False", "Rejected"));
+    assert!(message.contains("rounds wrongly"), "{message}");
+    assert!(world.engine.is_up());
+
+    // Asked about anew, the old no and an old yes say nothing.
+    world.annotate(annotation::RETRY, &id);
+    world.annotate(annotation::APPROVE, &id);
+    world.settle();
+    let again = world.approval();
+    assert_eq!(again.state, ApprovalState::Awaiting);
+    assert_ne!(again.change_id, id);
+    assert_eq!(stops(&world), 0);
+}
+
+#[test]
+fn a9_the_policy_allow_opens_the_gate_and_reject_keeps_what_runs() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+    world.settle();
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "fn f() {}");
+    assert!(world.status().approval.is_none());
+
+    let mut world = World::running("A");
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+    world.settle();
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "");
+    assert_eq!(stops(&world), 0);
+    let (ready, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("False", "ChangeRefused"));
+    assert!(message.contains("user-defined functions"), "{message}");
+}
+
+#[test]
+fn a9_a_policy_that_turns_to_allow_lets_through_what_waits_and_blames_nobody() {
+    let mut at_sluice = asked();
+    let mut at_the_engine = World::waiting("A", "B");
+    for world in [&mut at_sluice, &mut at_the_engine] {
+        world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+        world.settle();
+        assert_eq!(world.phase(), "Running");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+        let decision = world.approval().decision.unwrap();
+        assert_eq!(decision.via, Door::Policy);
+        assert_eq!(world.reported("OutsideApproval"), 0);
+    }
+}
+
+#[test]
+fn a9_a_policy_that_turns_to_reject_refuses_what_waits() {
+    let mut world = asked();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+    assert_eq!(stops(&world), 0);
+    assert_eq!(world.engine.udf_rust, "");
+}
+
+#[test]
+fn a9_where_the_engine_asks_anyway_there_is_one_question() {
+    let mut world = World::running("A");
+    world.edit("B");
+    world.edit_functions("fn f() {}");
+    world.settle();
+    let approval = world.approval();
+    assert_eq!(approval.gate, Gate::Engine);
+    assert_eq!(
+        approval.summary,
+        "changes user-defined functions (Rust); modifies view v"
+    );
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.approve_calls(), 1);
+}
+
+#[test]
+fn a9_functions_that_are_taken_back_leave_no_question() {
+    let mut world = asked();
+    let id = world.approval().change_id;
+    world.edit_functions("");
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Superseded));
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(stops(&world), 0);
+    // The same edit made again is another change.
+    world.annotate(annotation::APPROVE, &id);
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_ne!(world.approval().change_id, id);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
+
+#[test]
+fn a9_another_edit_ends_the_approval_of_the_one_before() {
+    let mut world = asked();
+    world.approve_by_annotation();
+    world.edit_functions("fn g() {}");
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    assert_eq!(world.engine.udf_rust, "");
+}
+
+#[test]
+fn a3_functions_that_were_approved_stay_approved_through_a_stop_and_a_crash() {
+    let mut world = asked();
+    world.approve_by_annotation();
+    world.settle_briefly();
+    world.engine.stop_by_hand();
+    world.restart_operator();
+    world.settle();
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "fn f() {}");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.reported("OutsideApproval"), 0);
+}
+
+#[test]
+fn a9_a_pipeline_that_is_stopped_is_asked_about_as_well() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = crate::crd::DesiredState::Stopped);
+    world.settle();
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    assert_eq!(world.engine.udf_rust, "");
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "fn f() {}");
+    world.spec(|spec| spec.desired_state = crate::crd::DesiredState::Running);
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.reported("OutsideApproval"), 0);
+}
+
+#[test]
+fn a9_the_operator_may_crash_after_any_write_and_any_call() {
+    for effects in 0..40 {
+        let mut world = asked();
+        world.approve_by_annotation();
+        let mut left = effects;
+        for _ in 0..60 {
+            let before = world.acts.len() + world.phases.len();
+            world.reconcile_until(left.clamp(1, 3));
+            left = left.saturating_sub(1);
+            if left == 0 || world.acts.len() + world.phases.len() == before {
+                world.restart_operator();
+            }
+            world.engine.tick();
+            world.pass(1);
+        }
+        world.settle();
+        assert_eq!(world.engine.udf_rust, "fn f() {}", "{effects}");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+        assert_eq!(world.reported("OutsideApproval"), 0);
+    }
+}
+
+#[test]
+fn a9_the_first_functions_of_a_pipeline_are_not_asked_about() {
+    let mut world = World::new("A");
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert!(world.status().approval.is_none());
+}
