@@ -44,6 +44,8 @@ pub struct Engine {
     pub version: i64,
     pub sql: String,
     pub udf_rust: String,
+    /// The functions of the newest checkpoint. Its program stands in the list of checkpoints.
+    kept_functions: String,
     pub runtime_config: Option<serde_json::Map<String, Value>>,
     pub compiled: bool,
     pub deployment: Option<Deployment>,
@@ -51,7 +53,7 @@ pub struct Engine {
     /// Which program each checkpoint holds, oldest first.
     pub checkpoints: Vec<(String, String)>,
     pub error: Option<PipelineError>,
-    /// What was bootstrapped from which program.
+    /// What was bootstrapped from which program; with functions that were taken up unasked.
     pub bootstraps: Vec<(String, String)>,
     /// Programs that can't be bootstrapped although they pass the gate.
     pub breaks: Option<String>,
@@ -312,14 +314,20 @@ impl World {
         );
     }
 
-    pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
-        let program = self.pipeline.spec.program.as_ref();
-        let content = Ok(program.map(|program| Content {
-            sql: program.sql.clone().unwrap_or_default(),
-            udf_rust: program.udf_rust.clone().unwrap_or_default(),
+    /// What the spec asks for.
+    pub fn wanted(&self) -> Content {
+        let program = self.pipeline.spec.program.clone().unwrap_or_default();
+        Content {
+            sql: program.sql.unwrap_or_default(),
+            udf_rust: program.udf_rust.unwrap_or_default(),
             runtime_config: self.pipeline.spec.runtime_config.clone(),
             ..Content::default()
-        }));
+        }
+    }
+
+    pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
+        let program = self.pipeline.spec.program.as_ref();
+        let content = Ok(program.map(|_| self.wanted()));
         let pipeline = self.engine.exists.then(|| {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
@@ -403,6 +411,21 @@ impl Engine {
     /// The program of the newest checkpoint.
     pub fn base(&self) -> Option<&str> {
         self.checkpoints.last().map(|(_, sql)| sql.as_str())
+    }
+
+    /// The program and its functions, in one word.
+    pub fn label(sql: &str, functions: &str) -> String {
+        format!("{sql}{functions}")
+    }
+
+    /// What the newest checkpoint holds.
+    pub fn kept(&self) -> String {
+        Self::label(self.base().unwrap_or_default(), &self.kept_functions)
+    }
+
+    /// What would run.
+    pub fn given(&self) -> String {
+        Self::label(&self.sql, &self.udf_rust)
     }
 
     /// Two edits of one view give the same diff: it holds names only.
@@ -587,6 +610,7 @@ impl Engine {
         }
         let uuid = self.id("checkpoint");
         self.checkpoints.push((uuid, self.sql.clone()));
+        self.kept_functions.clone_from(&self.udf_rust);
     }
 
     fn call(&mut self, act: &Act) -> Outcome {
@@ -723,6 +747,9 @@ impl Engine {
         }
         let base = self.base().map(str::to_owned);
         let gated = base.as_deref().is_some_and(|base| base != self.sql);
+        // The engine has no eye for these.
+        let mixes = base.is_some() && !gated && self.kept_functions != self.udf_rust;
+        let change = (self.kept(), self.given());
         let Some(deployment) = &mut self.deployment else {
             return;
         };
@@ -733,15 +760,19 @@ impl Engine {
         };
         deployment.status = match deployment.status {
             "Provisioning" => "Initializing",
-            "Initializing" if !gated => up,
+            "Initializing" if !gated => {
+                if mixes {
+                    self.bootstraps.push(change);
+                }
+                up
+            }
             "Initializing" if deployment.policy == "allow" || deployment.approved => {
                 "Bootstrapping"
             }
             "Initializing" => "AwaitingApproval",
             "AwaitingApproval" if deployment.approved => "Bootstrapping",
             "Bootstrapping" => {
-                self.bootstraps
-                    .push((base.unwrap_or_default(), self.sql.clone()));
+                self.bootstraps.push(change);
                 if self.breaks.as_ref() == Some(&self.sql) {
                     self.error = Some(PipelineError {
                         message: "Operation failed because the pipeline failed to initialize."

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
-use super::model::World;
+use super::model::{Engine, World};
 use crate::controller::decide::Step;
 use crate::crd::{
-    ApprovalState, BootstrapOptions, DesiredState, PipelineApproval, VoteDecision, annotation,
+    ApprovalState, BootstrapOptions, DesiredState, Gate, PipelineApproval, VoteDecision, annotation,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -16,6 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 #[derive(Clone, Copy, Debug)]
 enum Happening {
     Edit(u8),
+    EditFunctions(u8),
     ApproveByAnnotation,
     ApproveByField,
     ApproveTrue,
@@ -50,6 +51,7 @@ fn happening() -> impl Strategy<Value = Happening> {
     use Happening::*;
     prop_oneof![
         3 => (0u8..3).prop_map(Edit),
+        2 => (0u8..3).prop_map(EditFunctions),
         3 => Just(ApproveByAnnotation),
         2 => Just(ApproveByField),
         2 => Just(ApproveTrue),
@@ -79,6 +81,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 #[derive(Default)]
 struct Approved {
     by_people: HashSet<(String, String)>,
+    /// Those of them that were asked about before what runs was stopped.
+    beforehand: HashSet<(String, String)>,
     /// Those that somebody let through at the engine itself.
     at_the_engine: HashSet<(String, String)>,
 }
@@ -86,22 +90,31 @@ struct Approved {
 impl Approved {
     /// Somebody says yes to what status shows.
     fn note(&mut self, world: &World) {
-        if let Some(approval) = world.status().approval
-            && approval.target == world.engine.content().target()
-        {
-            let base = world.engine.base().unwrap_or_default().to_owned();
-            self.by_people.insert((base, world.engine.sql.clone()));
+        let Some(approval) = world.status().approval else {
+            return;
+        };
+        if approval.gate == Gate::Sluice {
+            let wanted = world.wanted();
+            if approval.target == wanted.target() {
+                let wanted = Engine::label(&wanted.sql, &wanted.udf_rust);
+                self.beforehand.insert((world.engine.kept(), wanted));
+            }
+        } else if approval.target == world.engine.content().target() {
+            let change = (world.engine.kept(), world.engine.given());
+            self.by_people.insert(change);
         }
     }
 
     /// Somebody goes round the gate.
     fn outside(&mut self, world: &World) {
-        let base = world.engine.base().unwrap_or_default().to_owned();
-        self.at_the_engine.insert((base, world.engine.sql.clone()));
+        let change = (world.engine.kept(), world.engine.given());
+        self.at_the_engine.insert(change);
     }
 
     fn covers(&self, change: &(String, String)) -> bool {
-        self.by_people.contains(change) || self.at_the_engine.contains(change)
+        self.by_people.contains(change)
+            || self.beforehand.contains(change)
+            || self.at_the_engine.contains(change)
     }
 }
 
@@ -111,6 +124,9 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
         .approval
         .filter(|approval| approval.state == ApprovalState::Awaiting);
     match what {
+        Happening::EditFunctions(functions) => {
+            world.edit_functions(["", "+f", "+g"][usize::from(functions)]);
+        }
         Happening::Edit(program) => world.edit(["A", "B", "C"][usize::from(program)]),
         Happening::ApproveByAnnotation => {
             if let Some(approval) = waiting {
@@ -250,7 +266,13 @@ proptest! {
             }
             seen = world.engine.bootstraps.len();
             if world.engine.checkpoints.len() != before {
-                approved = Approved::default();
+                // What was asked about beforehand is stopped for with a checkpoint of the same program.
+                let kept = world.engine.kept();
+                approved.beforehand.retain(|(base, _)| *base == kept);
+                approved = Approved {
+                    beforehand: approved.beforehand,
+                    ..Approved::default()
+                };
             }
         }
     }
@@ -290,6 +312,7 @@ proptest! {
         });
         // A program that nobody has rejected.
         world.edit("D");
+        world.edit_functions("");
         world.settle();
         if world.phase() == "AwaitingApproval" {
             world.approve_by_annotation();
