@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, Pipeline, StopKind, annotation};
+use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, StopKind, annotation};
 
 use super::story::{
     ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
@@ -239,52 +239,14 @@ async fn a19_two_spellings_of_one_url_are_one_engine() {
     assert_eq!(story.engine.done()[begin..], [""; 0]);
 }
 
-/// A pipeline that somebody else makes and starts, and a Pipeline without a program that keeps its gate.
-async fn guest(story: &Story) -> Pipeline {
-    let theirs = json!({"name": ORDERS, "program_code": PROGRAM});
-    story.engine.by_hand("POST", "/pipelines", theirs).await;
-    starts(story, "await_approval").await;
-    story.create(ORDERS, json!({"program": null})).await;
-    story.until_settled_as("Running").await
-}
-
-async fn starts(story: &Story, policy: &str) {
-    eventually("it is compiled", || async {
-        let program = story.engine.pipeline(ORDERS).await["program_status"].clone();
-        (program == "Success").then_some(()).ok_or(program)
-    })
-    .await;
-    let start = format!("/pipelines/{ORDERS}/start?bootstrap_policy={policy}");
-    story.engine.by_hand("POST", &start, Value::Null).await;
-}
-
-/// Whoever makes the pipeline stops it, changes it, and starts it.
-async fn theirs_changes(story: &Story, sql: &str, policy: &str) {
-    let path = format!("/pipelines/{ORDERS}");
-    story
-        .engine
-        .by_hand("POST", &format!("{path}/stop?force=false"), Value::Null)
-        .await;
-    eventually("it is stopped", || async {
-        let status = story.engine.pipeline(ORDERS).await["deployment_status"].clone();
-        (status == "Stopped").then_some(()).ok_or(status)
-    })
-    .await;
-    story
-        .engine
-        .by_hand("PATCH", &path, json!({"program_code": sql}))
-        .await;
-    starts(story, policy).await;
-}
-
 #[tokio::test]
 async fn a_pipeline_that_is_made_elsewhere_has_its_gate_kept_and_nothing_else_done_to_it() {
     let story = Story::begin().await;
-    let running = guest(&story).await;
+    let running = story.guest().await;
     assert!(has(&running, "Ready", "True", "Running"));
     assert_eq!(story.engine.pipeline(ORDERS).await["tags"], json!([]));
     let begin = story.engine.done().len();
-    theirs_changes(&story, &changed(), "await_approval").await;
+    story.theirs_changes_to(&changed(), "await_approval").await;
     let waiting = story.until_waiting().await;
     story.engine.ticks(2).await;
     assert_eq!(story.engine.calls_to("/orders/approve"), []);
@@ -316,12 +278,12 @@ async fn a_pipeline_that_is_made_elsewhere_has_its_gate_kept_and_nothing_else_do
 async fn a_rejected_change_of_a_pipeline_that_is_made_elsewhere_is_stopped_each_time_it_is_started()
 {
     let story = Story::begin().await;
-    guest(&story).await;
-    theirs_changes(&story, &changed(), "await_approval").await;
+    story.guest().await;
+    story.theirs_changes_to(&changed(), "await_approval").await;
     let waiting = story.until_waiting().await;
     story.annotate(annotation::REJECT, &id(&waiting)).await;
     story.until_rejected().await;
-    starts(&story, "await_approval").await;
+    story.theirs_starts("await_approval").await;
     eventually("it is stopped again", || async {
         let stops = story.engine.calls_to("/orders/stop");
         let forced = stops
@@ -338,7 +300,7 @@ async fn a_rejected_change_of_a_pipeline_that_is_made_elsewhere_is_stopped_each_
         .engine
         .by_hand("PATCH", &path, json!({"program_code": PROGRAM}))
         .await;
-    starts(&story, "await_approval").await;
+    story.theirs_starts("await_approval").await;
     story.until_ready("True", "Running").await;
     assert_eq!(story.engine.bootstraps().await, [Value::Null; 0]);
 }
@@ -346,8 +308,8 @@ async fn a_rejected_change_of_a_pipeline_that_is_made_elsewhere_is_stopped_each_
 #[tokio::test]
 async fn a7_a_pipeline_that_is_made_elsewhere_and_started_round_its_gate_is_noticed() {
     let story = Story::begin().await;
-    guest(&story).await;
-    theirs_changes(&story, &changed(), "allow").await;
+    story.guest().await;
+    story.theirs_changes_to(&changed(), "allow").await;
     let note = story.until_event("OutsideStart").await;
     assert!(note.contains("allow"), "{note}");
 }
@@ -404,7 +366,7 @@ async fn what_others_do_is_put_right_and_said_and_after_a_few_times_left_alone()
 async fn a_program_that_somebody_edits_at_the_engine_is_put_back() {
     let story = Story::begin().await;
     story.running().await;
-    theirs_changes(&story, &extended(), "await_approval").await;
+    story.theirs_changes_to(&extended(), "await_approval").await;
     let note = story.until_event("OutsideEdit").await;
     assert!(note.contains("somebody else"), "{note}");
     eventually("the spec's program is back", || async {

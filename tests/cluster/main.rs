@@ -6,6 +6,7 @@ mod everyday;
 mod gate;
 mod lifecycle;
 mod operator;
+mod own_gate;
 mod plugin;
 mod policy;
 mod replicas;

@@ -52,6 +52,15 @@ pub fn edited(from: &str, to: &str) -> String {
     PROGRAM.replacen(from, to, 1)
 }
 
+/// The program, with a function that Rust code gives a body to.
+pub fn with_functions() -> String {
+    format!("CREATE FUNCTION twice(x INT) RETURNS INT;\n{PROGRAM}")
+}
+
+/// The body of that function, and another one.
+pub const FUNCTIONS: &str = "pub fn twice(x: Option<i32>) -> Result<Option<i32>, Box<dyn std::error::Error>> { Ok(x.map(|x| x * 2)) }";
+pub const OTHER_FUNCTIONS: &str = "pub fn twice(x: Option<i32>) -> Result<Option<i32>, Box<dyn std::error::Error>> { Ok(x.map(|x| x + x)) }";
+
 /// The same program with one view changed: what the engine gates.
 pub fn changed() -> String {
     edited(
@@ -287,6 +296,46 @@ impl Story {
                 })
         })
         .await
+    }
+
+    /// A Pipeline without a program: the engine's pipeline is made, and started, by somebody else.
+    pub async fn guest(&self) -> Pipeline {
+        let theirs = json!({"name": ORDERS, "program_code": PROGRAM});
+        self.engine.by_hand("POST", "/pipelines", theirs).await;
+        self.theirs_starts("await_approval").await;
+        self.create(ORDERS, json!({"program": null})).await;
+        self.until_settled_as("Running").await
+    }
+
+    pub async fn theirs_starts(&self, policy: &str) {
+        eventually("it is compiled", || async {
+            let program = self.engine.pipeline(ORDERS).await["program_status"].clone();
+            (program == "Success").then_some(()).ok_or(program)
+        })
+        .await;
+        let start = format!("/pipelines/{ORDERS}/start?bootstrap_policy={policy}");
+        self.engine.by_hand("POST", &start, Value::Null).await;
+    }
+
+    /// Whoever makes the pipeline stops it, changes it, and starts it.
+    pub async fn theirs_changes_to(&self, sql: &str, policy: &str) {
+        let path = format!("/pipelines/{ORDERS}");
+        let stop = format!("{path}/stop?force=false");
+        self.engine.by_hand("POST", &stop, Value::Null).await;
+        eventually("it is stopped", || async {
+            let status = self.engine.pipeline(ORDERS).await["deployment_status"].clone();
+            (status == "Stopped").then_some(()).ok_or(status)
+        })
+        .await;
+        let other = json!({"program_code": sql});
+        self.engine.by_hand("PATCH", &path, other).await;
+        self.theirs_starts(policy).await;
+    }
+
+    /// A Pipeline that runs with functions of its own.
+    pub async fn running_with_functions(&self) -> Pipeline {
+        let program = json!({"sql": with_functions(), "udfRust": FUNCTIONS});
+        self.running_with(json!({"program": program})).await
     }
 
     /// A Pipeline that runs, and of which a change waits for approval.

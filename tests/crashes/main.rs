@@ -118,6 +118,7 @@ async fn left(story: &Story) -> Value {
         "engine": {
             "all": story.engine.names().await,
             "program": engine["program_code"],
+            "functions": engine["udf_rust"],
             "status": engine["deployment_status"],
             "tags": engine["tags"].as_array().map(Vec::len),
         },
@@ -125,12 +126,12 @@ async fn left(story: &Story) -> Value {
 }
 
 fn check(plot: &Plot, end: &End, crash: &str, repeats: usize) {
-    let Expected { applied } = plot.expected;
+    let Expected { applied, told } = plot.expected;
     let name = plot.name;
     assert_eq!(end.bootstraps, applied, "{name}, {crash}: applied");
     let calls = end.approve_calls;
     assert!(
-        (applied..=applied + repeats).contains(&calls),
+        (told..=told + repeats).contains(&calls),
         "{name}, {crash}: {calls} approve calls"
     );
 }
@@ -153,8 +154,12 @@ async fn crash_at(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_before_or_after_any_write_changes_nothing_of_what_comes_of_it() {
     let begin = Instant::now();
+    // By hand, one part of a name is enough to look into one story.
+    let only = std::env::var("SLUICE_CRASH_STORY").unwrap_or_default();
+    let stories = || STORIES.iter().filter(|plot| plot.name.contains(&only));
+    assert!(stories().count() > 0, "no story is called like {only:?}");
     let mut points = vec![];
-    for plot in &STORIES {
+    for plot in stories() {
         let end = tell(plot, None, None).await;
         check(plot, &end, "undisturbed", 0);
         println!("{}: {} writes", plot.name, end.writes.len());
@@ -184,7 +189,7 @@ async fn a_crash_before_or_after_any_write_changes_nothing_of_what_comes_of_it()
     }
     println!(
         "{total} crash points in {} stories, all with the same end as without a crash:",
-        STORIES.len()
+        stories().count()
     );
     for (kind, number) in kinds {
         println!("{number:>4}  {kind}");

@@ -8,8 +8,8 @@ use sluice::crd::{ApprovalState, annotation};
 
 use crate::proxy::Proxy;
 use crate::story::{
-    ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, extended, has, has_type, id,
-    id_of_change_to, is_at, is_current, is_in,
+    ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, changed, changed_otherwise, eventually, extended, has,
+    has_type, id, id_of_change_to, is_at, is_current, is_in,
 };
 use crate::support::token;
 
@@ -31,6 +31,8 @@ pub struct Plot {
 pub struct Expected {
     /// How many changes are applied.
     pub applied: usize,
+    /// How often the engine is told to go on.
+    pub told: usize,
 }
 
 macro_rules! told {
@@ -44,12 +46,26 @@ const fn plot(name: &'static str, prologue: Telling, events: Telling, applied: u
         name,
         prologue,
         events,
-        expected: Expected { applied },
+        expected: Expected {
+            applied,
+            told: applied,
+        },
+    }
+}
+
+/// What is applied is let through without a word to the engine.
+const fn untold(plot: Plot) -> Plot {
+    Plot {
+        expected: Expected {
+            told: 0,
+            ..plot.expected
+        },
+        ..plot
     }
 }
 
 /// All of them.
-pub const STORIES: [Plot; 10] = [
+pub const STORIES: [Plot; 14] = [
     plot("a program starts", told!(nothing), told!(starts), 0),
     plot(
         "approved by annotation",
@@ -81,6 +97,30 @@ pub const STORIES: [Plot; 10] = [
         "one change takes another's place",
         told!(waits),
         told!(replaced),
+        1,
+    ),
+    plot(
+        "changed functions, asked about beforehand",
+        told!(runs_with_functions),
+        told!(functions),
+        0,
+    ),
+    untold(plot(
+        "let through by the policy",
+        told!(waits),
+        told!(allowed),
+        1,
+    )),
+    plot(
+        "a pipeline that is made elsewhere",
+        told!(is_made_elsewhere),
+        told!(changed_elsewhere),
+        1,
+    ),
+    plot(
+        "taken over with another program",
+        told!(is_somebody_elses),
+        told!(adopted),
         1,
     ),
     plot("restarted and cleared", told!(runs), told!(cleared), 0),
@@ -187,6 +227,52 @@ async fn replaced(story: &Story, _: &Proxy) {
         })
         .await;
     story.vote("yes", &id(&second), "Approve").await;
+    story.until_sealed().await;
+}
+
+async fn runs_with_functions(story: &Story, _: &Proxy) {
+    story.running_with_functions().await;
+}
+
+async fn functions(story: &Story, _: &Proxy) {
+    let patch = json!({"spec": {"program": {"udfRust": OTHER_FUNCTIONS}}});
+    story.patch(patch).await;
+    let waiting = story.until_waiting().await;
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+}
+
+async fn allowed(story: &Story, _: &Proxy) {
+    story
+        .patch(json!({"spec": {"bootstrapPolicy": "allow"}}))
+        .await;
+    story.until_sealed().await;
+}
+
+async fn is_made_elsewhere(story: &Story, _: &Proxy) {
+    story.guest().await;
+}
+
+async fn changed_elsewhere(story: &Story, _: &Proxy) {
+    story.theirs_changes_to(&changed(), "await_approval").await;
+    let waiting = story.until_waiting().await;
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+}
+
+async fn is_somebody_elses(story: &Story, _: &Proxy) {
+    story.guest().await;
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+}
+
+async fn adopted(story: &Story, _: &Proxy) {
+    let program = json!({"program": {"sql": changed()}});
+    story.create(ORDERS, program).await;
+    story.until_ready("False", "NameTaken").await;
+    story.annotate(annotation::ADOPT, ORDERS).await;
+    let waiting = story.until_waiting().await;
+    story.approve(&id(&waiting)).await;
     story.until_sealed().await;
 }
 
