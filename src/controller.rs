@@ -518,6 +518,12 @@ fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option
         else {
             return None;
         };
+        if pipeline.is_guest()
+            && !seen.state().id.is_empty()
+            && let Some(guest) = claims.older_guest(pipeline, &seen.state().id, existing)
+        {
+            return Some(guest);
+        }
         let mut others = decide::owners(seen.state());
         let others = others
             .by_ref()

@@ -2,7 +2,8 @@
 //!
 //! Which engine it is says its URL, and not the name of the Engine object: two objects, or two spellings
 //! of one URL, are one engine. Where two URLs lead to the same engine, only the mark that the engine's
-//! pipeline carries tells: see [`Claims::marked_by`].
+//! pipeline carries tells: see [`Claims::marked_by`]. Nothing marks a pipeline that is made elsewhere, but
+//! its id, which the engine gives, is nobody else's: see [`Claims::older_guest`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +28,10 @@ struct Register {
     claims: HashMap<Place, BTreeSet<Arc<Claim>>>,
     /// Where each claim stands, by the uid of its Pipeline.
     places: HashMap<String, (Place, Arc<Claim>)>,
+    /// Who keeps the gate of which pipeline that is made elsewhere, by its id in the engine.
+    guests: HashMap<String, BTreeSet<Arc<Claim>>>,
+    /// Whether those that were there at the start have been put down.
+    guests_are_known: bool,
     /// Whom to wake when a pipeline of an engine has changed.
     concerned: HashMap<(EngineKey, String), BTreeSet<Arc<Claim>>>,
 }
@@ -82,6 +87,33 @@ impl Claims {
         (*oldest != own).then(|| oldest.to_string())
     }
 
+    /// Puts down that a Pipeline keeps the gate of a pipeline that is made elsewhere, and has this id in its
+    /// engine. Returns the name of the older Pipeline that does so too, by whichever URL and credential.
+    pub(super) fn older_guest(
+        &self,
+        pipeline: &Pipeline,
+        id: &str,
+        existing: &Store<Guarded>,
+    ) -> Option<String> {
+        let mut register = self.register();
+        if !std::mem::replace(&mut register.guests_are_known, true) {
+            for object in existing.state() {
+                if let Ok(other) = &object.0
+                    && other.is_guest()
+                    && let Some(id) = known_id(other)
+                {
+                    register.put_guest(id, Claim::of(other));
+                }
+            }
+        }
+        let own = Claim::of(pipeline);
+        register.put_guest(id, own.clone());
+        let guests = register.guests.get_mut(id)?;
+        guests.retain(|claim| **claim == own || claim.is_alive(existing));
+        let oldest = guests.first()?;
+        (**oldest != own).then(|| oldest.to_string())
+    }
+
     /// A Pipeline that no engine serves claims nothing.
     pub(super) fn withdraw(&self, pipeline: &Pipeline) {
         let uid = pipeline.metadata.uid.as_deref().unwrap_or_default();
@@ -99,10 +131,13 @@ impl Claims {
         for uid in gone {
             register.remove(&uid);
         }
-        register.concerned.retain(|_, claims| {
+        let still_there = |claims: &mut BTreeSet<Arc<Claim>>| {
             claims.retain(|claim| claim.is_alive(existing));
             !claims.is_empty()
-        });
+        };
+        let register = &mut *register;
+        register.concerned.retain(|_, claims| still_there(claims));
+        register.guests.retain(|_, claims| still_there(claims));
     }
 
     /// The Pipeline with this uid, if there is one, and its name.
@@ -142,6 +177,11 @@ impl Register {
         }
     }
 
+    fn put_guest(&mut self, id: &str, claim: Claim) {
+        let guests = self.guests.entry(id.to_owned()).or_default();
+        guests.insert(Arc::new(claim));
+    }
+
     /// Puts a claim down where it belongs by now.
     fn put(&mut self, pipeline: &Pipeline, engines: &Engines) -> (Place, Arc<Claim>) {
         let key = EngineKey::of(pipeline);
@@ -171,6 +211,12 @@ impl Register {
         concerned.or_default().insert(Arc::clone(&claim));
         (place, claim)
     }
+}
+
+/// The id that a Pipeline's status has of the engine's pipeline.
+fn known_id(pipeline: &Pipeline) -> Option<&str> {
+    let engine = pipeline.status.as_ref()?.engine.as_ref()?;
+    engine.pipeline_id.as_deref()
 }
 
 impl Claim {

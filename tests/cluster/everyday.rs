@@ -240,6 +240,44 @@ async fn a19_two_spellings_of_one_url_are_one_engine() {
 }
 
 #[tokio::test]
+async fn a19_of_two_that_keep_the_gate_of_one_pipeline_by_two_keys_the_older_one_does() {
+    let story = Story::without_engine().await;
+    for key in ["one", "two"] {
+        story.secret(key, json!({"api-key": key})).await;
+    }
+    story
+        .engine_object(json!({"credentialsSecretRef": {"name": "one", "key": "api-key"}}))
+        .await;
+    let other = json!({"metadata": {"name": "other"}, "spec": {
+        "url": story.engine.url, "credentialsSecretRef": {"name": "two", "key": "api-key"},
+    }});
+    super::support::create(&story.api::<Engine>(), other)
+        .await
+        .expect("the Engine");
+    story.guest().await;
+    let second = json!({"program": null, "pipelineName": ORDERS, "engineRef": {"name": "other"}});
+    // Ages are whole seconds; within one the uid decides.
+    let first = story.now().await.creation_timestamp().expect("an age").0;
+    eventually("a second has passed", || async {
+        let passed = k8s_openapi::jiff::Timestamp::now().duration_since(first);
+        (passed.as_secs() > 1).then_some(()).ok_or(passed)
+    })
+    .await;
+    story.create("second", second).await;
+    let stalled = story
+        .until_of("second", "it is stalled", |p| {
+            has(p, "Stalled", "True", "NameTaken")
+        })
+        .await;
+    assert!(message(&stalled, "Ready").contains("/orders"));
+    story.theirs_changes_to(&changed(), "await_approval").await;
+    let waiting = story.until_waiting().await;
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+    assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
+}
+
+#[tokio::test]
 async fn a_pipeline_that_is_made_elsewhere_has_its_gate_kept_and_nothing_else_done_to_it() {
     let story = Story::begin().await;
     let running = story.guest().await;
