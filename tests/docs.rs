@@ -245,7 +245,7 @@ fn every_reason_of_an_engine_is_explained() {
 /// The documents that people read.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
-    let folders = ["", "docs", "simulator", "contract", "examples"];
+    let folders = ["", "docs", "simulator", "tests/contract", "examples"];
     let files = folders
         .iter()
         .flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
