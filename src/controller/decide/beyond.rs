@@ -93,6 +93,15 @@ impl Decider<'_> {
                 );
                 false
             }
+            // Sluice had told it, and it looked as if that were lost.
+            ApprovalState::Approved | ApprovalState::Superseded if beyond && approval.calls > 0 => {
+                self.set_approval_state(ApprovalState::Applied);
+                self.report(
+                    "Applied",
+                    format!("change {id} runs: the engine had taken its approval after all; a checkpoint of it is taken next"),
+                );
+                false
+            }
             // Sluice hasn't told it: that would be written down.
             ApprovalState::Awaiting | ApprovalState::Approved if beyond => {
                 self.outside(&id);
@@ -104,12 +113,17 @@ impl Decider<'_> {
                 false
             }
             ApprovalState::Rejected if beyond => {
-                self.warn(
-                    "OutsideApproval",
-                    format!(
+                if approval.calls > 0 {
+                    let message = format!(
+                        "change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"
+                    );
+                    self.warn("RejectedTooLate", message);
+                } else {
+                    let message = format!(
                         "the engine went on with change {id} although it is rejected; it is stopped"
-                    ),
-                );
+                    );
+                    self.warn("OutsideApproval", message);
+                }
                 self.stop_at_the_gate(state);
                 true
             }

@@ -13,8 +13,8 @@ use super::conditions::{Hold, Reason};
 use super::gate::{Question, reason_of};
 use super::{Act, Decider, Guard, Seen, words};
 use crate::crd::{
-    ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome, Target,
-    annotation,
+    ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, PreviewOutcome,
+    Target, annotation,
 };
 use crate::engine::EngineInfo;
 
@@ -25,12 +25,16 @@ pub(super) enum Passage {
     Open,
     /// Not now. What goes on meanwhile is looked after as before.
     Shut,
+    /// Not now, and nothing goes on: what the engine holds, stopped, is not the program that was kept.
+    Blocked,
 }
 
 /// What there is to say of this gate.
 pub(super) enum Shown {
     /// A change is asked about. The old program goes on, and is in order.
     Asks(String),
+    /// A change is asked about, and nothing runs meanwhile.
+    AsksStopped(String),
     /// The change was rejected.
     Rejected(String),
 }
@@ -38,6 +42,22 @@ pub(super) enum Shown {
 impl Decider<'_> {
     /// Whether an update to a target may be made, as far as this gate is concerned.
     pub(super) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
+        let passage = self.passage(info, seen, target);
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let settled = self.status.settled.as_ref().map(|settled| &settled.target);
+        let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
+        // What was taken back or refused must not be started in the place of what is asked about.
+        if passage == Passage::Shut && seen.state().is_stopped() && held != settled && wanted {
+            self.own_gate = self.own_gate.take().map(|shown| match shown {
+                Shown::Asks(message) => Shown::AsksStopped(message),
+                other => other,
+            });
+            return Passage::Blocked;
+        }
+        passage
+    }
+
+    fn passage(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let state = seen.state();
         let settled = self.status.settled.clone();
         let Some(settled) = settled.filter(|settled| settled.checkpoint.is_some()) else {
@@ -77,7 +97,7 @@ impl Decider<'_> {
                 self.held = Some(Hold {
                     reason: Reason::ChangeRefused,
                     message: format!(
-                        "bootstrapPolicy is reject, and the old program goes on; refused: {unseen}"
+                        "bootstrapPolicy is reject, and nothing is changed; refused: {unseen}"
                     ),
                 });
                 return Passage::Shut;
@@ -129,7 +149,7 @@ impl Decider<'_> {
             return;
         }
         self.own_gate = Some(Shown::Asks(format!(
-            "the old program goes on; change {} waits for approval: {}. To approve it: {}",
+            "change {} waits for approval before anything is changed: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
         )));
     }
@@ -149,7 +169,7 @@ impl Decider<'_> {
         if approval.state == ApprovalState::Rejected {
             let reason = reason_of(&approval);
             self.own_gate = Some(Shown::Rejected(format!(
-                "change {} ({}) was rejected{reason}, and the old program goes on. Put the old program back into the spec, or open the gate again with: {retry}",
+                "change {} ({}) was rejected{reason}, and nothing was changed. Put the old program back into the spec, or open the gate again with: {retry}",
                 approval.change_id, approval.summary,
             )));
             return;
@@ -168,6 +188,9 @@ impl Decider<'_> {
     pub(super) fn show_own_gate(&mut self) {
         match self.own_gate.take() {
             Some(Shown::Asks(message)) => self.also_waits(message),
+            Some(Shown::AsksStopped(message)) => {
+                self.waiting_for("AwaitingApproval", Reason::AwaitingApproval, message);
+            }
             Some(Shown::Rejected(message)) => {
                 self.waiting_for("Rejected", Reason::Rejected, message);
             }

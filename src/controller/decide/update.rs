@@ -62,10 +62,12 @@ impl Decider<'_> {
         if state.is_stopped() {
             if held.target != target && self.must_ask_first(state, &target) {
                 self.ask(state, content);
-            } else if self.own_gate(info, seen, &target) == Passage::Shut {
-                return self.act.is_some();
             } else {
-                self.replace(state, content);
+                match self.own_gate(info, seen, &target) {
+                    Passage::Open => self.replace(state, content),
+                    Passage::Shut => return self.act.is_some(),
+                    Passage::Blocked => {}
+                }
             }
         } else if state.is_stopping() {
             self.progressing(
@@ -94,7 +96,7 @@ impl Decider<'_> {
                 // What runs is looked after as before, unless there is a call to make.
                 return self.act.is_some();
             }
-            if self.own_gate(info, seen, &target) == Passage::Shut {
+            if self.own_gate(info, seen, &target) != Passage::Open {
                 return self.act.is_some();
             }
             self.progressing(

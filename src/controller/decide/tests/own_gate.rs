@@ -212,6 +212,35 @@ fn a9_a_pipeline_that_is_stopped_is_asked_about_as_well() {
 }
 
 #[test]
+fn a9_what_was_refused_is_not_started_while_other_functions_are_asked_about() {
+    let mut world = World::waiting("A", "B");
+    let refused = world.approval().change_id;
+    world.annotate(annotation::REJECT, &refused);
+    world.settle();
+    let starts = |world: &World| {
+        let starts = world.acts.iter();
+        starts.filter(|act| matches!(act, Act::Start(_))).count()
+    };
+    let before = starts(&world);
+    world.edit("A");
+    world.edit_functions("+f");
+    world.settle();
+    let asked = world.approval();
+    assert_eq!(
+        (asked.gate, asked.state),
+        (Gate::Sluice, ApprovalState::Awaiting)
+    );
+    assert_eq!(starts(&world), before);
+    let (ready, reason, _) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("False", "AwaitingApproval"));
+    world.annotate(annotation::APPROVE, &asked.change_id);
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.engine.given(), "A+f");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
+
+#[test]
 fn a9_the_operator_may_crash_after_any_write_and_any_call() {
     for effects in 0..40 {
         let mut world = asked();

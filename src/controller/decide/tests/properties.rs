@@ -287,7 +287,7 @@ proptest! {
         for what in history {
             happen(&mut world, &mut approved, what);
             // Somebody went on with what was rejected: that is stopped at once, and said.
-            let rejected = world.reported("OutsideApproval");
+            let rejected = world.reported("OutsideApproval") + world.reported("RejectedTooLate");
             prop_assert!(world.engine.dropped_input <= rejected);
         }
     }
