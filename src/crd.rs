@@ -19,10 +19,10 @@ pub use pipeline_approval::{
     OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision,
 };
 pub use status::{
-    Approval, ApprovalState, AtStake, BaseCheckpoint, Build, BuildOutcome, Decision,
-    DecisionRecord, Door, EngineContent, EngineView, Failures, Interference, Outcome,
-    PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind, Target, Turn,
-    Vote,
+    Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
+    DecisionRecord, Door, EngineContent, EngineView, Failures, Interference, KeptProgram, Omission,
+    Outcome, PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind,
+    Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -10,8 +10,8 @@ use crate::controller::decide::{
     Timing, decide,
 };
 use crate::crd::{
-    Approval, ApprovalState, BootstrapOptions, Pipeline, PipelineApproval, PipelineStatus,
-    annotation,
+    Approval, ApprovalState, AuditEntry, BootstrapOptions, Pipeline, PipelineApproval,
+    PipelineStatus, annotation,
 };
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
@@ -28,6 +28,11 @@ pub struct World {
     pub reports: Vec<Report>,
     /// Phases in the order in which they were recorded.
     pub phases: Vec<String>,
+    /// What stands in the audit log.
+    pub audit: Vec<AuditEntry>,
+    audited: Vec<String>,
+    /// All decisions that were ever stored: the change, the outcome, by whom, and when.
+    pub decided: Vec<(String, String)>,
     last_call: Option<LastCall>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
@@ -113,6 +118,9 @@ impl World {
             acts: vec![],
             reports: vec![],
             phases: vec![],
+            audit: vec![],
+            audited: vec![],
+            decided: vec![],
             last_call: None,
             about_to_tell: None,
         }
@@ -221,11 +229,50 @@ impl World {
     pub fn restart_operator(&mut self) {
         self.last_call = None;
         self.about_to_tell = None;
+        self.audited.clear();
+    }
+
+    /// What is to stand in the audit log is written there. A new process may write it again.
+    pub fn write_audit(&mut self) {
+        for entry in self.status().audit_pending {
+            if !self.audited.contains(&entry.id) {
+                self.audited.push(entry.id.clone());
+                self.audit.push(entry);
+            }
+        }
+    }
+
+    /// The audit log as a collector has it that drops what comes again: event and change.
+    pub fn audited(&self) -> Vec<(&str, &str)> {
+        let mut seen = std::collections::HashSet::new();
+        let once = self.audit.iter().filter(|entry| seen.insert(&entry.id));
+        once.map(|entry| (entry.event.as_str(), entry.change_id.as_str()))
+            .collect()
+    }
+
+    /// Now, as statuses write it.
+    pub fn time(&self) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now)
     }
 
     /// The API server takes a status.
     pub fn store(&mut self, status: PipelineStatus) {
         let before = self.number_of_call();
+        let current = status.approval.as_ref();
+        let current = current.map(|approval| (&approval.change_id, &approval.decision));
+        let records = status.history.iter();
+        let records = records.map(|record| (&record.change_id, &record.decision));
+        for (id, decision) in records.chain(current) {
+            let decided = decision.as_ref().map(|decision| {
+                (
+                    id.clone(),
+                    format!("{:?} {}", decision.outcome, decision.at.0),
+                )
+            });
+            if let Some(decided) = decided.filter(|decided| !self.decided.contains(decided)) {
+                self.decided.push(decided);
+            }
+        }
         self.pipeline.status = Some(status);
         let now = self.number_of_call();
         if now.is_some() && now != before {
@@ -252,6 +299,7 @@ impl World {
             if done == effects {
                 return;
             }
+            self.write_audit();
             let plan = self.plan(outcome.as_ref(), full);
             match plan.step {
                 Step::Wait => return,
@@ -337,6 +385,7 @@ impl World {
             rival: None,
             outcome,
             last_call: self.last_call.as_ref(),
+            audited: Some(&self.audited),
             now: self.now,
             timing: Timing::default(),
         })

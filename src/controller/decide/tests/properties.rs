@@ -317,4 +317,48 @@ proptest! {
             prop_assert!(!matches!(plan.step, Step::Record(_)), "{:?}", plan.step);
         }
     }
+
+    /// Whatever crashes, each decision that was stored stands in the audit log, and no other.
+    #[test]
+    fn the_audit_log_holds_just_the_decisions_that_were_stored(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.settle();
+        let lines: Vec<(String, String)> = world.audit.iter()
+            .filter(|entry| ["Approved", "Rejected"].contains(&entry.event.as_str()))
+            .map(|entry| {
+                let decision = entry.decision.as_ref().expect("a decision");
+                (entry.change_id.clone(), format!("{:?} {}", decision.outcome, decision.at.0))
+            })
+            .collect();
+        for decision in &world.decided {
+            prop_assert!(lines.contains(decision), "{decision:?} isn't in {lines:?}");
+        }
+        for line in &lines {
+            prop_assert!(world.decided.contains(line), "{line:?} was never stored");
+        }
+    }
+
+    /// An Event is sent once for each time that something happens, not for each look at it.
+    #[test]
+    fn each_turn_of_a_change_is_told_once(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.settle();
+        let mut told = HashSet::new();
+        let once = ["AwaitingApproval", "Approved", "Rejected", "Sealed", "Superseded", "GateOpened", "DiffChanged"];
+        for report in world.reports.iter().filter(|report| once.contains(&report.reason)) {
+            prop_assert!(told.insert((report.reason, &report.message)), "told twice: {report:?}");
+        }
+    }
 }
