@@ -351,6 +351,9 @@ proptest! {
     ) {
         let mut world = World::running("A");
         let mut approved = Approved::default();
+        let outside = history.iter().filter(|what| {
+            matches!(what, Happening::ApproveOutside | Happening::StartOutside(_))
+        }).count();
         for what in history {
             happen(&mut world, &mut approved, what);
         }
@@ -360,5 +363,9 @@ proptest! {
         for report in world.reports.iter().filter(|report| once.contains(&report.reason)) {
             prop_assert!(told.insert((report.reason, &report.message)), "told twice: {report:?}");
         }
+        // What others do at the engine can happen again, and is told no more often than it does.
+        prop_assert!(world.reported("OutsideApproval") <= outside, "{:?}", world.reports);
+        prop_assert!(world.reported("OutsideStart") <= outside, "{:?}", world.reports);
+        prop_assert!(world.reported("ApprovalRepeated") <= world.approve_calls(), "{:?}", world.reports);
     }
 }
