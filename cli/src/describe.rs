@@ -108,7 +108,7 @@ const LISTS: [(&str, &str, &str); 12] = [
 
 /// The engine's diff, one item a line. What isn't understood is shown as it is, never left out:
 /// nobody should approve what wasn't shown.
-fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
+pub fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
     let Some(diff) = diff else {
         return vec!["! the engine gave no diff: anything may have changed".into()];
     };
