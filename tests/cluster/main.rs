@@ -1,11 +1,13 @@
 //! Tests on a real API server: see `support`; those of the operator's work: see `story`.
 
+mod audit;
 mod crds;
 mod engine_faults;
 mod everyday;
 mod gate;
 mod lifecycle;
 mod operator;
+mod plan;
 mod plugin;
 mod policy;
 mod replicas;
