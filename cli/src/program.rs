@@ -133,7 +133,8 @@ impl PartDiff {
             Ok((old, new)) => {
                 let diff = TextDiff::from_lines(old, new);
                 let (added, removed) = count(&diff);
-                let heading = format!("{name} ({added} lines added, {removed} removed)");
+                let lines = if added == 1 { "line" } else { "lines" };
+                let heading = format!("{name} ({added} {lines} added, {removed} removed)");
                 format!("{}\n{}", styled(style::HEADING, &heading), coloured(&diff))
             }
         }
@@ -253,7 +254,7 @@ mod tests {
         assert_eq!(
             plain(&parts[0].to_text()),
             "\
-SQL program (1 lines added, 1 removed)
+SQL program (1 line added, 1 removed)
   @@ -1,2 +1,2 @@
    CREATE TABLE t;
   -CREATE VIEW v;

@@ -177,6 +177,8 @@ pub(super) fn is_pending(pipeline: &Pipeline) -> bool {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
+    /// Tells these lines from others, where they share a stream.
+    log: &'static str,
     id: &'a str,
     time: &'a Time,
     event: &'a str,
@@ -205,6 +207,7 @@ struct Change<'a> {
 
 fn line(pipeline: &Pipeline, entry: &AuditEntry) -> String {
     let line = Line {
+        log: "audit",
         id: &entry.id,
         time: &entry.at,
         event: &entry.event,

@@ -9,6 +9,7 @@ mod lifecycle;
 mod operator;
 mod plan;
 mod plugin;
+mod plugin_page;
 mod policy;
 mod replicas;
 mod rest;

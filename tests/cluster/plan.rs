@@ -314,7 +314,7 @@ async fn diff_shows_how_the_sql_differs_from_what_is_settled() {
     assert_eq!(status, 0, "{text}");
     for part in [
         "~ view totals",
-        "SQL program (1 lines added, 1 removed)",
+        "SQL program (1 line added, 1 removed)",
         "AS SELECT id, amount + 1 AS amount FROM orders;",
     ] {
         assert!(text.contains(part), "{part} isn't in: {text}");
