@@ -7,6 +7,7 @@ use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline}
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
+use crate::program;
 
 /// Everything that is known of a change before it is decided.
 pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> String {
@@ -29,6 +30,14 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     ));
     line(format!("Resumes    from {}", base(change.base.as_ref())));
     line(format!("Bootstrap  {}", options(change.options)));
+    let settled = pipeline
+        .status
+        .as_ref()
+        .and_then(|status| status.settled.as_ref());
+    if let Some(settled) = settled.filter(|settled| settled.change_id == change.parent) {
+        let changed = program::changed(&settled.target, &change.target);
+        line(format!("Program    differs in {}", changed.join("; ")));
+    }
     if change.revision > 0 {
         line(
             "Asked      again, because the diff is another one than when it was asked first".into(),

@@ -83,6 +83,8 @@ fn append(path: &Path, lines: &str) -> io::Result<()> {
 pub(super) struct Audit {
     target: Option<Target>,
     metrics: Arc<Metrics>,
+    /// Held while somebody writes.
+    turn: Arc<Mutex<()>>,
     /// What is written, by the Pipeline's uid.
     written: Mutex<HashMap<String, VecDeque<String>>>,
 }
@@ -93,6 +95,7 @@ impl Audit {
         Self {
             target,
             metrics,
+            turn: Arc::default(),
             written: Mutex::default(),
         }
     }
@@ -118,9 +121,13 @@ impl Audit {
             .filter(|entry| !known.contains(&entry.id))
             .collect();
         let lines: String = new.iter().map(|entry| line(pipeline, entry)).collect();
-        let (target, number) = (target.clone(), new.len());
+        let (target, turn, number) = (target.clone(), Arc::clone(&self.turn), new.len());
         // It waits for a disk.
-        let wrote = tokio::task::spawn_blocking(move || target.write(&lines)).await;
+        let wrote = tokio::task::spawn_blocking(move || {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            target.write(&lines)
+        })
+        .await;
         match wrote.unwrap_or_else(|error| Err(io::Error::other(error))) {
             Ok(()) => {
                 self.metrics.audited(number);

@@ -212,7 +212,7 @@ impl<'a> Decider<'a> {
             .is_some_and(|decision| {
                 decision.via == Door::Field && decision.outcome == Verdict::Approved
             });
-        approval::count(
+        let mut ballot = approval::count(
             self.input.pipeline,
             self.input.objects,
             &Register {
@@ -222,7 +222,10 @@ impl<'a> Decider<'a> {
                 known: &known,
                 field_is_spent,
             },
-        )
+        );
+        // Annotations hold up to 256 KiB, and the status repeats what they say.
+        history::shorten(&mut ballot.votes);
+        ballot
     }
 
     /// The change that can still be decided: it waits, or it is approved and the engine has certainly

@@ -85,6 +85,15 @@ pub(in crate::controller) fn short_votes(votes: &[Vote]) -> Vec<Vote> {
         .collect()
 }
 
+/// Cuts what people wrote in votes to the size of a decision's.
+pub(super) fn shorten(votes: &mut [Vote]) {
+    for vote in votes {
+        vote.by = cut(&vote.by, MOST_OF_A_VOTE);
+        let reason = vote.reason.as_deref();
+        vote.reason = reason.map(|reason| cut(reason, MOST_TEXT));
+    }
+}
+
 fn bound(history: &mut Vec<DecisionRecord>) {
     history.truncate(MOST_RECORDS);
     let mut room = MOST_TOGETHER;

@@ -136,6 +136,18 @@ fn the_history_says_what_the_change_was_and_who_voted() {
 }
 
 #[test]
+fn a_reason_without_end_does_not_make_a_status_without_end() {
+    let mut world = World::waiting("A", "B");
+    let id = world.approval().change_id;
+    world.annotate(annotation::REASON, &"no ".repeat(80_000));
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+    let size = serde_json::to_string(&world.status()).unwrap().len();
+    assert!(size < 16 * 1024, "{size}");
+}
+
+#[test]
 fn the_program_of_what_is_settled_is_kept() {
     let kept = |world: &World| {
         let settled = world.status().settled.expect("something is settled");
