@@ -83,6 +83,15 @@ async fn each_decision_is_a_line_with_who_why_and_what_and_without_the_program()
         json!(["totals"])
     );
     assert_eq!(line["votes"][0]["via"], "Annotation");
+    // Each field is explained.
+    let page = super::support::workspace().join("docs/audit.md");
+    let page = std::fs::read_to_string(page).expect("the page");
+    for key in line.as_object().expect("an object").keys() {
+        assert!(
+            page.contains(&format!("`{key}`")),
+            "docs/audit.md says nothing of {key}"
+        );
+    }
     for file in [&path, &rotated] {
         let text = std::fs::read_to_string(file).expect("a file");
         assert!(
