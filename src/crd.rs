@@ -5,11 +5,13 @@
 //! that a typing mistake is refused when it is applied; those in a `status` are open strings, so
 //! that a client of today does not break on a value of tomorrow.
 
+mod compact;
 mod engine;
 mod pipeline;
 mod pipeline_approval;
 mod status;
 
+pub use compact::CompactObject;
 pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
 pub use pipeline::{
     ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::crd::{Decision, DecisionRecord, Outcome, Pipeline};
+use sluice::crd::{CompactObject, Decision, DecisionRecord, Outcome, Pipeline};
 
 use crate::age::age;
 use crate::arguments::History;
@@ -57,7 +57,7 @@ pub fn records(pipeline: &Pipeline) -> Vec<DecisionRecord> {
                 since: Some(open.since.clone()),
                 parent: Some(open.parent.clone()),
                 changed: open.changed.clone(),
-                diff: open.diff.clone(),
+                diff: open.diff.as_ref().map(CompactObject::from),
                 diff_digest: Some(open.diff_digest.clone()),
                 votes: open.votes.clone(),
             },
@@ -180,7 +180,7 @@ fn detail(record: &DecisionRecord) -> String {
             lines.push("  it isn't kept: there was none, or it took too much room".into())
         }
         (diff, _) => lines.extend(
-            changes(diff.as_ref())
+            changes(diff.as_ref().map(CompactObject::to_map).as_ref())
                 .into_iter()
                 .map(|line| format!("  {line}")),
         ),

@@ -11,11 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use tracing::warn;
 
 use super::decide::history::{short_votes, small_diff};
-use crate::crd::{AuditEntry, Decision, Pipeline, Vote};
+use crate::crd::{AuditEntry, CompactObject, Decision, Pipeline, Vote};
 use crate::metrics::Metrics;
 
 /// How many of a Pipeline's entries are remembered as written. The watch may show them again as pending
@@ -207,7 +206,7 @@ struct Change<'a> {
     since: Option<&'a Time>,
     changed: &'a [String],
     summary: &'a str,
-    diff: Option<Map<String, Value>>,
+    diff: Option<CompactObject>,
     diff_digest: Option<&'a str>,
     votes: Vec<Vote>,
 }
@@ -261,6 +260,7 @@ fn change<'a>(pipeline: &'a Pipeline, id: &str) -> Option<Change<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn a_renamed_file_is_followed_by_a_new_one_and_a_torn_line_is_ended() {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::compact::CompactObject;
 use super::pipeline::{BootstrapOptions, any_object};
 
 /// The status of a Pipeline. Only the operator writes it.
@@ -615,11 +616,11 @@ pub struct DecisionRecord {
     /// The parts of the program that differed from the parent's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// The engine's diff, as it was published. Absent if the engine gave none, or it took too much
-    /// room.
+    /// The engine's diff, as it was published, but for empty lists. Absent if the engine gave none, or
+    /// it took too much room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
-    pub diff: Option<Map<String, Value>>,
+    pub diff: Option<CompactObject>,
     /// SHA-256 over the canonical form of the diff, 64 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff_digest: Option<String>,

@@ -29,9 +29,10 @@ impl Decider<'_> {
         };
         let pending = &mut self.status.audit_pending;
         pending.retain(|entry| !written.contains(&entry.id));
-        let stored = self.input.pipeline.status.clone().unwrap_or_default();
+        let nothing = PipelineStatus::default();
+        let stored = self.input.pipeline.status.as_ref().unwrap_or(&nothing);
         let at = self.now();
-        for happened in happened(&stored, &self.status, &self.reports) {
+        for happened in happened(stored, &self.status, &self.reports) {
             let id = change::digest(&serde_json::json!([
                 self.uid(),
                 happened.event,
@@ -103,6 +104,10 @@ fn standings(status: &PipelineStatus) -> BTreeMap<&str, Standing<'_>> {
 
 /// What has happened between two statuses, oldest first.
 fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report]) -> Vec<Happened> {
+    let quiet = !reports.iter().any(|it| ROUND_THE_GATE.contains(&it.reason));
+    if quiet && before.approval == after.approval && before.history == after.history {
+        return vec![];
+    }
     let then = standings(before);
     let now = standings(after);
     let gone = before.approval.as_ref();

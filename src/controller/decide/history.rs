@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::Decider;
-use crate::crd::{Approval, Decision, DecisionRecord, Vote};
+use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Vote};
 
 /// How many decisions a status remembers.
 const MOST_RECORDS: usize = 20;
@@ -56,11 +56,19 @@ fn record(
     }
 }
 
-/// A diff that isn't too large.
+/// A diff that isn't too large, without its empty lists. That there is no diff of the program stays
+/// there: it means that nobody knows.
 pub(in crate::controller) fn small_diff(
     diff: Option<&Map<String, Value>>,
-) -> Option<Map<String, Value>> {
-    diff.filter(|diff| length(diff) <= MOST_DIFF).cloned()
+) -> Option<CompactObject> {
+    let mut diff = diff?.clone();
+    let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
+    diff.retain(|_, value| !is_empty(value));
+    if let Some(program) = diff.get_mut("program_diff").and_then(Value::as_object_mut) {
+        program.retain(|_, value| !is_empty(value));
+    }
+    let compact = CompactObject::from(&diff);
+    (compact.size() <= MOST_DIFF).then_some(compact)
 }
 
 /// A decision, with what people wrote cut to size.
@@ -161,6 +169,26 @@ mod tests {
         let size = length(&history);
         assert!(size < 2 * MOST_TOGETHER, "{size}");
         world.settle();
+    }
+
+    #[test]
+    fn of_a_diff_all_is_kept_but_what_says_nothing() {
+        let kept = |diff: serde_json::Value| {
+            small_diff(diff.as_object()).map(|kept| serde_json::Value::Object(kept.to_map()))
+        };
+        assert_eq!(
+            kept(json!({
+                "program_diff": {"added_views": ["v"], "removed_views": []},
+                "program_diff_error": null, "added_input_connectors": [], "odd": {},
+            })),
+            Some(
+                json!({"program_diff": {"added_views": ["v"]}, "program_diff_error": null, "odd": {}})
+            )
+        );
+        let unknown = json!({"program_diff": null, "program_diff_error": "why"});
+        assert_eq!(kept(unknown.clone()), Some(unknown));
+        let nothing = json!({"program_diff": {"added_views": []}});
+        assert_eq!(kept(nothing), Some(json!({"program_diff": {}})));
     }
 
     #[test]

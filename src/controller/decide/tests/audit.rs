@@ -130,7 +130,11 @@ fn the_history_says_what_the_change_was_and_who_voted() {
         (ApprovalState::Sealed, &id)
     );
     assert_eq!(record.changed, ["sql"]);
-    assert!(record.diff.is_some() && record.diff == diff);
+    let kept = record.diff.as_ref().expect("a diff").to_map();
+    let shown = |diff: &serde_json::Map<String, serde_json::Value>| {
+        diff["program_diff"]["modified_views"].clone()
+    };
+    assert_eq!(shown(&kept), shown(&diff.expect("a diff")));
     assert_eq!(record.votes.len(), 2, "{:?}", record.votes);
     assert!(record.since.is_some() && record.parent.is_some());
 }
