@@ -319,7 +319,10 @@ fn on_the_change(
         if file.spec.approved == Some(true) {
             notes.push("spec.approved: true names no change, and counts only if it turns true after the change was published".into());
         }
-        notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
+        // Nobody knows better than the gate.
+        if waiting.is_none_or(|waits| waits.change_id != id) {
+            notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
+        }
     }
     if file.spec.desired_state == DesiredState::Stopped {
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
