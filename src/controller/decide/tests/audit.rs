@@ -54,6 +54,28 @@ fn what_is_stored_but_not_yet_written_is_written_after_a_crash() {
 }
 
 #[test]
+fn what_cannot_be_written_waits_and_holds_nothing_up() {
+    let mut world = World::waiting("A", "B");
+    world.audit_is_stuck = true;
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.status().audit_pending.len(), 3);
+    world.audit_is_stuck = false;
+    world.settle();
+    assert_eq!(world.audited().len(), 3);
+    assert_eq!(world.status().audit_pending, []);
+    // Not without end.
+    world.audit_is_stuck = true;
+    for number in 0..200 {
+        world.edit(&format!("program {number}"));
+        world.settle_briefly();
+    }
+    assert_eq!(world.status().audit_pending.len(), 100);
+    assert!(world.reported("AuditLost") > 0);
+}
+
+#[test]
 fn a_rejection_and_its_withdrawal_are_audited() {
     let mut world = World::waiting("A", "B");
     let id = world.approval().change_id;

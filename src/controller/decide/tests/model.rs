@@ -31,6 +31,8 @@ pub struct World {
     /// What stands in the audit log.
     pub audit: Vec<AuditEntry>,
     audited: Vec<String>,
+    /// Whether nothing can be written there.
+    pub audit_is_stuck: bool,
     /// All decisions that were ever stored: the change, the outcome, by whom, and when.
     pub decided: Vec<(String, String)>,
     last_call: Option<LastCall>,
@@ -120,6 +122,7 @@ impl World {
             phases: vec![],
             audit: vec![],
             audited: vec![],
+            audit_is_stuck: false,
             decided: vec![],
             last_call: None,
             about_to_tell: None,
@@ -234,6 +237,9 @@ impl World {
 
     /// What is to stand in the audit log is written there. A new process may write it again.
     pub fn write_audit(&mut self) {
+        if self.audit_is_stuck {
+            return;
+        }
         for entry in self.status().audit_pending {
             if !self.audited.contains(&entry.id) {
                 self.audited.push(entry.id.clone());

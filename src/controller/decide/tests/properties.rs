@@ -41,6 +41,8 @@ enum Happening {
     Vote(bool),
     Retry,
     Restart,
+    /// The audit log can't be written, or can again.
+    ToggleAudit,
     Reconcile,
     Tick,
     Pass(u8),
@@ -69,6 +71,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(Vote),
         1 => Just(Retry),
         1 => Just(Restart),
+        1 => Just(ToggleAudit),
         8 => Just(Reconcile),
         8 => Just(Tick),
         4 => (1u8..12).prop_map(Pass),
@@ -210,6 +213,7 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
             world.restart_operator();
         }
         Happening::RestartOperator => world.restart_operator(),
+        Happening::ToggleAudit => world.audit_is_stuck = !world.audit_is_stuck,
         Happening::Reconcile => world.reconcile(),
         Happening::Tick => world.engine.tick(),
         Happening::Pass(seconds) => world.pass(seconds.into()),
@@ -328,6 +332,7 @@ proptest! {
         for what in history {
             happen(&mut world, &mut approved, what);
         }
+        world.audit_is_stuck = false;
         world.settle();
         let lines: Vec<(String, String)> = world.audit.iter()
             .filter(|entry| ["Approved", "Rejected"].contains(&entry.event.as_str()))
