@@ -319,6 +319,7 @@ impl World {
                     {
                         self.phases.extend(status.phase.clone());
                     }
+                    self.check_reports(&plan.reports, &status);
                     self.store(*status);
                     self.reports.extend(plan.reports);
                     outcome = None;
@@ -395,6 +396,37 @@ impl World {
             now: self.now,
             timing: Timing::default(),
         })
+    }
+
+    /// What becomes of a change is told when it does, and not at each look at it.
+    fn check_reports(&self, reports: &[Report], next: &PipelineStatus) {
+        const TURNS: [&str; 8] = [
+            "AwaitingApproval",
+            "Approved",
+            "Rejected",
+            "Applied",
+            "Sealed",
+            "Superseded",
+            "GateOpened",
+            "ApprovalRepeated",
+        ];
+        let standing = |status: &PipelineStatus| {
+            let approval = status.approval.as_ref();
+            approval.map(|approval| (approval.change_id.clone(), approval.state, approval.calls))
+        };
+        for report in reports.iter().filter(|it| TURNS.contains(&it.reason)) {
+            assert_ne!(standing(&self.status()), standing(next), "{report:?}");
+        }
+        let stale = |status: &PipelineStatus| {
+            let mut conditions = status.conditions.iter();
+            conditions.find(|it| it.type_ == "StaleApproval").cloned()
+        };
+        if reports
+            .iter()
+            .any(|report| report.reason == "StaleApproval")
+        {
+            assert_ne!(stale(&self.status()), stale(next));
+        }
     }
 
     /// What must hold of every call, whatever came before.
