@@ -99,6 +99,29 @@ impl Change<'_> {
     }
 }
 
+/// The parts in which two targets differ, by the names that statuses give them: `sql`, `udfRust`,
+/// `udfToml`, `config`, `runtimeVersion`.
+pub fn differences(before: &Target, after: &Target) -> Vec<&'static str> {
+    // Taken apart whole, so that a part that is added isn't forgotten here.
+    let Target {
+        sql,
+        udf_rust,
+        udf_toml,
+        config,
+        runtime_version,
+    } = before;
+    [
+        ("sql", *sql != after.sql),
+        ("udfRust", *udf_rust != after.udf_rust),
+        ("udfToml", *udf_toml != after.udf_toml),
+        ("config", *config != after.config),
+        ("runtimeVersion", *runtime_version != after.runtime_version),
+    ]
+    .into_iter()
+    .filter_map(|(part, differs)| differs.then_some(part))
+    .collect()
+}
+
 /// The first digits of an id, for reading only.
 pub fn short(id: &str) -> String {
     id.chars().take(SHORT_DIGITS).collect()

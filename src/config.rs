@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::api;
+use crate::controller::audit;
 use crate::controller::decide::Timing;
 use crate::controller::{DefaultEngine, Settings};
 use crate::engine::feldera::Address;
@@ -67,6 +68,11 @@ pub struct Args {
     /// Form of the log
     #[arg(long, env = "SLUICE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+
+    /// File to which one JSON line is appended for each decision and what became of it, or '-' for
+    /// standard output. It is opened anew for each write: to rotate it, rename it [default: none]
+    #[arg(long, env = "SLUICE_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<String>,
 
     /// Where traces are sent: the base URL of an OTLP/HTTP collector, such as
     /// http://otel-collector:4318 [default: nowhere]
@@ -141,6 +147,11 @@ pub enum Error {
         "--engine-url {0:?} is no http or https URL without user and query, such as https://feldera.example.com"
     )]
     EngineUrl(String),
+    /// The audit log.
+    #[error(
+        "can't append to --audit-log {0}: {1}; name a file in a folder that this process may write to, or '-' for standard output"
+    )]
+    AuditLog(String, #[source] std::io::Error),
     /// The lease's duration.
     #[error("--lease-duration must be 1s or more: a Lease counts in whole seconds")]
     LeaseDuration,
@@ -161,6 +172,7 @@ impl Args {
             default_engine: self.default_engine(own_namespace)?,
             namespace: self.watch_namespace.clone(),
             compile_beforehand: self.compile_beforehand,
+            audit_log: self.audit_log()?,
         })
     }
 
@@ -186,6 +198,18 @@ impl Args {
             identity: format!("{name}_{}", uuid::Uuid::new_v4()),
             duration: self.lease_duration,
         }))
+    }
+
+    fn audit_log(&self) -> Result<Option<audit::Target>, Error> {
+        let argument = self.audit_log.as_deref().filter(|text| !text.is_empty());
+        let target = argument.map(audit::Target::from_argument);
+        if let Some(target) = &target {
+            let name = argument.unwrap_or_default().to_owned();
+            target
+                .check()
+                .map_err(|error| Error::AuditLog(name, error))?;
+        }
+        Ok(target)
     }
 
     fn default_engine(&self, own_namespace: &str) -> Result<Option<DefaultEngine>, Error> {

@@ -5,6 +5,7 @@
 //! nothing.
 
 mod act;
+pub mod audit;
 mod backoff;
 mod calls;
 mod claims;
@@ -17,6 +18,7 @@ mod report;
 mod status;
 mod votes;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +66,9 @@ const PREVIEWS: usize = 4;
 /// How soon a Pipeline is looked at again whose program could not be asked about yet.
 const PREVIEW_LATER: Duration = Duration::from_secs(2);
 
+/// How soon the audit log is tried again that couldn't be written.
+const AUDIT_AGAIN: Duration = Duration::from_secs(10);
+
 /// How long one reconcile may take: the engine's compiler may take two minutes to answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -84,6 +89,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Whether a changed program is compiled before what runs is stopped for it.
     pub compile_beforehand: bool,
+    /// Where the audit log goes; `None` if there is none.
+    pub audit_log: Option<audit::Target>,
 }
 
 impl Settings {
@@ -127,6 +134,7 @@ pub struct Context {
     retries: backoff::Retries,
     calls: calls::Calls,
     reporter: report::Reporter,
+    audit: audit::Audit,
     previews: Semaphore,
     leadership: Leadership,
     metrics: Arc<Metrics>,
@@ -187,6 +195,7 @@ pub async fn run(
 
     let context = Arc::new(Context {
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone()),
+        audit: audit::Audit::new(settings.audit_log.clone(), Arc::clone(&metrics)),
         claims: claims::Claims::default(),
         retries: backoff::Retries::default(),
         calls: calls::Calls::new(settings.timing.resend_after),
@@ -236,6 +245,9 @@ async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
             context.pipelines.get(&object).is_some()
         };
         context.claims.prune(&context.pipelines);
+        let state = context.pipelines.state();
+        let uids: HashSet<String> = state.iter().filter_map(|pipeline| pipeline.uid()).collect();
+        context.audit.retain(|uid| uids.contains(uid));
         context.retries.retain(exists);
         context.calls.retain(exists);
     }
@@ -312,8 +324,8 @@ fn config_maps(
             let concerned = pipelines.state_filter(|pipeline| {
                 pipeline.metadata_namespace() == touched.namespace()
                     && pipeline.0.as_ref().is_ok_and(|pipeline| {
-                        content::config_maps(pipeline.spec.program.as_ref())
-                            .any(|name| name == touched.name_any())
+                        crate::content::config_maps(pipeline.spec.program.as_ref())
+                            .contains(touched.name_any().as_str())
                     })
             });
             futures::stream::iter(
@@ -378,6 +390,7 @@ fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
 /// is to be done, and one that acts by another look at the engine.
 async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Error> {
     if pipeline.metadata.deletion_timestamp.is_some() {
+        context.audit.write(pipeline).await;
         let action = cleanup::delete(pipeline, context).await?;
         context.retries.forget(&ObjectRef::from_obj(pipeline));
         return Ok(action);
@@ -402,6 +415,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         let rival = rival(&pipeline, &view, context);
         let last_call = context.calls.last(&object);
         let about_to_tell = context.calls.is_about_to_tell(&object, &pipeline);
+        // What is stored is told before anything further is done.
+        let audited = context.audit.write(&pipeline).await;
         let plan = decide::decide(&Input {
             pipeline: &pipeline,
             content: &content,
@@ -413,6 +428,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             outcome: outcome.as_ref(),
             about_to_tell,
             last_call: last_call.as_ref(),
+            audited: context.audit.is_on().then_some(audited.as_slice()),
             now: Timestamp::now(),
             timing: context.settings.timing,
         });
@@ -492,9 +508,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             Step::Wait => {
                 context.retries.forget(&object);
                 votes::clear_away(&pipeline, &objects, context).await;
-                return Ok(plan
-                    .requeue
-                    .map_or_else(Action::await_change, Action::requeue));
+                let unaudited = audit::is_pending(&pipeline).then_some(AUDIT_AGAIN);
+                let pause = plan.requeue.into_iter().chain(unaudited).min();
+                return Ok(pause.map_or_else(Action::await_change, Action::requeue));
             }
         }
     }

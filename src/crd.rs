@@ -5,11 +5,13 @@
 //! that a typing mistake is refused when it is applied; those in a `status` are open strings, so
 //! that a client of today does not break on a value of tomorrow.
 
+mod compact;
 mod engine;
 mod pipeline;
 mod pipeline_approval;
 mod status;
 
+pub use compact::CompactObject;
 pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
 pub use pipeline::{
     ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,
@@ -19,10 +21,10 @@ pub use pipeline_approval::{
     OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision,
 };
 pub use status::{
-    Approval, ApprovalState, AtStake, BaseCheckpoint, Build, BuildOutcome, Decision,
-    DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, Outcome,
-    PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind, Target, Turn,
-    Vote,
+    Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
+    DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, KeptProgram,
+    Omission, Outcome, PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled,
+    StopKind, Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -5,19 +5,22 @@
 //! engine's gate until its [`change`] is approved through one of the doors that [`approval`] knows;
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
-//! Dependencies go one way: `crd`, `change`, `approval` and `controller::decide` know no client;
+//! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `approval` and `controller::decide` know no client;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
 pub mod admin;
 pub mod api;
 pub mod approval;
+pub mod chain;
 pub mod change;
 pub mod cluster;
 pub mod config;
+pub mod content;
 pub mod controller;
 pub mod crd;
 pub mod engine;
 pub mod health;
+pub mod kept;
 pub mod lease;
 pub mod metrics;
 pub mod run;

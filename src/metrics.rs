@@ -22,6 +22,8 @@ pub struct Metrics {
     reconciles: Family<ResultLabels, Counter>,
     reconcile_seconds: Histogram,
     status_conflicts: Counter<u64, AtomicU64>,
+    audit_lines: Counter<u64, AtomicU64>,
+    audit_failures: Counter<u64, AtomicU64>,
     leader: Gauge,
     phases: Family<PhaseLabels, Gauge>,
     waiting_seconds: Gauge,
@@ -94,6 +96,8 @@ impl Default for Metrics {
         let reconciles = Family::default();
         let reconcile_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 9));
         let status_conflicts = Counter::default();
+        let audit_lines = Counter::default();
+        let audit_failures = Counter::default();
         let leader = Gauge::default();
         let phases = Family::default();
         let waiting_seconds = Gauge::default();
@@ -114,6 +118,16 @@ impl Default for Metrics {
             "status_conflicts",
             "Status writes that came too late and were decided anew",
             status_conflicts.clone(),
+        );
+        registry.register(
+            "audit_lines",
+            "Lines written into the audit log",
+            audit_lines.clone(),
+        );
+        registry.register(
+            "audit_failures",
+            "Writes of the audit log that failed, and are tried again",
+            audit_failures.clone(),
         );
         registry.register(
             "leader",
@@ -138,6 +152,8 @@ impl Default for Metrics {
             reconciles,
             reconcile_seconds,
             status_conflicts,
+            audit_lines,
+            audit_failures,
             leader,
             phases,
             waiting_seconds,
@@ -202,6 +218,8 @@ impl Metrics {
             reconciles,
             reconcile_seconds: _,
             status_conflicts: _,
+            audit_lines: _,
+            audit_failures: _,
             leader: _,
             phases,
             waiting_seconds: _,
@@ -275,6 +293,16 @@ impl Metrics {
     /// A status write came too late.
     pub fn status_conflict(&self) {
         self.status_conflicts.inc();
+    }
+
+    /// So many lines were written into the audit log.
+    pub fn audited(&self, lines: usize) {
+        self.audit_lines.inc_by(lines as u64);
+    }
+
+    /// The audit log couldn't be written.
+    pub fn audit_failed(&self) {
+        self.audit_failures.inc();
     }
 
     /// Starts to measure a reconcile.

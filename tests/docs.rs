@@ -181,6 +181,22 @@ fn every_event_is_explained() {
 }
 
 #[test]
+fn everything_that_is_audited_is_explained() {
+    let met = literals(&source("src/controller/decide/audit.rs"));
+    assert!(
+        met.contains("RejectionWithdrawn") && met.len() > 8,
+        "{met:?}"
+    );
+    let page = std::fs::read_to_string(Path::new(ROOT).join("docs/audit.md")).unwrap();
+    let explained = named(&page);
+    let missing: Vec<&String> = met.difference(&explained).collect();
+    assert!(
+        missing.is_empty(),
+        "docs/audit.md doesn't explain {missing:?}"
+    );
+}
+
+#[test]
 fn every_phase_is_explained() {
     let decide = decide();
     let calls = [".ready(", ".progressing(", ".waiting_for(", "phase = Some("];

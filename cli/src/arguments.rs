@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::complete::{names, names_that_wait};
+
 /// Shows the changes of Feldera pipelines that wait for approval, and approves or rejects them.
 #[derive(Parser, Debug)]
 #[command(
@@ -19,8 +21,12 @@ Examples:
   kubectl sluice approve orders --change 0123456789abcdef0123456789abcdef --wait
                                              for a script: names what it approves
   kubectl sluice reject orders --reason 'empties the table payments'
+  kubectl sluice history orders              who decided what, and why
+  kubectl sluice plan -f pipeline.yaml       what a file would change, and the id that approves it
 
-Exit status: 0 good, 1 failed, 2 wrong use."
+Colours are left out where there is no terminal, and where NO_COLOR is set.
+
+Exit status: 0 good, 1 failed, 2 wrong use, 3 (plan) a change needs approval."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -45,7 +51,7 @@ pub struct Connection {
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    /// Show all changes that wait for a decision
+    /// Show all changes that wait for a decision, the one that waits for the longest first
     List(List),
     /// Show what the waiting change of a pipeline is, and what approving it does
     Diff(Diff),
@@ -53,21 +59,40 @@ pub enum Command {
     Approve(Approve),
     /// Reject the waiting change of a pipeline
     Reject(Reject),
+    /// Show what was decided about a pipeline's changes: when, by whom, by which door, and why
+    History(History),
+    /// Show what files would change, and the ids that approve it, before they are applied
+    Plan(Plan),
+    /// Print the completion of a shell
+    Completion(Completion),
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  kubectl sluice list -A                     what waits, in all namespaces
+  kubectl sluice list -n shop -o json        the same of one, for programs")]
 pub struct List {
     /// In all namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
-    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
     /// The form
+    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
     pub output: Output,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "\
+The engine's diff holds names only; below it stands how the program differs from the settled one,
+where its text is known.
+
+Examples:
+  kubectl sluice diff orders
+  kubectl sluice diff orders -n shop | less -R
+  kubectl sluice diff orders -o yaml         the whole change, for programs")]
 pub struct Diff {
     /// The name of the Pipeline
+    #[arg(add = names_that_wait())]
     pub pipeline: String,
     /// The form
     #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
@@ -82,13 +107,91 @@ pub enum Output {
     Text,
     /// For programs
     Json,
+    /// For programs
+    Yaml,
+}
+
+impl Output {
+    /// The form, if it is one for programs.
+    pub fn for_programs(self) -> Option<Self> {
+        (self != Self::Text).then_some(self)
+    }
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Without a terminal, --change is required: a script says what it approves.")]
+A Pipeline's status holds the last 20 decisions. All of them are in the operator's audit log, if it
+has one (--audit-log).
+
+Examples:
+  kubectl sluice history orders
+  kubectl sluice history orders --change 01234567
+                                             one of them, with the diff as it was seen, and the votes
+  kubectl sluice history orders -o json")]
+pub struct History {
+    /// The name of the Pipeline
+    #[arg(add = names())]
+    pub pipeline: String,
+    /// Only this change, in full; 8 digits of its id will do
+    #[arg(long, value_name = "ID", value_parser = part_of_change_id)]
+    pub change: Option<String>,
+    /// The form
+    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+For a pull request's checks: it needs to read Pipelines (the role sluice-viewer), and ConfigMaps if
+programs come from there. References to ConfigMaps are looked up in the files first, and then in the
+cluster. Who may edit Pipelines has the API server look at the files, too, without storing anything.
+
+A change that is approved by the files themselves (spec.approvedChange, the annotation
+sluice.dev/approve, or a PipelineApproval) needs no approval any more.
+
+Examples:
+  kubectl sluice plan -f pipeline.yaml
+  kubectl sluice plan -f deploy/ -f approvals/ -R
+  kustomize build . | kubectl sluice plan -f - -o json
+
+Exit status: 0 no change needs approval, 3 one does, 1 failed, 2 wrong use.")]
+pub struct Plan {
+    /// A file with Pipelines, a folder of such files, or - for standard input; may be repeated
+    #[arg(short, long, value_name = "FILE", required = true, value_hint = clap::ValueHint::AnyPath)]
+    pub filename: Vec<PathBuf>,
+    /// Folders with all that is below them
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+    /// The form
+    #[arg(short, long, value_enum, default_value_t, hide_default_value = true)]
+    pub output: Output,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+`kubectl sluice <TAB>` is completed by kubectl itself, once its own completion is set up and there is a
+program kubectl_complete-sluice on the PATH, which is this one by another name:
+  ln -s \"$(command -v kubectl-sluice)\" \"$(dirname \"$(command -v kubectl-sluice)\")/kubectl_complete-sluice\"
+
+What this command prints completes the program when it is called kubectl-sluice:
+  source <(kubectl sluice completion bash)")]
+pub struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Without a terminal, --change is required: a script says what it approves.
+
+Examples:
+  kubectl sluice approve orders              shows the change, and asks
+  kubectl sluice approve orders --reason 'backfill is announced' --wait
+  kubectl sluice approve orders --change 0123456789abcdef0123456789abcdef --wait --timeout 30m")]
 pub struct Approve {
     /// The name of the Pipeline
+    #[arg(add = names_that_wait())]
     pub pipeline: String,
     /// The whole id of the change; it is an error if another one waits
     #[arg(long, value_name = "ID", value_parser = change_id)]
@@ -112,9 +215,14 @@ pub struct Approve {
 A rejection is final for this change. The pipeline is stopped and keeps its checkpoint; the old
 program, or another change, brings it up again.
 
-Without a terminal, --change is required: a script says what it rejects.")]
+Without a terminal, --change is required: a script says what it rejects.
+
+Examples:
+  kubectl sluice reject orders --reason 'empties the table payments'
+  kubectl sluice reject orders --change 0123456789abcdef0123456789abcdef --reason 'too early'")]
 pub struct Reject {
     /// The name of the Pipeline
+    #[arg(add = names_that_wait())]
     pub pipeline: String,
     /// The whole id of the change; it is an error if another one waits
     #[arg(long, value_name = "ID", value_parser = change_id)]
@@ -134,6 +242,16 @@ fn change_id(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("a change id is 32 hex digits in lower case; `kubectl sluice diff PIPELINE` prints the whole id".into())
+    }
+}
+
+/// Enough of a change id to find it again. To look at it, its first digits will do.
+fn part_of_change_id(text: &str) -> Result<String, String> {
+    let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    if (8..=32).contains(&text.len()) && text.chars().all(hex) {
+        Ok(text.to_owned())
+    } else {
+        Err("a change id is 32 hex digits in lower case; here the first 8 will do".into())
     }
 }
 

@@ -1,12 +1,16 @@
 //! The calls to the API server, each with a deadline and with errors that a person can act on.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::api::{ListParams, PostParams};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::{DeserializeGuard, Status};
 use kube::{Api, Client};
+use sluice::change::Content;
+use sluice::content;
 use sluice::crd::{Pipeline, PipelineApproval};
 
 use crate::connect::chain;
@@ -21,6 +25,8 @@ const PAGE: u32 = 500;
 pub struct Cluster {
     pub client: Client,
     pub namespace: String,
+    /// Whether it was named on the command line.
+    pub namespace_is_named: bool,
     /// The context that was named on the command line, for commands that are printed.
     pub context: Option<String>,
 }
@@ -41,6 +47,69 @@ impl Cluster {
             },
             error => error.explain("pipelines.sluice.dev"),
         })
+    }
+
+    /// The Pipeline of this name in a namespace, if there is one.
+    pub async fn pipeline_in(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Pipeline>, Error> {
+        let api: Api<Pipeline> = Api::namespaced(self.client.clone(), namespace);
+        call(&format!("read Pipeline {name}"), api.get_opt(name))
+            .await
+            .map_err(|error| error.explain("pipelines.sluice.dev"))
+    }
+
+    /// The ConfigMap of this name in a namespace, if there is one.
+    pub async fn config_map(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<ConfigMap>, Error> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
+        call(&format!("read ConfigMap {name}"), api.get_opt(name))
+            .await
+            .map_err(|error| error.explain("configmaps"))
+    }
+
+    /// What a Pipeline's spec asks for, with its references resolved; or in words why that can't be
+    /// told. `None` if it is made elsewhere.
+    pub async fn content(&self, pipeline: &Pipeline) -> Result<Option<Content>, String> {
+        let namespace = pipeline.metadata.namespace.as_deref();
+        let namespace = namespace.unwrap_or(&self.namespace);
+        let mut found = BTreeMap::new();
+        for name in content::config_maps(pipeline.spec.program.as_ref()) {
+            let config_map = self.config_map(namespace, name).await;
+            if let Some(config_map) = config_map.map_err(|error| error.to_string())? {
+                found.insert(name.to_owned(), config_map);
+            }
+        }
+        content::resolve(&pipeline.spec, &found)
+    }
+
+    /// Whether the API server would take an object, without storing it. `Ok(Some)`: it wouldn't, and
+    /// says why. `Err`: it can't be asked.
+    pub async fn would_take(
+        &self,
+        namespace: &str,
+        name: &str,
+        object: &serde_json::Value,
+    ) -> Result<Option<String>, Error> {
+        let resource = kube::api::ApiResource::erase::<Pipeline>(&());
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let mut parameters = PatchParams::apply("kubectl-sluice-plan").dry_run().force();
+        parameters.field_validation = Some(ValidationDirective::Strict);
+        let patch = Patch::Apply(object);
+        let asked = api.patch(name, &parameters, &patch);
+        match call("look at the file", asked).await {
+            Ok(_) => Ok(None),
+            Err(Failure::Refused(status)) if matches!(status.code, 400 | 422) => {
+                Ok(Some(status.message))
+            }
+            Err(error) => Err(error.explain("pipelines.sluice.dev")),
+        }
     }
 
     /// All Pipelines, of the namespace or of all of them, and how many can't be understood because

@@ -38,6 +38,7 @@ pub async fn connect(connection: &Connection) -> Result<Cluster, Error> {
     Ok(Cluster {
         client,
         namespace,
+        namespace_is_named: connection.namespace.is_some(),
         context: connection.context.clone(),
     })
 }

@@ -7,6 +7,7 @@ use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline}
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
+use crate::program;
 
 /// Everything that is known of a change before it is decided.
 pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> String {
@@ -29,6 +30,14 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     ));
     line(format!("Resumes    from {}", base(change.base.as_ref())));
     line(format!("Bootstrap  {}", options(change.options)));
+    let settled = pipeline
+        .status
+        .as_ref()
+        .and_then(|status| status.settled.as_ref());
+    if let Some(settled) = settled.filter(|settled| settled.change_id == change.parent) {
+        let changed = program::changed(&settled.target, &change.target);
+        line(format!("Program    differs in {}", changed.join("; ")));
+    }
     if change.revision > 0 {
         line(
             "Asked      again, because the diff is another one than when it was asked first".into(),
@@ -108,7 +117,7 @@ const LISTS: [(&str, &str, &str); 12] = [
 
 /// The engine's diff, one item a line. What isn't understood is shown as it is, never left out:
 /// nobody should approve what wasn't shown.
-fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
+pub fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
     let Some(diff) = diff else {
         return vec!["! the engine gave no diff: anything may have changed".into()];
     };

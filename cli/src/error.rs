@@ -75,6 +75,22 @@ pub enum Error {
         seconds: u64,
     },
 
+    #[error(
+        "nothing is known of a change {change} of Pipeline {pipeline:?}: its status holds the last 20 decisions\nSee them: kubectl sluice history {pipeline}"
+    )]
+    NoSuchChange { pipeline: String, change: String },
+
+    #[error("cannot read {file}: {reason}")]
+    File { file: String, reason: String },
+
+    #[error("{file}: {}", printable(.reason))]
+    Invalid { file: String, reason: String },
+
+    #[error(
+        "there is no Pipeline in {0}\nOnly objects of kind Pipeline are planned, with the ConfigMaps that they refer to."
+    )]
+    NothingToPlan(String),
+
     #[error("cannot read or write on the terminal: {0}")]
     Terminal(String),
 }

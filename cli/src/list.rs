@@ -6,10 +6,11 @@ use serde_json::json;
 use sluice::crd::Pipeline;
 
 use crate::age::age;
-use crate::arguments::{List, Output};
+use crate::arguments::List;
 use crate::choose::waiting;
 use crate::cluster::Cluster;
 use crate::error::Error;
+use crate::output::structured;
 use crate::printable::one_line;
 use crate::table::table;
 
@@ -25,9 +26,9 @@ pub async fn run(cluster: &Cluster, list: &List) -> Result<String, Error> {
         true => "any namespace".to_owned(),
         false => format!("namespace {}", cluster.namespace),
     };
-    Ok(match list.output {
-        Output::Text => text(&pipelines, &place, Timestamp::now()),
-        Output::Json => format!("{:#}\n", for_programs(&pipelines)),
+    Ok(match list.output.for_programs() {
+        None => text(&pipelines, &place, Timestamp::now()),
+        Some(output) => structured(&for_programs(&pipelines), output),
     })
 }
 

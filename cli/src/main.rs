@@ -2,28 +2,36 @@
 //!
 //! - [`arguments`] says what can be typed.
 //! - [`connect`] and [`cluster`] are all that speaks with the API server.
-//! - [`list`], [`diff`] and [`vote`] are the commands; [`wait`] follows an approved change.
-//! - [`choose`] decides which change is voted on; [`describe`], [`table`], [`age`] and [`printable`]
-//!   put things into words. These know neither the network nor the clock.
+//! - [`list`], [`diff`], [`vote`], [`history`], [`plan`] and [`complete`] are the commands; [`wait`]
+//!   follows an approved change.
+//! - [`choose`] decides which change is voted on; [`files`] reads what is to be planned; [`program`],
+//!   [`describe`], [`table`], [`age`], [`output`] and [`printable`] put things into words. These know
+//!   neither the network nor the clock.
 
 mod age;
 mod arguments;
 mod choose;
 mod cluster;
+mod complete;
 mod confirm;
 mod connect;
 mod describe;
 mod diff;
 mod error;
+mod files;
+mod history;
 mod list;
+mod output;
+mod plan;
 mod printable;
+mod program;
 mod table;
 mod vote;
 mod wait;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use sluice::crd::VoteDecision;
 
 use arguments::{Arguments, Command};
@@ -31,10 +39,15 @@ use error::Error;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let mut typed = std::env::args_os();
+    if complete::is_asked_by_kubectl(typed.next().as_ref()) {
+        print!("{}", complete::for_kubectl(typed.collect()));
+        return ExitCode::SUCCESS;
+    }
     // Wrong use ends here, with status 2.
     let arguments = Arguments::parse();
     match run(arguments).await {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             error.exit_code()
@@ -42,11 +55,29 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Error> {
+async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    if let Command::Completion(completion) = &arguments.command {
+        let mut command = Arguments::command();
+        let mut script = Vec::new();
+        clap_complete::generate(
+            completion.shell,
+            &mut command,
+            "kubectl-sluice",
+            &mut script,
+        );
+        output::print(&String::from_utf8_lossy(&script))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let cluster = connect::connect(&arguments.connection).await?;
-    let output = match arguments.command {
+    let text = match arguments.command {
         Command::List(list) => list::run(&cluster, &list).await?,
         Command::Diff(diff) => diff::run(&cluster, &diff).await?,
+        Command::History(history) => history::run(&cluster, &history).await?,
+        Command::Plan(plan) => {
+            let planned = plan::run(&cluster, &plan).await?;
+            output::print(&planned.text)?;
+            return Ok(planned.exit_code);
+        }
         Command::Approve(approve) => {
             let ballot = vote::Ballot {
                 decision: VoteDecision::Approve,
@@ -59,7 +90,7 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
             if approve.wait {
                 wait::until_applied(&cluster, &approve.pipeline, &change, approve.timeout).await?;
             }
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         Command::Reject(reject) => {
             let ballot = vote::Ballot {
@@ -70,9 +101,10 @@ async fn run(arguments: Arguments) -> Result<(), Error> {
                 yes: reject.yes,
             };
             vote::cast(&cluster, &ballot).await?;
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
+        Command::Completion(_) => unreachable!("it needs no cluster"),
     };
-    print!("{output}");
-    Ok(())
+    output::print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }

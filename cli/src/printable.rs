@@ -5,16 +5,7 @@ use std::fmt::Write as _;
 /// Makes visible what would steer a terminal or turn the direction of reading. What people approve
 /// is named by whoever wrote the SQL, and must not be able to disguise itself.
 pub fn printable(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' || !deceives(c) {
-            shown.push(c);
-        } else {
-            // Writing to a String can't fail.
-            let _ = write!(shown, "{}", c.escape_unicode());
-        }
-    }
-    shown
+    escaped(text, |c| c != '\n' && deceives(c))
 }
 
 /// Like [`printable`], on one line.
@@ -22,9 +13,51 @@ pub fn one_line(text: &str) -> String {
     printable(text).replace('\n', " ")
 }
 
+/// A line of a program: as [`printable`], but for tabs, which only indent.
+pub fn code(line: &str) -> String {
+    escaped(line, |c| c != '\t' && deceives(c))
+}
+
+/// JSON in which nothing is left that could steer a terminal. It says the same.
+pub fn printable_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c == '\n' || !deceives(c) {
+            shown.push(c);
+        } else {
+            // Such a character stands in strings only, since JSON knows no other place for it.
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String can't fail.
+                let _ = write!(shown, "\\u{unit:04x}");
+            }
+        }
+    }
+    shown
+}
+
+/// Whether a text may be shown as it is.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(|c| c != '\n' && deceives(c))
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_escaped(c) {
+            // Writing to a String can't fail.
+            let _ = write!(shown, "{}", c.escape_unicode());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 fn deceives(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -38,7 +71,20 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Kb"), "a\\u{1b}[2Kb");
         assert_eq!(printable("a\rb"), "a\\u{d}b");
         assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(printable("a\u{9b}2Jb"), "a\\u{9b}2Jb");
         assert_eq!(printable("a\nb"), "a\nb");
         assert_eq!(one_line("a\nb"), "a b");
+        assert_eq!(code("\ta\u{1b}b"), "\ta\\u{1b}b");
+    }
+
+    #[test]
+    fn json_says_the_same_without_steering() {
+        let value = serde_json::json!({"a\u{9b}": "x\u{1b}[2J\u{202e}\u{e0041}\u{7f}ü"});
+        let shown = printable_json(&value.to_string());
+        assert!(is_printable(&shown), "{shown:?}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
     }
 }

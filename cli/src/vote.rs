@@ -1,13 +1,12 @@
 //! `kubectl sluice approve` and `kubectl sluice reject`: one vote on one change.
 
-use jiff::Timestamp;
 use kube::ResourceExt;
 use sluice::crd::{Approval, Pipeline, PipelineApproval, VoteDecision};
 
 use crate::choose::{Choice, choose};
 use crate::cluster::Cluster;
 use crate::confirm::{can_ask, confirm};
-use crate::describe::describe;
+use crate::diff;
 use crate::error::Error;
 use crate::printable::printable;
 
@@ -38,9 +37,10 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
         }
     };
     if asks && !ballot.yes {
-        eprint!(
+        let program = diff::program_of(cluster, &pipeline, change).await;
+        anstream::eprint!(
             "{}\n\n",
-            describe(&pipeline, change, Timestamp::now()).trim_end()
+            diff::in_full(&pipeline, change, &program).trim_end()
         );
         confirm(&format!(
             "{} change {} of Pipeline {}?",

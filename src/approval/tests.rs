@@ -50,6 +50,7 @@ fn waiting() -> Approval {
         short_id: WAITING[..8].into(),
         parent: "root".into(),
         target: Target::default(),
+        changed: vec![],
         options: BootstrapOptions::default(),
         revision: 0,
         gate: crate::crd::Gate::Engine,

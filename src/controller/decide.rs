@@ -9,6 +9,7 @@
 //! The steps stand in [`Decider::run`]; each has a file of its own.
 
 mod absorb;
+mod audit;
 mod beyond;
 mod build;
 mod chain;
@@ -17,6 +18,7 @@ pub mod deletion;
 mod failures;
 mod gate;
 mod guest;
+pub(super) mod history;
 mod immutable;
 mod input;
 mod lifecycle;
@@ -41,8 +43,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
-    Approval, ApprovalState, DecisionRecord, Door, EngineView, Outcome as Verdict, PipelineStatus,
-    annotation,
+    Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -53,8 +54,6 @@ pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use ownership::{is_owned, owner_tag, owners};
 pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
 
-/// How many decisions a status remembers.
-const HISTORY: usize = 20;
 /// How often a Pipeline looks whether the older one with the same claim is gone.
 const RIVAL_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -107,6 +106,7 @@ impl<'a> Decider<'a> {
             let seen = self.corrected(seen);
             self.note_the_gate_is_passed(seen.state());
             self.settle(&seen);
+            self.keep_program();
             self.supersede(seen.state());
             self.vote();
             if self.input.pipeline.is_guest() {
@@ -217,7 +217,7 @@ impl<'a> Decider<'a> {
             .is_some_and(|decision| {
                 decision.via == Door::Field && decision.outcome == Verdict::Approved
             });
-        approval::count(
+        let mut ballot = approval::count(
             self.input.pipeline,
             self.input.objects,
             &Register {
@@ -227,7 +227,10 @@ impl<'a> Decider<'a> {
                 known: &known,
                 field_is_spent,
             },
-        )
+        );
+        // Annotations hold up to 256 KiB, and the status repeats what they say.
+        history::shorten(&mut ballot.votes);
+        ballot
     }
 
     /// The change that can still be decided: it waits, or it is approved and the engine has certainly
@@ -294,25 +297,6 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Puts the change that was at the gate into the history.
-    fn remember(&mut self) {
-        let at = self.now();
-        let Some(approval) = &self.status.approval else {
-            return;
-        };
-        self.status.history.insert(
-            0,
-            DecisionRecord {
-                change_id: approval.change_id.clone(),
-                state: approval.state,
-                summary: approval.summary.clone(),
-                decision: approval.decision.clone(),
-                at,
-            },
-        );
-        self.status.history.truncate(HISTORY);
-    }
-
     /// How long the same call, just made, is given to show in the engine's answers.
     fn must_show_first(&self, act: &Act, guard: &Guard) -> Option<Duration> {
         let last = self.input.last_call?;
@@ -322,9 +306,23 @@ impl<'a> Decider<'a> {
         repeated.then_some(pause)
     }
 
+    /// Whether all that there is to record is that lines of the audit log are written, and something
+    /// more urgent is to be done. It is recorded with what comes of that.
+    fn can_wait(&self, stored: &PipelineStatus) -> bool {
+        let urgent = self.act.as_ref();
+        let urgent = urgent.filter(|(act, guard)| self.must_show_first(act, guard).is_none());
+        urgent.is_some()
+            && self.status.audit_pending.len() < stored.audit_pending.len()
+            && PipelineStatus {
+                audit_pending: stored.audit_pending.clone(),
+                ..self.status.clone()
+            } == *stored
+    }
+
     /// Recording comes before acting, so that every act has its intent in status.
     fn finish(mut self) -> Plan {
         self.approved_condition();
+        self.audit();
         self.status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         let stored = self.input.pipeline.status.clone().unwrap_or_default();
         let looks = matches!(self.act, Some((Act::Look, _)));
@@ -332,7 +330,7 @@ impl<'a> Decider<'a> {
             // To look changes nothing, so nothing is recorded before: what is known afterwards may be
             // what is stored, and two records that undo each other would never end.
             (Step::Act(Act::Look, Guard::default()), vec![])
-        } else if self.status != stored {
+        } else if self.status != stored && !self.can_wait(&stored) {
             (Step::Record(Box::new(self.status)), self.reports)
         } else if let Some((act, guard)) = self.act.take() {
             match self.must_show_first(&act, &guard) {

@@ -146,6 +146,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         timing: Timing::default(),
         namespace: None,
         compile_beforehand: true,
+        audit_log: None,
         default_engine: Some(DefaultEngine {
             address: Address {
                 url: engine.server.uri(),
@@ -171,6 +172,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         previews: Semaphore::new(PREVIEWS),
         leadership: crate::lease::Leadership::unelected(),
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
+        audit: audit::Audit::new(None, Arc::clone(&metrics)),
         claims: claims::Claims::default(),
         retries: backoff::Retries::default(),
         calls: calls::Calls::new(Duration::from_secs(10)),

@@ -2,11 +2,14 @@
 //!
 //! Everything that the operator must not forget stands here, because nothing else survives it.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::compact::CompactObject;
 use super::pipeline::{BootstrapOptions, any_object};
 
 /// The status of a Pipeline. Only the operator writes it.
@@ -100,9 +103,15 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub turns: Vec<Turn>,
 
-    /// The last decisions, newest first.
+    /// The last decisions, newest first: at most 20. Of those that take too much room, the diff and
+    /// the votes are left out, of the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<DecisionRecord>,
+
+    /// What is to be written into the audit log, oldest first. Each entry goes once its line is
+    /// written, so that a crash loses none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audit_pending: Vec<AuditEntry>,
 }
 
 /// What the engine last said of the pipeline, in its own words.
@@ -220,6 +229,45 @@ pub struct Settled {
     /// The checkpoint that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<BaseCheckpoint>,
+    /// Its program, so that people can see what a change changes. Absent if it was never seen in the
+    /// spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<KeptProgram>,
+}
+
+/// The text of a settled program: each part gzipped, in base64. A part that is empty is absent.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptProgram {
+    /// The SQL program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sql: Option<String>,
+    /// The Rust source of the user-defined functions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udf_rust: Option<String>,
+    /// The Cargo dependencies of the user-defined functions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub udf_toml: Option<String>,
+    /// The program configuration, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
+    /// The parts that aren't kept, by the names of the fields above, and why: `FromConfigMap` (who
+    /// may read the Pipeline may not read the ConfigMap) or `TooLarge`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub omitted: BTreeMap<String, Omission>,
+}
+
+/// Why a part of a settled program isn't kept.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+#[schemars(with = "String")]
+pub enum Omission {
+    /// It comes from a ConfigMap, and not everybody who may read the Pipeline may read that.
+    FromConfigMap,
+    /// It would make the object too large.
+    TooLarge,
+    /// A reason that this version doesn't know.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What the engine answered when it was asked about a program beforehand.
@@ -353,6 +401,10 @@ pub struct Approval {
     pub parent: String,
     /// What would run.
     pub target: Target,
+    /// The parts of the program that differ from the parent's: `sql`, `udfRust`, `udfToml`, `config`,
+    /// `runtimeVersion`. Empty if the parent's program isn't known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
     /// How it would be bootstrapped.
     pub options: BootstrapOptions,
     /// How often this target was asked about anew.
@@ -576,6 +628,43 @@ pub struct DecisionRecord {
     pub decision: Option<Decision>,
     /// When the record was closed.
     pub at: Time,
+    /// Since when the change was published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+    /// The id of the change that it followed, or `root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// The parts of the program that differed from the parent's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed: Vec<String>,
+    /// The engine's diff, as it was published, but for empty lists. Absent if the engine gave none, or
+    /// it took too much room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub diff: Option<CompactObject>,
+    /// SHA-256 over the canonical form of the diff, 64 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff_digest: Option<String>,
+    /// The votes that were seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<Vote>,
+}
+
+/// Something that is to be written into the audit log.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Names it: 32 hex digits. A line that is written again has the same.
+    pub id: String,
+    /// What happened, such as `Approved`, `Rejected` or `Sealed`.
+    pub event: String,
+    /// To which change.
+    pub change_id: String,
+    /// When it was recorded.
+    pub at: Time,
+    /// The decision that held then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
 }
 
 /// Failures in a row.

@@ -1,5 +1,6 @@
 //! Tests on a real API server: see `support`; those of the operator's work: see `story`.
 
+mod audit;
 mod crds;
 mod engine_faults;
 mod everyday;
@@ -7,7 +8,9 @@ mod gate;
 mod lifecycle;
 mod operator;
 mod own_gate;
+mod plan;
 mod plugin;
+mod plugin_page;
 mod policy;
 mod replicas;
 mod rest;

@@ -95,7 +95,7 @@ impl Stage {
 }
 
 /// The plugin's binary, built if it isn't yet.
-async fn plugin() -> &'static PathBuf {
+pub async fn plugin() -> &'static PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT
         .get_or_init(|| async {

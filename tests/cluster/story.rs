@@ -748,7 +748,7 @@ where
 }
 
 /// Puts the fields of one object into another, as a merge patch does.
-fn merge(into: &mut Value, from: &Value) {
+pub fn merge(into: &mut Value, from: &Value) {
     match (into.as_object_mut(), from.as_object()) {
         (Some(into), Some(from)) => {
             for (key, value) in from {

@@ -66,7 +66,7 @@ async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) ->
     story.rests().await;
     let what = format!("{}: the same is left as without a crash", plot.name);
     let state = eventually(&what, || async {
-        let state = left(&story).await;
+        let state = left(&story, &proxy).await;
         let known = undisturbed.is_none_or(|undisturbed| *undisturbed == state);
         if known { Ok(state) } else { Err(state) }
     })
@@ -79,8 +79,8 @@ async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) ->
     }
 }
 
-/// What is left: the status without ids and times, and what the engine holds.
-async fn left(story: &Story) -> Value {
+/// What is left: the status without ids and times, the audit log, and what the engine holds.
+async fn left(story: &Story, proxy: &Proxy) -> Value {
     let pipelines = story.api::<sluice::crd::Pipeline>();
     let Some(pipeline) = pipelines.get_opt(ORDERS).await.expect("an answer") else {
         return json!({"pipeline": null, "engine": story.engine.names().await});
@@ -114,6 +114,8 @@ async fn left(story: &Story) -> Value {
         "build": status.build.and_then(|build| build.outcome),
         "preview": status.preview.map(|preview| preview.outcome),
         "interference": status.interference.map(|known| known.message),
+        "audit": proxy.audited(),
+        "auditPending": status.audit_pending.len(),
         "finalizers": pipeline.metadata.finalizers,
         "engine": {
             "all": story.engine.names().await,

@@ -69,6 +69,7 @@ pub struct Proxy {
     kubeconfig: PathBuf,
     flags: Arc<Vec<String>>,
     log: PathBuf,
+    audit: PathBuf,
     shared: Arc<Shared>,
 }
 
@@ -113,7 +114,11 @@ impl Proxy {
         let kubeconfig = operators_kubeconfig(story.cluster(), Some(&api_url)).await;
         let namespace = story.namespace.to_string();
         let rest = free_port();
+        let audit = story.log().with_extension("audit");
+        let _ = std::fs::remove_file(&audit);
         let flags = vec![
+            "--audit-log".to_owned(),
+            audit.display().to_string(),
             "--watch-namespace".to_owned(),
             namespace.clone(),
             "--api-namespace".to_owned(),
@@ -126,6 +131,7 @@ impl Proxy {
             kubeconfig,
             flags: Arc::new(flags),
             log: story.log().to_owned(),
+            audit,
             shared,
         }
     }
@@ -158,6 +164,20 @@ impl Proxy {
     pub fn rest_url(&self) -> String {
         let address = self.flags.last().expect("an address");
         format!("http://{address}")
+    }
+
+    /// What stands in the audit log, as a collector has it that drops what comes again.
+    pub fn audited(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(&self.audit).unwrap_or_default();
+        // A process that is killed may leave a torn line.
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut seen = std::collections::HashSet::new();
+        lines
+            .filter(|line: &serde_json::Value| seen.insert(line["id"].to_string()))
+            .map(|line| line["event"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     /// The story begins: writes are counted from now on, and the operator dies at one of them.

@@ -187,6 +187,7 @@ impl Decider<'_> {
             state: ApprovalState::Applied,
             short_id: change::short(&id),
             parent: self.parent().to_owned(),
+            changed: self.what_changes(&target),
             target,
             options,
             revision: 0,

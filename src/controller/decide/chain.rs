@@ -2,11 +2,13 @@
 
 use super::Decider;
 use super::input::{Observation, Seen};
+use crate::chain;
 use crate::change::{self, Change};
 use crate::crd::{
     ApprovalState, BaseCheckpoint, BootstrapOptions, Decision, Settled, StopKind, Target, Turn,
 };
 use crate::engine::PipelineState;
+use crate::kept;
 
 /// How many changes have their turn before what is settled becomes a new link of the chain, which ends
 /// their ids all at once.
@@ -74,6 +76,7 @@ impl Decider<'_> {
                     .and_then(|seal| seal.sequence_number)
                     .or(checkpoint.steps),
             }),
+            program: None,
         });
         let change_id = run.change_id.clone();
         self.status
@@ -150,6 +153,7 @@ impl Decider<'_> {
             change_id: change::ROOT.to_owned(),
             target: Target::default(),
             checkpoint: None,
+            program: None,
         });
         let change_id = Change {
             uid: self.uid(),
@@ -212,32 +216,12 @@ impl Decider<'_> {
     }
 
     pub(super) fn parent(&self) -> &str {
-        self.status
-            .settled
-            .as_ref()
-            .map_or(change::ROOT, |settled| settled.change_id.as_str())
+        chain::parent(&self.status)
     }
 
     /// How often a target was already asked about anew, under the present parent and options.
     pub(super) fn revision_of(&self, target: &Target) -> i64 {
-        let last = self.status.approval.as_ref().filter(|approval| {
-            approval.target == *target
-                && approval.parent == self.parent()
-                && approval.options == self.options()
-        });
-        let mut revision = last.map_or(0, |approval| approval.revision);
-        if last.is_some_and(|approval| approval.state != ApprovalState::Superseded) {
-            return revision;
-        }
-        // Another change has taken its place since, which ended the approvals of it.
-        let had_its_turn = |id: String| {
-            let mut turns = self.status.turns.iter();
-            turns.any(|turn| turn.change_id == id && turn.rejected.is_none())
-        };
-        while had_its_turn(self.change_id(target, revision)) {
-            revision += 1;
-        }
-        revision
+        chain::revision_of(&self.status, self.uid(), target, self.options())
     }
 
     pub(super) fn change_id(&self, target: &Target, revision: i64) -> String {
@@ -249,5 +233,32 @@ impl Decider<'_> {
             revision,
         }
         .id()
+    }
+
+    /// The parts of the program in which a target differs from what is settled; none if that isn't
+    /// known.
+    pub(super) fn what_changes(&self, target: &Target) -> Vec<String> {
+        let settled = self.status.settled.as_ref();
+        let known = settled.filter(|settled| settled.target != Target::default());
+        known.map_or_else(Vec::new, |settled| {
+            let parts = change::differences(&settled.target, target);
+            parts.into_iter().map(str::to_owned).collect()
+        })
+    }
+
+    /// Keeps the text of what is settled, as soon as the spec says it.
+    pub(super) fn keep_program(&mut self) {
+        let Some(program) = &self.input.pipeline.spec.program else {
+            return;
+        };
+        let Ok(Some(content)) = self.input.content else {
+            return;
+        };
+        if let Some(settled) = &mut self.status.settled
+            && settled.program.is_none()
+            && settled.target == content.target()
+        {
+            settled.program = Some(kept::keep(program, content));
+        }
     }
 }

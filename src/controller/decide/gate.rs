@@ -232,6 +232,7 @@ impl Decider<'_> {
             },
             short_id: change::short(&id),
             parent: self.parent().to_owned(),
+            changed: self.what_changes(&target),
             target,
             options: self.options(),
             revision,

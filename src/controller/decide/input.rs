@@ -34,6 +34,8 @@ pub struct Input<'a> {
     pub about_to_tell: bool,
     /// The last call that this process made for the Pipeline.
     pub last_call: Option<&'a LastCall>,
+    /// Which entries for the audit log are written by now; `None` if there is no such log.
+    pub audited: Option<&'a [String]>,
     /// Now.
     pub now: Timestamp,
     /// How long things take.

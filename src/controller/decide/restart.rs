@@ -92,6 +92,7 @@ impl Decider<'_> {
         if let Some(settled) = &mut self.status.settled {
             settled.target = Target::default();
             settled.checkpoint = None;
+            settled.program = None;
         }
         self.link_anew();
     }

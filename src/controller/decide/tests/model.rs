@@ -10,8 +10,8 @@ use crate::controller::decide::{
     Timing, decide,
 };
 use crate::crd::{
-    Approval, ApprovalState, BootstrapOptions, Pipeline, PipelineApproval, PipelineStatus,
-    annotation,
+    Approval, ApprovalState, AuditEntry, BootstrapOptions, Pipeline, PipelineApproval,
+    PipelineStatus, annotation,
 };
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
@@ -28,6 +28,13 @@ pub struct World {
     pub reports: Vec<Report>,
     /// Phases in the order in which they were recorded.
     pub phases: Vec<String>,
+    /// What stands in the audit log.
+    pub audit: Vec<AuditEntry>,
+    audited: Vec<String>,
+    /// Whether nothing can be written there.
+    pub audit_is_stuck: bool,
+    /// All decisions that were ever stored: the change, the outcome, by whom, and when.
+    pub decided: Vec<(String, String)>,
     last_call: Option<LastCall>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
@@ -116,6 +123,10 @@ impl World {
             acts: vec![],
             reports: vec![],
             phases: vec![],
+            audit: vec![],
+            audited: vec![],
+            audit_is_stuck: false,
+            decided: vec![],
             last_call: None,
             about_to_tell: None,
         }
@@ -231,11 +242,53 @@ impl World {
     pub fn restart_operator(&mut self) {
         self.last_call = None;
         self.about_to_tell = None;
+        self.audited.clear();
+    }
+
+    /// What is to stand in the audit log is written there. A new process may write it again.
+    pub fn write_audit(&mut self) {
+        if self.audit_is_stuck {
+            return;
+        }
+        for entry in self.status().audit_pending {
+            if !self.audited.contains(&entry.id) {
+                self.audited.push(entry.id.clone());
+                self.audit.push(entry);
+            }
+        }
+    }
+
+    /// The audit log as a collector has it that drops what comes again: event and change.
+    pub fn audited(&self) -> Vec<(&str, &str)> {
+        let mut seen = std::collections::HashSet::new();
+        let once = self.audit.iter().filter(|entry| seen.insert(&entry.id));
+        once.map(|entry| (entry.event.as_str(), entry.change_id.as_str()))
+            .collect()
+    }
+
+    /// Now, as statuses write it.
+    pub fn time(&self) -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
+        k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(self.now)
     }
 
     /// The API server takes a status.
     pub fn store(&mut self, status: PipelineStatus) {
         let before = self.number_of_call();
+        let current = status.approval.as_ref();
+        let current = current.map(|approval| (&approval.change_id, &approval.decision));
+        let records = status.history.iter();
+        let records = records.map(|record| (&record.change_id, &record.decision));
+        for (id, decision) in records.chain(current) {
+            let decided = decision.as_ref().map(|decision| {
+                (
+                    id.clone(),
+                    format!("{:?} {}", decision.outcome, decision.at.0),
+                )
+            });
+            if let Some(decided) = decided.filter(|decided| !self.decided.contains(decided)) {
+                self.decided.push(decided);
+            }
+        }
         self.pipeline.status = Some(status);
         let now = self.number_of_call();
         if now.is_some() && now != before {
@@ -262,6 +315,7 @@ impl World {
             if done == effects {
                 return;
             }
+            self.write_audit();
             let plan = self.plan(outcome.as_ref(), full);
             match plan.step {
                 Step::Wait => return,
@@ -275,6 +329,7 @@ impl World {
                     {
                         self.phases.extend(status.phase.clone());
                     }
+                    self.check_reports(&plan.reports, &status);
                     self.store(*status);
                     self.reports.extend(plan.reports);
                     outcome = None;
@@ -354,9 +409,41 @@ impl World {
             rival: None,
             outcome,
             last_call: self.last_call.as_ref(),
+            audited: Some(&self.audited),
             now: self.now,
             timing: Timing::default(),
         })
+    }
+
+    /// What becomes of a change is told when it does, and not at each look at it.
+    fn check_reports(&self, reports: &[Report], next: &PipelineStatus) {
+        const TURNS: [&str; 8] = [
+            "AwaitingApproval",
+            "Approved",
+            "Rejected",
+            "Applied",
+            "Sealed",
+            "Superseded",
+            "GateOpened",
+            "ApprovalRepeated",
+        ];
+        let standing = |status: &PipelineStatus| {
+            let approval = status.approval.as_ref();
+            approval.map(|approval| (approval.change_id.clone(), approval.state, approval.calls))
+        };
+        for report in reports.iter().filter(|it| TURNS.contains(&it.reason)) {
+            assert_ne!(standing(&self.status()), standing(next), "{report:?}");
+        }
+        let stale = |status: &PipelineStatus| {
+            let mut conditions = status.conditions.iter();
+            conditions.find(|it| it.type_ == "StaleApproval").cloned()
+        };
+        if reports
+            .iter()
+            .any(|report| report.reason == "StaleApproval")
+        {
+            assert_ne!(stale(&self.status()), stale(next));
+        }
     }
 
     /// What must hold of every call, whatever came before.

@@ -42,6 +42,8 @@ enum Happening {
     Vote(bool),
     Retry,
     Restart,
+    /// The audit log can't be written, or can again.
+    ToggleAudit,
     Reconcile,
     Tick,
     Pass(u8),
@@ -71,6 +73,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => any::<bool>().prop_map(Vote),
         1 => Just(Retry),
         1 => Just(Restart),
+        1 => Just(ToggleAudit),
         8 => Just(Reconcile),
         8 => Just(Tick),
         4 => (1u8..12).prop_map(Pass),
@@ -226,6 +229,7 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
             world.restart_operator();
         }
         Happening::RestartOperator => world.restart_operator(),
+        Happening::ToggleAudit => world.audit_is_stuck = !world.audit_is_stuck,
         Happening::Reconcile => world.reconcile(),
         Happening::Tick => world.engine.tick(),
         Happening::Pass(seconds) => world.pass(seconds.into()),
@@ -339,5 +343,57 @@ proptest! {
             let plan = world.plan(None, full);
             prop_assert!(!matches!(plan.step, Step::Record(_)), "{:?}", plan.step);
         }
+    }
+
+    /// Whatever crashes, each decision that was stored stands in the audit log, and no other.
+    #[test]
+    fn the_audit_log_holds_just_the_decisions_that_were_stored(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.audit_is_stuck = false;
+        world.settle();
+        let lines: Vec<(String, String)> = world.audit.iter()
+            .filter(|entry| ["Approved", "Rejected"].contains(&entry.event.as_str()))
+            .map(|entry| {
+                let decision = entry.decision.as_ref().expect("a decision");
+                (entry.change_id.clone(), format!("{:?} {}", decision.outcome, decision.at.0))
+            })
+            .collect();
+        for decision in &world.decided {
+            prop_assert!(lines.contains(decision), "{decision:?} isn't in {lines:?}");
+        }
+        for line in &lines {
+            prop_assert!(world.decided.contains(line), "{line:?} was never stored");
+        }
+    }
+
+    /// An Event is sent once for each time that something happens, not for each look at it.
+    #[test]
+    fn each_turn_of_a_change_is_told_once(
+        history in prop::collection::vec(happening(), 1..120),
+    ) {
+        let mut world = World::running("A");
+        let mut approved = Approved::default();
+        let outside = history.iter().filter(|what| {
+            matches!(what, Happening::ApproveOutside | Happening::StartOutside(_))
+        }).count();
+        for what in history {
+            happen(&mut world, &mut approved, what);
+        }
+        world.settle();
+        let mut told = HashSet::new();
+        let once = ["AwaitingApproval", "Approved", "Rejected", "Sealed", "Superseded", "GateOpened", "DiffChanged"];
+        for report in world.reports.iter().filter(|report| once.contains(&report.reason)) {
+            prop_assert!(told.insert((report.reason, &report.message)), "told twice: {report:?}");
+        }
+        // What others do at the engine can happen again, and is told no more often than it does.
+        prop_assert!(world.reported("OutsideApproval") <= outside, "{:?}", world.reports);
+        prop_assert!(world.reported("OutsideStart") <= outside, "{:?}", world.reports);
+        prop_assert!(world.reported("ApprovalRepeated") <= world.approve_calls(), "{:?}", world.reports);
     }
 }

@@ -1,0 +1,70 @@
+//! How something is printed: for people or for programs, coloured or not.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use crate::arguments::Output;
+use crate::error::Error;
+use crate::printable::{is_printable, printable_json};
+
+/// Added lines, removed ones, headings, and what needs attention.
+pub mod style {
+    use anstyle::{AnsiColor, Style};
+
+    pub const ADDED: Style = AnsiColor::Green.on_default();
+    pub const REMOVED: Style = AnsiColor::Red.on_default();
+    pub const PLACE: Style = AnsiColor::Cyan.on_default();
+    pub const HEADING: Style = Style::new().bold();
+    pub const WARNING: Style = AnsiColor::Yellow.on_default();
+}
+
+/// A line in a style. What isn't a terminal, and who set NO_COLOR, gets it without.
+pub fn styled(style: anstyle::Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// Prints on standard output. That whoever reads has enough is no error.
+pub fn print(text: &str) -> Result<(), Error> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::Terminal(error.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A value for programs.
+pub fn structured(value: &Value, output: Output) -> String {
+    let json = || printable_json(&format!("{value:#}\n"));
+    match output {
+        Output::Text | Output::Json => json(),
+        Output::Yaml => match serde_saphyr::to_string(value) {
+            // What would have to be escaped is shown as JSON, which is YAML too.
+            Ok(yaml) if is_printable(&yaml) => format!("{}\n", yaml.trim_end()),
+            _ => json(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn yaml_and_json_say_the_same_and_cannot_steer_the_terminal() {
+        for value in [
+            json!({"name": "orders", "sql": "a\n  b\n", "odd": ["yes", "1", null, "x: y"]}),
+            json!({"name": "x\u{1b}[2J\u{202e}"}),
+        ] {
+            for output in [Output::Json, Output::Yaml] {
+                let text = structured(&value, output);
+                assert!(is_printable(&text), "{text:?}");
+                let back: Value = serde_saphyr::from_str(&text).unwrap();
+                assert_eq!(back, value, "{text}");
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A plan in words, and for programs.
+
+use serde_json::{Value, json};
+
+use super::judge::{Planned, Verdict, is_root};
+use crate::output::{style, styled};
+use crate::printable::{one_line, printable};
+use crate::program::PartDiff;
+
+/// For people.
+pub fn text(planned: &Planned, context: Option<&str>) -> String {
+    let Planned {
+        namespace,
+        pipeline,
+        verdict,
+        change_id,
+        parent,
+        changed: _,
+        in_words,
+        program,
+        notes,
+    } = planned;
+    let heading = format!(
+        "Pipeline {pipeline} in namespace {namespace}: {}",
+        verdict_in_words(verdict)
+    );
+    let mut text = format!("{}\n", styled(style::HEADING, &one_line(&heading)));
+    let mut line = |name: &str, value: &str| {
+        text.push_str(&format!("  {name:<10} {}\n", one_line(value)));
+    };
+    if let Some(id) = change_id {
+        line("Change", id);
+    }
+    match parent {
+        Some(parent) if is_root(parent) => line("Follows", "nothing that is settled"),
+        Some(parent) => line("Follows", parent),
+        None => {}
+    }
+    if !in_words.is_empty() {
+        line("Changes", &in_words.join("; "));
+    }
+    for note in notes {
+        line("Note", note);
+    }
+    for part in program {
+        text.push('\n');
+        text += &part.to_text();
+    }
+    if let (Verdict::NeedsApproval, Some(id)) = (verdict, change_id) {
+        let context = context
+            .map(|name| format!(" --context {name}"))
+            .unwrap_or_default();
+        text += &format!(
+            "
+To approve it in the same commit:  spec.approvedChange: {id}
+To approve it once it waits:       kubectl sluice approve {pipeline} -n {namespace}{context} --change {id}
+"
+        );
+    }
+    text
+}
+
+fn verdict_in_words(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::New => {
+            "it is new; there is nothing to approve, unless its engine holds a pipeline of that name".into()
+        }
+        Verdict::MadeElsewhere => {
+            "its program is made elsewhere, so that no file says what changes".into()
+        }
+        Verdict::Unchanged => "the program doesn't change; there is nothing to approve".into(),
+        Verdict::NothingSettled => {
+            "nothing of it is settled yet, and a start from nothing is not asked about".into()
+        }
+        Verdict::NotAsked(why) => format!("the program changes, and nobody is asked: {why}"),
+        Verdict::Refused(why) => format!("the program changes, and is refused: {why}"),
+        Verdict::NeedsApproval => "the program changes; the change needs approval".into(),
+        Verdict::Approved(by) => {
+            format!("the program changes; the change is approved by {}", printable(by))
+        }
+        Verdict::Rejected(by) => {
+            format!("the program changes; the change is rejected by {}", printable(by))
+        }
+    }
+}
+
+/// For programs.
+pub fn json(planned: &Planned) -> Value {
+    let why = match &planned.verdict {
+        Verdict::NotAsked(why) | Verdict::Refused(why) => Some(why),
+        Verdict::Approved(by) | Verdict::Rejected(by) => Some(by),
+        _ => None,
+    };
+    json!({
+        "namespace": planned.namespace,
+        "pipeline": planned.pipeline,
+        "verdict": planned.verdict.name(),
+        "why": why,
+        "needsApproval": planned.verdict.needs_approval(),
+        "changeId": planned.change_id,
+        "parent": planned.parent,
+        "changed": planned.changed,
+        "program": planned.program.iter().map(PartDiff::to_json).collect::<Vec<_>>(),
+        "notes": planned.notes,
+    })
+}
