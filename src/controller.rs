@@ -31,14 +31,16 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
-use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
+use crate::approval;
+use crate::crd::{ApprovalState, Pipeline, PipelineApproval, PipelineStatus, annotation};
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::policies::{Guard, Trust};
 use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
@@ -109,6 +111,8 @@ pub struct Surroundings {
     pub health: Health,
     /// Hears of everything that is counted.
     pub metrics: Arc<Metrics>,
+    /// Watches over the admission policies.
+    pub guard: Arc<Guard>,
 }
 
 /// Ends when a store has been filled. Shared, because the store itself wakes only one of those who
@@ -130,6 +134,8 @@ pub struct Context {
     previews: Semaphore,
     leadership: Leadership,
     metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    trust: watch::Receiver<Trust>,
 }
 
 /// Why a reconcile came to nothing; it is tried again after a growing pause.
@@ -169,6 +175,7 @@ pub async fn run(
         leadership,
         health,
         metrics,
+        guard,
     } = surroundings;
     let (votes, votes_writer) = reflector::store();
     let votes_seen = votes_of(settings.all(&client), votes_writer);
@@ -198,11 +205,14 @@ pub async fn run(
         previews: Semaphore::new(PREVIEWS),
         leadership,
         metrics: Arc::clone(&metrics),
+        trust: guard.trust(),
+        guard,
         settings: settings.clone(),
     });
     metrics.count_pipelines(census(pipelines.clone()));
     metrics.call_engines(engines.roll_call());
     let from_engines = engines::concerned(woken, Arc::clone(&context));
+    let from_policies = concerned_by_policies(context.trust.clone(), pipelines.clone());
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
     let housekeeping = keep_house(Arc::clone(&context), stop.clone());
@@ -210,6 +220,7 @@ pub async fn run(
         .reconcile_on(votes_seen)
         .reconcile_on(from_config_maps)
         .reconcile_on(from_engines)
+        .reconcile_on(from_policies)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile_in_time, on_error, context)
         .for_each(|result| async move {
@@ -296,6 +307,35 @@ fn votes_of(
             let vote = vote.0.ok()?;
             Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
         })
+}
+
+/// Says which Pipelines it concerns that policies came into force, or are no more: those with a vote, and
+/// those that wait for one.
+fn concerned_by_policies(
+    trust: watch::Receiver<Trust>,
+    pipelines: Store<Guarded>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    changes_of(trust).flat_map(move |_| {
+        let concerned = pipelines.state_filter(|pipeline| {
+            pipeline.0.as_ref().is_ok_and(|pipeline| {
+                let status = pipeline.status.as_ref();
+                approval::carries_votes(pipeline)
+                    || status.is_some_and(|status| status.waiting_since.is_some())
+            })
+        });
+        let concerned = concerned.into_iter();
+        futures::stream::iter(concerned.map(|pipeline| ObjectRef::from_obj(pipeline.as_ref())))
+    })
+}
+
+/// Each change of a value.
+fn changes_of<T: Send + Sync + 'static>(
+    value: watch::Receiver<T>,
+) -> impl futures::Stream<Item = ()> + Send + 'static {
+    futures::stream::unfold(value, |mut value| async move {
+        value.changed().await.ok()?;
+        Some(((), value))
+    })
 }
 
 /// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
@@ -393,6 +433,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
     let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    let mut confirmed = false;
+    let mut trust = context.trust.borrow().clone();
     for _ in 0..MAX_STEPS {
         let objects = match &live_votes {
             Some(live) => Vec::clone(live),
@@ -408,6 +450,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             objects: &objects,
             engine: &view.observation,
             build: view.build.as_ref(),
+            trust: &trust,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
             outcome: outcome.as_ref(),
@@ -418,6 +461,11 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         });
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         match plan.step {
+            // What the policies vouched for when they were looked at last isn't known to hold now.
+            Step::Record(ref next) if trust.required && !confirmed && approves(&pipeline, next) => {
+                trust = context.guard.confirm().await?;
+                confirmed = true;
+            }
             Step::Record(next) => match status::write(&pipeline, *next, context).await? {
                 status::Written::Stored(stored) => {
                     context.reporter.report(&stored, plan.reports);
@@ -499,6 +547,13 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         }
     }
     Err(Error::TooManySteps)
+}
+
+/// Whether a status has an approval in it that isn't stored yet.
+fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
+    let state = |status: &PipelineStatus| status.approval.as_ref().map(|approval| approval.state);
+    state(next) == Some(ApprovalState::Approved)
+        && pipeline.status.as_ref().and_then(state) != Some(ApprovalState::Approved)
 }
 
 /// Who else has the same pipeline of the same engine.

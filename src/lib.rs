@@ -6,6 +6,7 @@
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
 //! Dependencies go one way: `crd`, `change`, `approval` and `controller::decide` know no client;
+//! [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
 pub mod admin;
@@ -20,6 +21,7 @@ pub mod fence;
 pub mod health;
 pub mod lease;
 pub mod metrics;
+pub mod policies;
 pub mod run;
 pub mod telemetry;
 pub mod watch_beat;

@@ -23,6 +23,7 @@ pub struct Metrics {
     reconcile_seconds: Histogram,
     status_conflicts: Counter<u64, AtomicU64>,
     leader: Gauge,
+    policies: Family<PolicyLabels, Gauge>,
     phases: Family<PhaseLabels, Gauge>,
     waiting_seconds: Gauge,
     /// Where the Pipelines are counted when somebody asks.
@@ -65,6 +66,11 @@ struct PhaseLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
     call: &'static str,
     result: &'static str,
@@ -95,6 +101,7 @@ impl Default for Metrics {
         let reconcile_seconds = Histogram::new(exponential_buckets(0.001, 4.0, 9));
         let status_conflicts = Counter::default();
         let leader = Gauge::default();
+        let policies = Family::default();
         let phases = Family::default();
         let waiting_seconds = Gauge::default();
         registry.register(
@@ -121,6 +128,11 @@ impl Default for Metrics {
             leader.clone(),
         );
         registry.register(
+            "policy_in_force",
+            "Whether an admission policy is there, as it was released, and was seen to refuse what it must; absent while that isn't known",
+            policies.clone(),
+        );
+        registry.register(
             "pipelines",
             "Pipelines by their phase, of the replica that acts",
             phases.clone(),
@@ -139,6 +151,7 @@ impl Default for Metrics {
             reconcile_seconds,
             status_conflicts,
             leader,
+            policies,
             phases,
             waiting_seconds,
             census: Mutex::default(),
@@ -203,6 +216,7 @@ impl Metrics {
             reconcile_seconds: _,
             status_conflicts: _,
             leader: _,
+            policies,
             phases,
             waiting_seconds: _,
             census: _,
@@ -215,6 +229,8 @@ impl Metrics {
         let engine = "shop/feldera".to_owned();
         drop(phases.get_or_create(&PhaseLabels { phase: "Running" }));
         drop(engines.get_or_create(&EngineLabels { engine }));
+        let policy = "sluice-names".to_owned();
+        drop(policies.get_or_create(&PolicyLabels { policy }));
         drop(reconciles.get_or_create(&ResultLabels { result }));
         metrics
     }
@@ -264,6 +280,17 @@ impl Metrics {
             self.engines
                 .get_or_create(&EngineLabels { engine })
                 .set(up.into());
+        }
+    }
+
+    /// Whether an admission policy is in force; `None` if that isn't known.
+    pub fn policy(&self, policy: &str, in_force: Option<bool>) {
+        let labels = PolicyLabels {
+            policy: policy.to_owned(),
+        };
+        match in_force {
+            Some(in_force) => drop(self.policies.get_or_create(&labels).set(in_force.into())),
+            None => drop(self.policies.remove(&labels)),
         }
     }
 

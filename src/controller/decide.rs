@@ -20,6 +20,7 @@ mod guest;
 mod immutable;
 mod input;
 mod lifecycle;
+mod names;
 mod outside;
 mod ownership;
 mod plan;
@@ -41,7 +42,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
     Approval, ApprovalState, DecisionRecord, Door, EngineView, Outcome as Verdict, PipelineStatus,
-    annotation,
+    PoliciesSeen, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -73,6 +74,8 @@ struct Decider<'a> {
     held: Option<conditions::Hold>,
     /// Whether the spec's content is being compiled while the old one goes on.
     building: bool,
+    /// What is known of the policies; written along as soon as there is something to write.
+    policies: Option<PoliciesSeen>,
 }
 
 impl<'a> Decider<'a> {
@@ -85,6 +88,7 @@ impl<'a> Decider<'a> {
             requeue: None,
             held: None,
             building: false,
+            policies: None,
         }
     }
 
@@ -93,6 +97,7 @@ impl<'a> Decider<'a> {
         self.status.observed_generation = self.input.pipeline.metadata.generation;
         self.status.pipeline_name = Some(self.input.pipeline.engine_pipeline_name().to_owned());
         self.forget_failures_of_an_older_spec();
+        self.look_at_the_names();
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;
         }
@@ -118,6 +123,8 @@ impl<'a> Decider<'a> {
             }
         }
         self.explain_stale_votes();
+        self.explain_unfounded_votes();
+        self.show_missing_policies();
         self.show_held();
         self.show_building();
         if let Some((act, error)) = failed {
@@ -221,6 +228,7 @@ impl<'a> Decider<'a> {
                 spent: &spent,
                 known: &known,
                 field_is_spent,
+                names: self.names(),
             },
         )
     }
@@ -322,6 +330,7 @@ impl<'a> Decider<'a> {
         self.approved_condition();
         self.status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         let stored = self.input.pipeline.status.clone().unwrap_or_default();
+        self.note_the_policies(&stored);
         let looks = matches!(self.act, Some((Act::Look, _)));
         let (step, reports) = if looks && self.input.outcome.is_none() {
             // To look changes nothing, so nothing is recorded before: what is known afterwards may be

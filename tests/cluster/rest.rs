@@ -193,6 +193,7 @@ impl Scene {
         tokio::spawn(sluice::api::serve(
             config,
             client,
+            tokio::sync::watch::channel(sluice::policies::Trust::unknown(false)).1,
             listener,
             std::future::pending(),
         ));

@@ -160,7 +160,11 @@ impl Cluster {
     /// Installs what `deploy/` holds. No node runs the Deployment in it, so tests start operators
     /// themselves.
     async fn install(&self) {
-        for file in ["deploy/crds.yaml", "deploy/sluice.yaml"] {
+        for file in [
+            "deploy/crds.yaml",
+            "deploy/sluice.yaml",
+            "deploy/write-names.yaml",
+        ] {
             let path = workspace().join(file);
             let path = path.to_str().expect("a path in UTF-8");
             let output = self.kubectl(
@@ -193,6 +197,20 @@ impl Cluster {
             match votes.create(&dry_run, &forged).await {
                 Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(()),
                 other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        eventually("the mutating policies are active", || async {
+            let dry_run = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let unnamed = serde_json::from_value(vote("nobody", "unnamed"));
+            let unnamed: PipelineApproval = unnamed.expect("a PipelineApproval");
+            let made = votes.create(&dry_run, &unnamed).await;
+            match made.as_ref().map(|made| made.spec.voter.as_deref()) {
+                Ok(Some(ADMIN)) => Ok(()),
+                _ => Err(format!("{made:?}")),
             }
         })
         .await;
