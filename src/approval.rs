@@ -139,7 +139,11 @@ pub fn carries_votes(pipeline: &Pipeline) -> bool {
 fn annotations_of(pipeline: &Pipeline) -> impl Iterator<Item = Carried<'_>> {
     let all = [
         (annotation::REJECT, annotation::REJECT_BY, Outcome::Rejected),
-        (annotation::APPROVE, annotation::APPROVE_BY, Outcome::Approved),
+        (
+            annotation::APPROVE,
+            annotation::APPROVE_BY,
+            Outcome::Approved,
+        ),
     ];
     all.into_iter().filter_map(|(key, by, outcome)| {
         Some(Carried {
@@ -291,7 +295,9 @@ fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -
         None => Some(Doubt::NoPolicies),
         Some(_) if !names_somebody => Some(Doubt::NoName),
         // It never changes, so who wrote it was seen when it was made.
-        Some(since) => made.is_none_or(|made| made.0 < since).then_some(Doubt::Unguarded),
+        Some(since) => made
+            .is_none_or(|made| made.0 < since)
+            .then_some(Doubt::Unguarded),
     }
 }
 

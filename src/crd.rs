@@ -21,8 +21,8 @@ pub use pipeline_approval::{
 pub use status::{
     Approval, ApprovalState, AtStake, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, EngineContent, EngineView, Failures, Interference, Outcome,
-    PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind, Target, Turn,
-    Vote,
+    PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run, Seal, Settled, StopKind,
+    Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -240,9 +240,10 @@ impl Guard {
         for (name, epoch) in due {
             let forged = proof::forge(name, &self.client, &self.own_namespace, pipeline.as_ref());
             let proof = forged.await;
-            let proven_before = known.proofs.get(name).is_some_and(|before| {
-                before.epoch == epoch && before.proof == Proof::Refused
-            });
+            let proven_before = known
+                .proofs
+                .get(name)
+                .is_some_and(|before| before.epoch == epoch && before.proof == Proof::Refused);
             // That it can't be told now takes nothing away from what was seen.
             if proof == Proof::CantTell && proven_before {
                 continue;
@@ -271,9 +272,9 @@ impl Guard {
         let age = Timestamp::now().duration_since(sound.since);
         let age = Duration::try_from(age).unwrap_or_default();
         match known.proofs.get(name).map(|proven| proven.proof) {
-            Some(Proof::Refused) if age < SETTLES => {
-                Finding::CantTell(format!("{name} is new, and may not be in force everywhere yet"))
-            }
+            Some(Proof::Refused) if age < SETTLES => Finding::CantTell(format!(
+                "{name} is new, and may not be in force everywhere yet"
+            )),
             Some(Proof::Refused) => Finding::Good(sound),
             Some(Proof::LetThrough) if age < GRACE => {
                 Finding::CantTell(format!("{name} is new, and isn't in force yet"))

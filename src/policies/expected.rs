@@ -20,7 +20,10 @@ pub(super) const POLICIES: [&str; 5] = [
 ];
 
 /// The kinds of a policy and of what puts it in force.
-pub(super) const KINDS: [&str; 2] = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"];
+pub(super) const KINDS: [&str; 2] = [
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
 
 /// The `spec` that an object of this kind and name has, where `user` is Sluice's own account.
 pub(super) fn spec(kind: &str, name: &str, user: &str) -> Option<Value> {
@@ -111,7 +114,8 @@ mod tests {
             "matchConstraints": {"matchPolicy": "Equivalent", "namespaceSelector": {}, "resourceRules": [{"resources": ["pipelines"], "scope": "*"}]},
             "validations": [{"expression": "a"}],
         });
-        let differs = |found: &Value| difference(&normalized(&expected), &normalized(found), "spec");
+        let differs =
+            |found: &Value| difference(&normalized(&expected), &normalized(found), "spec");
         assert_eq!(differs(&found), None);
         found["matchConstraints"]["namespaceSelector"] = json!({"matchLabels": {"a": "b"}});
         assert_eq!(

@@ -99,7 +99,12 @@ mod tests {
 
     fn look([policy, binding]: [Value; 2]) -> Result<Sound, String> {
         let object = |value| serde_json::from_value::<DynamicObject>(value).ok();
-        inspect(NAME, object(policy).as_ref(), object(binding).as_ref(), "me")
+        inspect(
+            NAME,
+            object(policy).as_ref(),
+            object(binding).as_ref(),
+            "me",
+        )
     }
 
     #[test]
@@ -111,14 +116,54 @@ mod tests {
     #[test]
     fn what_is_missing_weakened_or_bound_to_less_is_named() {
         for (object, path, value, says) in [
-            (0, "/spec/failurePolicy", json!("Ignore"), "spec.failurePolicy differs"),
-            (0, "/spec/validations/0/expression", json!("true"), "spec.validations[0].expression differs"),
-            (0, "/spec/matchConstraints/namespaceSelector", json!({"matchLabels": {"a": "b"}}), "spec.matchConstraints.namespaceSelector differs"),
-            (1, "/spec/validationActions", json!(["Audit"]), "spec.validationActions[0] differs"),
-            (1, "/spec/matchResources", json!({"namespaceSelector": {"matchLabels": {"a": "b"}}}), "spec.matchResources differs"),
-            (1, "/spec/policyName", json!("another"), "spec.policyName differs"),
-            (0, "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"), "is being deleted"),
-            (0, "/status", json!({"observedGeneration": 1, "typeChecking": {"expressionWarnings": [{}]}}), "warns about"),
+            (
+                0,
+                "/spec/failurePolicy",
+                json!("Ignore"),
+                "spec.failurePolicy differs",
+            ),
+            (
+                0,
+                "/spec/validations/0/expression",
+                json!("true"),
+                "spec.validations[0].expression differs",
+            ),
+            (
+                0,
+                "/spec/matchConstraints/namespaceSelector",
+                json!({"matchLabels": {"a": "b"}}),
+                "spec.matchConstraints.namespaceSelector differs",
+            ),
+            (
+                1,
+                "/spec/validationActions",
+                json!(["Audit"]),
+                "spec.validationActions[0] differs",
+            ),
+            (
+                1,
+                "/spec/matchResources",
+                json!({"namespaceSelector": {"matchLabels": {"a": "b"}}}),
+                "spec.matchResources differs",
+            ),
+            (
+                1,
+                "/spec/policyName",
+                json!("another"),
+                "spec.policyName differs",
+            ),
+            (
+                0,
+                "/metadata/deletionTimestamp",
+                json!("2026-01-01T00:00:00Z"),
+                "is being deleted",
+            ),
+            (
+                0,
+                "/status",
+                json!({"observedGeneration": 1, "typeChecking": {"expressionWarnings": [{}]}}),
+                "warns about",
+            ),
         ] {
             let mut objects = stored();
             let (parent, key) = path.rsplit_once('/').unwrap();
@@ -128,7 +173,10 @@ mod tests {
         }
         let [policy, binding] = stored();
         let why = look([policy, Value::Null]).unwrap_err();
-        assert_eq!(why, "there is no ValidatingAdmissionPolicyBinding sluice-names");
+        assert_eq!(
+            why,
+            "there is no ValidatingAdmissionPolicyBinding sluice-names"
+        );
         let why = look([Value::Null, binding]).unwrap_err();
         assert_eq!(why, "there is no ValidatingAdmissionPolicy sluice-names");
     }

@@ -49,14 +49,21 @@ pub(super) async fn forge(
         let name = pipeline.name_any();
         if policy == "sluice-status" {
             let patch = Patch::Merge(json!({"status": {"handledRetry": "forged, in a dry run"}}));
-            pipelines.patch_status(&name, &params, &patch).await.map(drop)
+            pipelines
+                .patch_status(&name, &params, &patch)
+                .await
+                .map(drop)
         } else {
             let mut annotations = json!({annotation::PROOF: policy});
             match policy {
                 // Needs a right that this account hasn't got.
-                "sluice-pipelines" => annotations[annotation::RETRY] = json!("forged, in a dry run"),
+                "sluice-pipelines" => {
+                    annotations[annotation::RETRY] = json!("forged, in a dry run")
+                }
                 // Nobody is called so.
-                "sluice-names" => annotations[annotation::APPROVE_BY] = json!("forged, in a dry run"),
+                "sluice-names" => {
+                    annotations[annotation::APPROVE_BY] = json!("forged, in a dry run")
+                }
                 _ => {}
             }
             let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));

@@ -224,7 +224,7 @@ async fn a12_a_vote_names_nobody_but_who_wrote_it() {
         let refused = create(&api, object.clone())
             .await
             .expect_err("not her name");
-        let sentence = "spec.voter must be who you are, alice, or be left out";
+        let sentence = "spec.voter must be who you are: write there alice";
         assert!(refused.message.ends_with(sentence), "{}", refused.message);
     }
     object["spec"]["voter"] = json!("alice");

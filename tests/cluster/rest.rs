@@ -149,8 +149,11 @@ impl Scene {
     /// What the operator would write, as a merge patch.
     async fn set_status(&self, name: &str, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
-        let (api, params) = (self.api::<Pipeline>(), PatchParams::default());
-        api.patch_status(name, &params, &patch).await.unwrap();
+        let own = Cluster::shared().await.client_for(OPERATOR).await;
+        let api = Api::<Pipeline>::namespaced(own, self.name());
+        api.patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     async fn votes(&self) -> Vec<PipelineApproval> {

@@ -313,7 +313,8 @@ pub fn vote(pipeline: &str, name: &str) -> Value {
     })
 }
 
-/// Writes the status that a Pipeline has while [`CHANGE`] waits, or is in another state.
+/// Writes the status that a Pipeline has while [`CHANGE`] waits, or is in another state. Only the
+/// operator's account may.
 pub async fn write_approval(client: &Client, namespace: &str, name: &str, state: &str) -> Pipeline {
     let pipelines: Api<Pipeline> = Api::namespaced(client.clone(), namespace);
     let status = json!({

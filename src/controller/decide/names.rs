@@ -47,7 +47,11 @@ impl<'a> Decider<'a> {
     /// is waited for must that be known. Elsewhere it goes along with the next write.
     pub(super) fn note_the_policies(&mut self, stored: &PipelineStatus) {
         let waits = |state| matches!(state, ApprovalState::Awaiting | ApprovalState::Approved);
-        let waits = self.status.approval.as_ref().is_some_and(|approval| waits(approval.state));
+        let waits = self
+            .status
+            .approval
+            .as_ref()
+            .is_some_and(|approval| waits(approval.state));
         let matters = waits || approval::carries_votes(self.input.pipeline);
         if matters || self.status != *stored {
             self.status.policies = self.policies.take();
@@ -68,7 +72,11 @@ impl<'a> Decider<'a> {
     /// Tells people about approvals that don't count because nobody vouches for their names.
     pub(super) fn explain_unfounded_votes(&mut self) {
         let trust = self.input.trust;
-        let other_way = format!("kubectl sluice approve {} -n {}", self.name(), self.namespace());
+        let other_way = format!(
+            "kubectl sluice approve {} -n {}",
+            self.name(),
+            self.namespace()
+        );
         let message = self
             .count_votes()
             .unfounded

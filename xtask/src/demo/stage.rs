@@ -109,6 +109,8 @@ export TOKEN={}
             "\nSluice's definitions, its account with its rights, and its admission policies, as anybody installs them:",
         );
         admin.types("kubectl apply --server-side -k deploy")?;
+        // From Kubernetes 1.36 on; without it people write their names themselves.
+        admin.types("kubectl apply --server-side -f deploy/write-names.yaml")?;
         admin.types(
             "kubectl wait crd/pipelines.sluice.dev crd/engines.sluice.dev crd/pipelineapprovals.sluice.dev --for=condition=Established --timeout=60s",
         )?;
@@ -237,6 +239,7 @@ export TOKEN={}
             format!("--engine-api-key-file={}", place.engine_key().display()),
             format!("--engine-namespace={NAMESPACE}"),
             "--poll-interval=500ms".to_owned(),
+            "--require-policies=true".to_owned(),
             format!("--api-listen=127.0.0.1:{rest}"),
             format!("--api-namespace={NAMESPACE}"),
             format!("--admin-listen=127.0.0.1:{admin_port}"),
