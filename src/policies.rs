@@ -55,7 +55,7 @@ const PROVE_AGAIN: Duration = Duration::from_secs(300);
 const SETTLES: Duration = Duration::from_secs(5);
 
 /// For how long after it was given a forged write may be let through without that meaning anything.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// How long one look may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
