@@ -40,7 +40,7 @@ use crate::crd::{ApprovalState, Pipeline, PipelineApproval, PipelineStatus, anno
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::policies::{Guard, Trust};
+use crate::policies::{Guard, Standing, Trust};
 use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
@@ -65,6 +65,9 @@ const PREVIEWS: usize = 4;
 
 /// How soon a Pipeline is looked at again whose program could not be asked about yet.
 const PREVIEW_LATER: Duration = Duration::from_secs(2);
+
+/// How many Pipelines are written to in a second only because the policies were replaced.
+const NOTES: usize = 20;
 
 /// How long one reconcile may take: the engine's compiler may take two minutes to answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -136,6 +139,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
     trust: watch::Receiver<Trust>,
+    notes: Arc<Semaphore>,
 }
 
 /// Why a reconcile came to nothing; it is tried again after a growing pause.
@@ -207,6 +211,7 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         trust: guard.trust(),
         guard,
+        notes: Arc::new(Semaphore::new(NOTES)),
         settings: settings.clone(),
     });
     metrics.count_pipelines(census(pipelines.clone()));
@@ -309,17 +314,18 @@ fn votes_of(
         })
 }
 
-/// Says which Pipelines it concerns that policies came into force, or are no more: those with a vote, and
-/// those that wait for one.
+/// Says which Pipelines it concerns that policies came into force: all; and that they are no more: those with
+/// a vote, and those that wait for one.
 fn concerned_by_policies(
     trust: watch::Receiver<Trust>,
     pipelines: Store<Guarded>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    changes_of(trust).flat_map(move |_| {
+    changes_of(trust).flat_map(move |trust| {
+        let all = matches!(trust.pipelines, Standing::InForce { .. });
         let concerned = pipelines.state_filter(|pipeline| {
             pipeline.0.as_ref().is_ok_and(|pipeline| {
                 let status = pipeline.status.as_ref();
-                approval::carries_votes(pipeline)
+                all || approval::carries_votes(pipeline)
                     || status.is_some_and(|status| status.waiting_since.is_some())
             })
         });
@@ -329,12 +335,13 @@ fn concerned_by_policies(
 }
 
 /// Each change of a value.
-fn changes_of<T: Send + Sync + 'static>(
+fn changes_of<T: Clone + Send + Sync + 'static>(
     value: watch::Receiver<T>,
-) -> impl futures::Stream<Item = ()> + Send + 'static {
+) -> impl futures::Stream<Item = T> + Send + 'static {
     futures::stream::unfold(value, |mut value| async move {
         value.changed().await.ok()?;
-        Some(((), value))
+        let now = value.borrow_and_update().clone();
+        Some((now, value))
     })
 }
 
@@ -433,6 +440,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
     let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    let may_note_policies = may_note_policies(&pipeline, context);
     let mut confirmed = false;
     let mut trust = context.trust.borrow().clone();
     for _ in 0..MAX_STEPS {
@@ -451,6 +459,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             engine: &view.observation,
             build: view.build.as_ref(),
             trust: &trust,
+            may_note_policies,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
             outcome: outcome.as_ref(),
@@ -547,6 +556,20 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         }
     }
     Err(Error::TooManySteps)
+}
+
+/// Whether it is this Pipeline's turn to be written to because the policies were replaced.
+fn may_note_policies(pipeline: &Pipeline, context: &Context) -> bool {
+    let status = pipeline.status.as_ref();
+    let noted = status.and_then(|status| status.policies.as_ref()?.epoch.as_ref());
+    let is_news = matches!(&context.trust.borrow().pipelines, Standing::InForce { epoch, .. } if Some(epoch) != noted);
+    let turn = is_news.then(|| Arc::clone(&context.notes).try_acquire_owned());
+    let Some(Ok(turn)) = turn else { return false };
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(turn);
+    });
+    true
 }
 
 /// Whether a status has an approval in it that isn't stored yet.

@@ -188,6 +188,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         metrics,
         trust: guard.trust(),
         guard,
+        notes: Arc::new(Semaphore::new(NOTES)),
         settings,
     })
 }

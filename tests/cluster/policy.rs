@@ -263,6 +263,20 @@ async fn a11_sluice_deletes_only_votes_that_it_wrote() {
         refused.message
     );
     answer(ours.delete("eves", &DeleteParams::default()).await).expect("its own");
+    // Withdrawing a rejection needs the right to approve as well.
+    let mut no = vote("orders", "alices-no");
+    no["spec"]["decision"] = json!("Reject");
+    create(&by_alice, no).await.expect("a vote");
+    let by_bob = raw::<PipelineApproval>(&cluster.client_for("bob").await, &namespace);
+    let refused = answer(by_bob.delete("alices-no", &DeleteParams::default()).await).err();
+    let refused = refused.expect("bob may not withdraw it");
+    assert!(
+        refused
+            .message
+            .contains("deleting a rejection needs the verb approve on Pipeline orders"),
+        "{}",
+        refused.message
+    );
     // Whoever else may delete, may.
     let by_bob = raw::<PipelineApproval>(&cluster.client_for("bob").await, &namespace);
     answer(by_bob.delete("alices", &DeleteParams::default()).await).expect("bob was given it");

@@ -25,6 +25,8 @@ pub struct Input<'a> {
     pub build: Option<&'a PipelineState>,
     /// What is known of the admission policies that vouch for voters' names.
     pub trust: &'a Trust,
+    /// Whether it may be written down which policies are in force although nothing else is to be written.
+    pub may_note_policies: bool,
     /// Whether changed programs are compiled beforehand.
     pub compile_beforehand: bool,
     /// The Pipeline that holds the same pipeline of the same engine, because it is older or because the

@@ -1,12 +1,17 @@
 //! Whether the names beside votes can be believed: what is known of the policies now, and of the time in which
 //! nobody looked.
 
+use std::time::Duration;
+
 use super::Decider;
 use crate::approval::{self, Names};
 use crate::crd::{ApprovalState, PipelineStatus, PoliciesSeen};
 use crate::policies::Standing;
 
-impl<'a> Decider<'a> {
+/// How soon a Pipeline asks again whether it is its turn.
+const NOTED_LATER: Duration = Duration::from_secs(60);
+
+impl Decider<'_> {
     /// Remembers votes that stand while no policy vouches for the names beside them, or that may have stood
     /// in such a time: if other policies are in force than were before, there may have been none in
     /// between. Such a vote stays in doubt until it is withdrawn.
@@ -43,8 +48,9 @@ impl<'a> Decider<'a> {
         self.policies = (seen != PoliciesSeen::default()).then_some(seen);
     }
 
-    /// Thousands of Pipelines need no write because the policies were replaced: only where a vote stands or
-    /// is waited for must that be known. Elsewhere it goes along with the next write.
+    /// Thousands of Pipelines need no write at once because the policies were replaced: only where a vote
+    /// stands or is waited for must that be known. Elsewhere it goes along with the next write, or is
+    /// written when it is this Pipeline's turn.
     pub(super) fn note_the_policies(&mut self, stored: &PipelineStatus) {
         let waits = |state| matches!(state, ApprovalState::Awaiting | ApprovalState::Approved);
         let waits = self
@@ -53,8 +59,10 @@ impl<'a> Decider<'a> {
             .as_ref()
             .is_some_and(|approval| waits(approval.state));
         let matters = waits || approval::carries_votes(self.input.pipeline);
-        if matters || self.status != *stored {
+        if matters || self.input.may_note_policies || self.status != *stored {
             self.status.policies = self.policies.take();
+        } else if self.status.policies != self.policies {
+            self.look_again_in(NOTED_LATER);
         }
     }
 

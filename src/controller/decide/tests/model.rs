@@ -34,6 +34,7 @@ pub struct World {
     about_to_tell: Option<(String, i64)>,
     /// What is known of the admission policies.
     pub trust: Trust,
+    pub may_note_policies: bool,
 }
 
 /// The engine.
@@ -123,6 +124,7 @@ impl World {
                 pipelines: Standing::Absent("nobody has installed any".to_owned()),
                 votes: Standing::Absent("nobody has installed any".to_owned()),
             },
+            may_note_policies: false,
         }
     }
 
@@ -341,6 +343,7 @@ impl World {
             build: self.engine.build_state().as_ref(),
             compile_beforehand: true,
             trust: &self.trust,
+            may_note_policies: self.may_note_policies,
             about_to_tell: self.about_to_tell.is_some()
                 && self.about_to_tell == self.number_of_call(),
             rival: None,

@@ -4,8 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::model::World;
+use crate::change::{Change, Content};
 use crate::controller::decide::Step;
-use crate::crd::{ApprovalState, annotation};
+use crate::crd::{ApprovalState, BootstrapOptions, annotation};
 use crate::policies::{Standing, Trust};
 
 fn in_force(epoch: &str) -> Standing {
@@ -179,4 +180,29 @@ fn replaced_policies_cost_no_write_where_no_vote_stands_and_none_is_waited_for()
             world.trust
         );
     }
+    // When it is its turn, it is written down, so that a vote that comes together with its change counts.
+    world.trust = trust(in_force("second"));
+    assert!(world.plan(None, false).requeue.is_some());
+    world.may_note_policies = true;
+    world.settle();
+    world.may_note_policies = false;
+    assert_eq!(world.plan(None, false).requeue, None);
+    let target = Content {
+        sql: "B".into(),
+        ..Content::default()
+    }
+    .target();
+    let id = Change {
+        uid: "uid-1",
+        parent: &world.status().settled.unwrap().change_id,
+        target: &target,
+        options: BootstrapOptions::default(),
+        revision: 0,
+    }
+    .id();
+    world.edit("B");
+    world.annotate(annotation::APPROVE, &id);
+    world.annotate(annotation::APPROVE_BY, "alice");
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
 }
