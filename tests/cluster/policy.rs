@@ -283,6 +283,43 @@ async fn a11_sluice_deletes_only_votes_that_it_wrote() {
 }
 
 #[tokio::test]
+async fn a11_rejections_go_with_their_pipeline_and_with_their_namespace() {
+    let cluster = Cluster::shared().await;
+    let namespace = staffed(cluster).await;
+    let admin = cluster.admin().await;
+    let pipelines: Api<Pipeline> = Api::namespaced(admin.clone(), &namespace);
+    let owner = create(
+        &pipelines,
+        pipeline("orders", json!({"program": {"sql": ""}})),
+    )
+    .await;
+    let owner = owner.expect("a Pipeline");
+    let mut no = vote("orders", "no");
+    no["spec"]["decision"] = json!("Reject");
+    let votes = raw::<PipelineApproval>(&cluster.client_for("alice").await, &namespace);
+    create(&votes, no.clone()).await.expect("a vote");
+    let mut owned = no.clone();
+    owned["metadata"] = json!({"name": "owned", "ownerReferences": [{
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline", "name": "orders", "uid": owner.metadata.uid,
+    }]});
+    create(&votes, owned).await.expect("a vote");
+    let params = DeleteParams::default();
+    answer(pipelines.delete("orders", &params).await).expect("it is deleted");
+    eventually("what the Pipeline owned is gone", || async {
+        let found = votes.get_opt("owned").await.expect("an answer");
+        found.map_or(Ok(()), Err)
+    })
+    .await;
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(admin);
+    answer(namespaces.delete(&namespace, &params).await).expect("it is deleted");
+    eventually("the namespace is gone", || async {
+        let found = namespaces.get_opt(&namespace).await.expect("an answer");
+        found.map_or(Ok(()), Err)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a11_sluice_edits_nothing_of_a_pipeline_but_its_finalizers() {
     let cluster = Cluster::shared().await;
     let namespace = staffed(cluster).await;
