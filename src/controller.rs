@@ -36,7 +36,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
 use crate::approval;
-use crate::crd::{ApprovalState, Pipeline, PipelineApproval, PipelineStatus, annotation};
+use crate::crd::{
+    ApprovalState, Outcome as Verdict, Pipeline, PipelineApproval, PipelineStatus, annotation,
+};
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
@@ -471,7 +473,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         match plan.step {
             // What the policies vouched for when they were looked at last isn't known to hold now.
-            Step::Record(ref next) if trust.required && !confirmed && approves(&pipeline, next) => {
+            Step::Record(ref next)
+                if !confirmed && trust.matters() && approves(&pipeline, next) =>
+            {
                 trust = context.guard.confirm().await?;
                 confirmed = true;
             }
@@ -574,9 +578,13 @@ fn may_note_policies(pipeline: &Pipeline, context: &Context) -> bool {
 
 /// Whether a status has an approval in it that isn't stored yet.
 fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
-    let state = |status: &PipelineStatus| status.approval.as_ref().map(|approval| approval.state);
-    state(next) == Some(ApprovalState::Approved)
-        && pipeline.status.as_ref().and_then(state) != Some(ApprovalState::Approved)
+    fn approved(status: &PipelineStatus) -> Option<&str> {
+        let approval = status.approval.as_ref()?;
+        let decision = approval.decision.as_ref()?;
+        (decision.outcome == Verdict::Approved).then_some(&approval.change_id)
+    }
+    let stored = pipeline.status.as_ref().and_then(approved);
+    approved(next).is_some_and(|change| Some(change) != stored)
 }
 
 /// Who else has the same pipeline of the same engine.

@@ -48,6 +48,11 @@ impl Standing {
 }
 
 impl Trust {
+    /// Whether anything depends on it: a vote that must not count, or a name that is shown as verified.
+    pub fn matters(&self) -> bool {
+        self.required || self.pipelines.since().is_some() || self.votes.since().is_some()
+    }
+
     /// Nothing is known yet.
     pub fn unknown(required: bool) -> Self {
         let not_yet = || Standing::Unknown("the admission policies are being looked at".to_owned());

@@ -252,6 +252,23 @@ async fn a13_without_the_policies_no_approval_by_annotation_counts_nor_does_it_o
 }
 
 #[tokio::test]
+async fn a13_a_vote_forged_before_anybody_misses_the_policies_does_not_count() {
+    let (story, _turn) = begin().await;
+    let waiting = id(&story.waiting().await);
+    metric(&story, "sluice_policy_in_force{policy=\"sluice-names\"} 1").await;
+    delete(
+        story.cluster(),
+        "validatingadmissionpolicybinding",
+        "sluice-names",
+    );
+    // As soon as the API server takes it; the operator's next look may be seconds away.
+    let forged = annotations(json!({"approve": waiting, "approve-by": "dave"}));
+    patch(&story, "alice", forged).await;
+    until_unfounded(&story).await;
+    still_waits(&story).await;
+}
+
+#[tokio::test]
 async fn a13_a_vote_forged_while_neither_policies_nor_operator_were_there_does_not_count() {
     let (mut story, _turn) = begin().await;
     let waiting = id(&story.waiting().await);
