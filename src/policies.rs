@@ -219,18 +219,10 @@ impl Guard {
         known: &mut Known,
         found: &[(&'static str, Result<Sound, Finding>)],
     ) -> Result<(), kube::Error> {
-        let due = |name: &str, sound: &Sound| {
-            let proven = known.proofs.get(name);
-            proven.is_none_or(|proven| {
-                proven.epoch != sound.epoch
-                    || proven.proof != Proof::Refused
-                    || proven.at.elapsed() > PROVE_AGAIN
-            })
-        };
         let due: Vec<(&'static str, String)> = found
             .iter()
             .filter_map(|(name, found)| Some((*name, found.as_ref().ok()?)))
-            .filter(|(name, sound)| due(name, sound))
+            .filter(|(name, sound)| is_due(known.proofs.get(name), sound, Instant::now()))
             .map(|(name, sound)| (name, sound.epoch.clone()))
             .collect();
         if due.is_empty() {
@@ -340,6 +332,15 @@ impl Finding {
     }
 }
 
+/// Whether a policy has to be proven: it wasn't yet as it is now, or not lately.
+fn is_due(proven: Option<&Proven>, sound: &Sound, now: Instant) -> bool {
+    proven.is_none_or(|proven| {
+        proven.epoch != sound.epoch
+            || proven.proof != Proof::Refused
+            || now.duration_since(proven.at) > PROVE_AGAIN
+    })
+}
+
 /// How several policies stand that are needed together.
 fn together<const N: usize>(findings: [&Finding; N]) -> Standing {
     let mut bad = vec![];
@@ -378,6 +379,28 @@ mod tests {
             epoch: epoch.to_owned(),
             since: since.parse().unwrap(),
         })
+    }
+
+    #[test]
+    fn a_policy_is_proven_when_it_is_new_or_edited_and_again_after_a_while() {
+        let Finding::Good(sound) = good("a", "2026-01-01T00:00:00Z") else {
+            panic!("it is good");
+        };
+        let at = Instant::now();
+        let proven = |epoch: &str, proof| Proven {
+            epoch: epoch.to_owned(),
+            proof,
+            at,
+        };
+        let soon = at + Duration::from_secs(10);
+        assert!(is_due(None, &sound, soon));
+        assert!(!is_due(Some(&proven("a", Proof::Refused)), &sound, soon));
+        assert!(is_due(Some(&proven("b", Proof::Refused)), &sound, soon));
+        for proof in [Proof::LetThrough, Proof::CantTell] {
+            assert!(is_due(Some(&proven("a", proof)), &sound, soon));
+        }
+        let later = at + PROVE_AGAIN + Duration::from_secs(1);
+        assert!(is_due(Some(&proven("a", Proof::Refused)), &sound, later));
     }
 
     #[test]

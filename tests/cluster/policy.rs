@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
 use super::support::{
-    ADMIN, CHANGE, Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, vote,
-    write_approval,
+    ADMIN, CHANGE, Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, said,
+    vote, write_approval,
 };
 
 /// A namespace in which alice may approve, bob may edit and carol may view. Bob may also create
@@ -303,6 +303,32 @@ async fn a11_rejections_go_with_their_pipeline_and_with_their_namespace() {
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline", "name": "orders", "uid": owner.metadata.uid,
     }]});
     create(&votes, owned).await.expect("a vote");
+    // In most clusters the garbage collector has an account of its own, and this account no right to approve.
+    let collects = |account: &str| {
+        let account = format!("--as=system:serviceaccount:{account}");
+        let arguments = [
+            "delete",
+            "pipelineapproval",
+            "owned",
+            "--dry-run=server",
+            &account,
+        ];
+        let output = cluster.kubectl(ADMIN, &[&arguments[..], &["-n", &namespace]].concat());
+        (output.status.success(), said(&output))
+    };
+    let (collected, why) = collects("kube-system:generic-garbage-collector");
+    assert!(collected, "{why}");
+    let stranger = format!("{}:generic-garbage-collector", &*namespace);
+    let bound = format!("system:serviceaccount:{stranger}");
+    cluster
+        .grant(&namespace, &bound, "test-creates-votes")
+        .await;
+    eventually("the binding counts", || async {
+        let (collected, why) = collects(&stranger);
+        let refused = why.contains("deleting a rejection needs the verb approve");
+        (!collected && refused).then_some(()).ok_or(why)
+    })
+    .await;
     let params = DeleteParams::default();
     answer(pipelines.delete("orders", &params).await).expect("it is deleted");
     eventually("what the Pipeline owned is gone", || async {

@@ -200,8 +200,11 @@ impl Decider<'_> {
     }
 
     /// The approval that doesn't count because nobody vouches for its name, told once per transition.
-    pub(super) fn unfounded_approval(&mut self, message: String) {
-        if self.shows_only_while(UNFOUNDED_APPROVAL, "NobodyVouchesForTheName", &message) {
+    pub(super) fn unfounded_approval(&mut self, message: String, is_sure: bool) {
+        let is_news =
+            self.shows_only_while(UNFOUNDED_APPROVAL, "NobodyVouchesForTheName", &message);
+        // What may have passed in a moment is shown, and not told.
+        if is_news && is_sure {
             self.warn("UnfoundedApproval", shortened(message));
         }
     }

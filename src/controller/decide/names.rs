@@ -85,6 +85,7 @@ impl Decider<'_> {
             self.name(),
             self.namespace()
         );
+        let mut is_sure = true;
         let message = self
             .count_votes()
             .unfounded
@@ -94,11 +95,12 @@ impl Decider<'_> {
                     true => &trust.votes,
                     false => &trust.pipelines,
                 };
+                is_sure &= !matches!(standing, Standing::Unknown(_));
                 unfounded.explain(standing.why_not(), &other_way)
             })
             .collect::<Vec<_>>()
             .join("; ");
-        self.unfounded_approval(message);
+        self.unfounded_approval(message, is_sure);
     }
 
     /// Says that approvals can't count for now, where one is waited for or stands.

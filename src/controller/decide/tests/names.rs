@@ -162,9 +162,17 @@ fn a_vote_waits_while_it_is_not_known_whether_the_policies_are_in_force() {
     assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
     assert_eq!(unfounded(&world), 0, "not knowing leaves no trace");
     assert_eq!(world.condition("PoliciesNotInForce"), None);
+    let (_, _, message) = world.condition("UnfoundedApproval").unwrap();
+    assert!(message.contains("they are being looked at"), "{message}");
+    assert_eq!(
+        world.reported("UnfoundedApproval"),
+        0,
+        "it may pass at once"
+    );
     world.trust = trust(in_force("first"));
     world.settle();
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.condition("UnfoundedApproval"), None);
 }
 
 #[test]
