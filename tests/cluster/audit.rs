@@ -73,7 +73,8 @@ async fn each_decision_is_a_line_with_who_why_and_what_and_without_the_program()
 
     let line = &lines(&rotated)[0];
     assert_eq!(line["decision"]["reason"], "backfill is announced");
-    assert_eq!(line["decision"]["verified"], false);
+    assert_eq!(line["decision"]["verified"], true);
+    assert_eq!(line["decision"]["by"], "admin");
     assert_eq!(line["decision"]["via"], "Annotation");
     assert_eq!(line["changed"], json!(["sql"]));
     assert_eq!(line["pipeline"], ORDERS);
