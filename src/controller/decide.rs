@@ -183,6 +183,7 @@ impl<'a> Decider<'a> {
             self.follow_a_guest(state);
         } else {
             self.note_deployment(state);
+            self.note_what_runs(state);
             self.notice_a_foreign_start(state);
         }
         self.notice_an_outside_stop(state);

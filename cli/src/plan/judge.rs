@@ -153,11 +153,13 @@ pub fn judge(situation: &Situation) -> Planned {
         };
         planned.program = program::diff((&settled.target, &before), (&target, &after));
     }
-    planned
-        .notes
-        .extend(on_the_change(file, &stored, &id, &planned.verdict));
+    let notes = on_the_change(file, &stored, &id, &planned);
+    planned.notes.extend(notes);
     planned
 }
+
+/// The parts that Sluice asks about at a gate of its own, whatever the engine finds.
+const ASKED_BY_SLUICE: [&str; 3] = ["udfRust", "udfToml", "runtimeVersion"];
 
 /// The status in which the operator will find the file: before it replaces a program that runs and isn't
 /// settled yet, it stops it with a checkpoint, which settles that.
@@ -203,7 +205,7 @@ fn verdict(situation: &Situation, status: &PipelineStatus, id: &str) -> Verdict 
         }
         BootstrapPolicy::Reject => {
             return Verdict::Refused(
-                "spec.bootstrapPolicy is reject: if the engine would ask about it, the old program goes on".into(),
+                "spec.bootstrapPolicy is reject: if it would be asked about, the old program goes on".into(),
             );
         }
     }
@@ -293,9 +295,11 @@ fn on_the_change(
     file: &Pipeline,
     stored: &PipelineStatus,
     id: &str,
-    verdict: &Verdict,
+    planned: &Planned,
 ) -> Vec<String> {
     let mut notes = vec![];
+    let is_asked_here = |part: &&&str| ASKED_BY_SLUICE.contains(*part);
+    let asked_here = planned.changed.iter().filter(is_asked_here).count() > 0;
     let waiting = stored.approval.as_ref();
     let waiting = waiting.filter(|approval| approval.state == ApprovalState::Awaiting);
     match waiting {
@@ -308,7 +312,7 @@ fn on_the_change(
         )),
         None => {}
     }
-    if matches!(verdict, Verdict::NeedsApproval) {
+    if matches!(planned.verdict, Verdict::NeedsApproval) {
         if let Some(other) = &file.spec.approved_change
             && other != id
         {
@@ -320,11 +324,11 @@ fn on_the_change(
             notes.push("spec.approved: true names no change, and counts only if it turns true after the change was published".into());
         }
         // Nobody knows better than the gate.
-        if waiting.is_none_or(|waits| waits.change_id != id) {
+        if !asked_here && waiting.is_none_or(|waits| waits.change_id != id) {
             notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
         }
     }
-    if file.spec.desired_state == DesiredState::Stopped {
+    if file.spec.desired_state == DesiredState::Stopped && !asked_here {
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
     }
     notes
@@ -418,6 +422,29 @@ mod tests {
         let texts = planned.program[0].texts.clone().unwrap();
         assert_eq!(texts, ("A".to_owned(), "B".to_owned()));
         assert!(planned.verdict.needs_approval());
+    }
+
+    #[test]
+    fn changed_functions_are_asked_about_whatever_the_engine_finds() {
+        let functions = Content {
+            udf_rust: "fn f() {}".into(),
+            ..sql("A")
+        };
+        let notes = |content: &Content| {
+            let planned = judge(&Situation {
+                file: &of(json!({"program": {}, "desiredState": "stopped"})),
+                content: Some(content),
+                live: Some(&settled()),
+                live_content: None,
+                approvals: &[],
+            });
+            assert_eq!(planned.verdict, Verdict::NeedsApproval);
+            planned.notes
+        };
+        let of_sql = notes(&sql("B")).join("; ");
+        assert!(of_sql.contains("nobody is asked if"), "{of_sql}");
+        assert!(of_sql.contains("at the next start"), "{of_sql}");
+        assert_eq!(notes(&functions), Vec::<String>::new());
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl Decider<'_> {
     }
 
     /// What the engine's pipeline consists of, if that is known of its present version.
-    fn held_target(&self, state: &PipelineState) -> Option<crate::crd::Target> {
+    pub(super) fn held_target(&self, state: &PipelineState) -> Option<crate::crd::Target> {
         let held = self.status.content.as_ref()?;
         (held.version == state.version).then(|| held.target.clone())
     }

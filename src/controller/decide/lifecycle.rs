@@ -50,7 +50,7 @@ impl Decider<'_> {
                 Reason::Starting,
                 "the engine starts the pipeline".into(),
             );
-        } else if !self.must_wait_after_failure() {
+        } else if !self.must_wait_after_failure() && self.may_start(info, seen) {
             self.start(info, state);
         }
     }
@@ -437,6 +437,30 @@ impl Decider<'_> {
                 "somebody else started the pipeline at the engine, which should be stopped";
             self.interfered("UnwantedStart", message.into());
         }
+    }
+
+    /// What somebody else started is what the engine holds then, and that need not be what Sluice gave it.
+    pub(super) fn note_what_runs(&mut self, state: &PipelineState) {
+        let Some(held) = self.held_target(state) else {
+            return;
+        };
+        let settled = self.status.settled.as_ref();
+        let change_id = match settled.filter(|settled| settled.target == held) {
+            Some(settled) => settled.change_id.clone(),
+            None => self.change_id(&held, self.revision_of(&held)),
+        };
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        let is_this = run.deployment_id.is_some() && run.deployment_id == state.deployment_id;
+        if !is_this || state.is_stopped() || state.is_stopping() || run.target == held {
+            return;
+        }
+        run.change_id = change_id;
+        run.target = held;
+        run.past_gate_since = None;
+        // Whether a checkpoint that is there by now is one of it isn't known.
+        run.base_checkpoint = state.newest_checkpoint().map(|c| c.uuid.clone());
     }
 
     /// A start under other terms than Sluice's went round the gate.

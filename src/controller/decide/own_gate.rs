@@ -14,7 +14,7 @@ use super::gate::{Question, reason_of};
 use super::{Act, Decider, Guard, Seen, words};
 use crate::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, PreviewOutcome,
-    Target, annotation,
+    Settled, Target, annotation,
 };
 use crate::engine::EngineInfo;
 
@@ -44,46 +44,89 @@ impl Decider<'_> {
     pub(super) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let passage = self.passage(info, seen, target);
         let held = self.status.content.as_ref().map(|held| &held.target);
-        let settled = self.status.settled.as_ref().map(|settled| &settled.target);
+        let settled = self.kept_settled().map(|settled| &settled.target);
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
         // What was taken back or refused must not be started in the place of what is asked about.
-        if passage == Passage::Shut && seen.state().is_stopped() && held != settled && wanted {
-            self.own_gate = self.own_gate.take().map(|shown| match shown {
-                Shown::Asks(message) => Shown::AsksStopped(message),
-                other => other,
-            });
+        let other = settled.is_some() && held != settled;
+        if passage == Passage::Shut && seen.state().is_stopped() && other && wanted {
+            self.nothing_goes_on();
             return Passage::Blocked;
         }
         passage
     }
 
+    /// Whether what the engine holds may be started. It can be there without having been asked about: by
+    /// somebody's hand at the engine, or because `bootstrapPolicy` was `allow` when it was brought there.
+    pub(super) fn may_start(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
+        let held = self.status.content.as_ref();
+        let Some(target) = held.map(|held| held.target.clone()) else {
+            return true;
+        };
+        if self.passage(info, seen, &target) == Passage::Open {
+            return true;
+        }
+        self.nothing_goes_on();
+        false
+    }
+
+    fn nothing_goes_on(&mut self) {
+        self.own_gate = self.own_gate.take().map(|shown| match shown {
+            Shown::Asks(message) => Shown::AsksStopped(message),
+            other => other,
+        });
+    }
+
+    /// What is settled, if there is a checkpoint of it that new functions could be mixed with.
+    fn kept_settled(&self) -> Option<&Settled> {
+        let settled = self.status.settled.as_ref();
+        settled.filter(|settled| settled.checkpoint.is_some())
+    }
+
     fn passage(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let state = seen.state();
-        let settled = self.status.settled.clone();
-        let Some(settled) = settled.filter(|settled| settled.checkpoint.is_some()) else {
+        let kept = info.has_checkpoints() && state.storage_status != "Cleared";
+        let held = self.status.content.as_ref().map(|held| held.target.clone());
+        let settled = self.kept_settled().map(|settled| settled.target.clone());
+        let is_settled = settled.is_some() && (held == settled || !state.is_up());
+        // What is up becomes what is settled, once it is stopped for the change.
+        let base = match settled {
+            Some(settled) if is_settled => Some(settled),
+            // A checkpoint from before this Pipeline: of an adopted pipeline.
+            None if state.newest_checkpoint().is_none() => None,
+            _ => held,
+        };
+        let Some(base) = base.filter(|_| kept) else {
             // Nothing was kept that the new functions could be mixed with.
             return Passage::Open;
         };
-        let kept = info.has_checkpoints() && state.storage_status != "Cleared";
+        let id = self.change_id(target, self.revision_of(target));
+        let known = self.status.approval.as_ref();
+        let known = known.filter(|approval| approval.change_id == id);
+        let known = known.map(|approval| (approval.gate, approval.state));
+        let unseen = words::unseen_by_the_engine(&base, target);
+        let policy = self.input.pipeline.spec.bootstrap_policy;
+        let refused_before = known.is_none() && base != *target && self.was_rejected(&id);
+        if refused_before && (policy == BootstrapPolicy::Allow || !unseen.is_empty()) {
+            // No policy overrules a no.
+            return self.publish_at_own_gate(seen, target);
+        }
+        if known == Some((Gate::Sluice, ApprovalState::Rejected)) {
+            self.show_kept_out();
+            return Passage::Shut;
+        }
         let outcome = self.preview_of(target).map(|preview| preview.outcome);
         let engine_asks = outcome == Some(PreviewOutcome::Gated);
-        let unseen = words::unseen_by_the_engine(&settled.target, target);
-        let policy = self.input.pipeline.spec.bootstrap_policy;
-        if unseen.is_empty() || !kept || engine_asks || policy == BootstrapPolicy::Allow {
+        if unseen.is_empty() || engine_asks || policy == BootstrapPolicy::Allow {
             return Passage::Open;
         }
-        let held = self.status.content.as_ref().map(|held| &held.target);
-        if state.is_up() && held != Some(&settled.target) {
+        if !is_settled {
             // What runs becomes the parent of the change, and so part of its name, once it is kept.
             self.own_gate = Some(Shown::Asks(
                 "the old program goes on until a checkpoint of it exists: only then can the change be named and asked about".into(),
             ));
             return Passage::Shut;
         }
-        let id = self.change_id(target, self.revision_of(target));
-        let known = self.status.approval.as_ref();
-        let known = known.filter(|approval| approval.change_id == id);
-        match known.map(|approval| approval.state) {
+        match known.map(|(_, state)| state) {
             Some(ApprovalState::Approved | ApprovalState::Applying | ApprovalState::Applied) => {
                 return Passage::Open;
             }
@@ -102,23 +145,33 @@ impl Decider<'_> {
                 });
                 return Passage::Shut;
             }
-            _ => {
-                let Some(full) = seen.full() else {
-                    self.act(Act::Look, Guard::default());
-                    return Passage::Shut;
-                };
-                let preview = self.preview_of(target);
-                let diff = preview.and_then(|preview| preview.diff.clone());
-                self.publish(Question {
-                    gate: Gate::Sluice,
-                    diff: diff.map_or(Value::Null, Value::Object),
-                    connectors: full.connectors.as_ref(),
-                    target: target.clone(),
-                    revision: self.revision_of(target),
-                    state,
-                });
-            }
+            _ => return self.publish_at_own_gate(seen, target),
         }
+        self.ask_at_own_gate();
+        Passage::Shut
+    }
+
+    /// Whether a change was rejected that another one has taken the place of since.
+    fn was_rejected(&self, id: &str) -> bool {
+        let mut turns = self.status.turns.iter();
+        turns.any(|turn| turn.change_id == id && turn.rejected.is_some())
+    }
+
+    fn publish_at_own_gate(&mut self, seen: &Seen, target: &Target) -> Passage {
+        let Some(full) = seen.full() else {
+            self.act(Act::Look, Guard::default());
+            return Passage::Shut;
+        };
+        let preview = self.preview_of(target);
+        let diff = preview.and_then(|preview| preview.diff.clone());
+        self.publish(Question {
+            gate: Gate::Sluice,
+            diff: diff.map_or(Value::Null, Value::Object),
+            connectors: full.connectors.as_ref(),
+            target: target.clone(),
+            revision: self.revision_of(target),
+            state: seen.state(),
+        });
         self.ask_at_own_gate();
         Passage::Shut
     }

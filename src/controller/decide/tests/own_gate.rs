@@ -2,7 +2,7 @@
 
 use super::model::World;
 use crate::controller::decide::Act;
-use crate::crd::{ApprovalState, BootstrapPolicy, Door, Gate, annotation};
+use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Door, Gate, annotation};
 
 /// A world in which only the functions have changed, and that waits at Sluice's gate.
 fn asked() -> World {
@@ -270,4 +270,175 @@ fn a9_the_first_functions_of_a_pipeline_are_not_asked_about() {
     world.settle();
     assert_eq!(world.phase(), "Running");
     assert!(world.status().approval.is_none());
+}
+
+#[test]
+fn a5_no_policy_overrules_a_rejection_and_the_old_program_goes_on() {
+    let mut world = asked();
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+    world.settle();
+    assert_eq!(stops(&world), 0);
+    assert!(world.engine.is_up());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+}
+
+#[test]
+fn a5_what_was_rejected_stays_so_under_allow_also_after_another_change_had_its_turn() {
+    for edit in [World::edit_functions, World::edit] {
+        let mut world = World::running("A");
+        edit(&mut world, "B");
+        world.settle();
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world.settle();
+        edit(&mut world, "C");
+        world.settle();
+        edit(&mut world, "B");
+        world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+        world.settle();
+        assert_eq!(world.approval().change_id, id);
+        assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+        assert!(world.engine.bootstraps.is_empty());
+        // Who says so by its name gets it.
+        world.annotate(annotation::RETRY, &id);
+        world.settle();
+        assert_eq!(world.phase(), "Running");
+        assert_eq!(world.engine.bootstraps.len(), 1);
+    }
+}
+
+#[test]
+fn a9_what_was_brought_under_allow_is_asked_about_if_it_starts_under_another_policy() {
+    let mut world = World::running("A");
+    world.spec(|spec| {
+        spec.desired_state = DesiredState::Stopped;
+        spec.bootstrap_policy = BootstrapPolicy::Allow;
+    });
+    world.settle();
+    world.edit_functions("+f");
+    world.settle();
+    assert_eq!(world.engine.given(), "A+f");
+    world.spec(|spec| {
+        spec.desired_state = DesiredState::Running;
+        spec.bootstrap_policy = BootstrapPolicy::AwaitApproval;
+    });
+    world.settle();
+    assert!(!world.engine.is_up());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    let (ready, reason, _) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("False", "AwaitingApproval"));
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.reported("OutsideApproval"), 0);
+}
+
+/// Somebody stops the pipeline at the engine, and gives it other functions.
+fn edited_by_hand(world: &mut World, functions: &str) {
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.udf_rust = functions.into();
+    world.engine.tick();
+}
+
+#[test]
+fn a9_functions_that_somebody_put_into_the_engine_are_not_started_unasked() {
+    let mut world = asked();
+    edited_by_hand(&mut world, "fn f() {}");
+    world.settle();
+    assert!(!world.engine.is_up());
+    assert!(world.engine.bootstraps.is_empty());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.reported("OutsideApproval"), 0);
+}
+
+#[test]
+fn a7_functions_that_somebody_started_at_the_engine_are_an_outside_approval() {
+    let mut world = asked();
+    edited_by_hand(&mut world, "fn f() {}");
+    world.engine.start("await_approval", Default::default());
+    world.settle();
+    assert_eq!(world.reported("OutsideApproval"), 1);
+    assert_eq!(world.approval().decision.unwrap().via, Door::Outside);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
+
+#[test]
+fn a9_what_somebody_started_at_the_engine_holds_no_later_change_up() {
+    let mut world = World::running("A");
+    edited_by_hand(&mut world, "+x");
+    world.engine.start("await_approval", Default::default());
+    for _ in 0..5 {
+        world.engine.tick();
+        world.pass(1);
+    }
+    world.edit_functions("+f");
+    world.settle();
+    assert_eq!(world.reported("UnaskedChange"), 1);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    assert_eq!(world.engine.given(), "A+x");
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.engine.given(), "A+f");
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
+
+#[test]
+fn a9_functions_are_asked_about_also_of_a_pipeline_that_was_taken_over() {
+    for stopped in [true, false] {
+        let mut world = World::new("A");
+        world.engine.exists = true;
+        world.engine.version = 1;
+        world.engine.sql = "A".into();
+        world.engine.tick();
+        world.engine.write_checkpoint();
+        if stopped {
+            world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+            world.settle();
+        } else {
+            world.engine.start("await_approval", Default::default());
+            for _ in 0..5 {
+                world.engine.tick();
+            }
+            world.annotate(annotation::ADOPT, "orders");
+        }
+        world.edit_functions("+f");
+        world.settle();
+        world.spec(|spec| spec.desired_state = DesiredState::Running);
+        world.settle();
+        assert_eq!(world.engine.given(), "A", "{stopped}");
+        assert!(world.engine.is_up());
+        let approval = world.approval();
+        assert_eq!(
+            (approval.gate, approval.state),
+            (Gate::Sluice, ApprovalState::Awaiting)
+        );
+        world.approve_by_annotation();
+        world.settle();
+        assert_eq!(world.engine.given(), "A+f");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    }
+}
+
+#[test]
+fn a9_functions_that_are_taken_back_before_they_are_kept_stop_nothing() {
+    let mut world = asked();
+    world.engine.loses_checkpoints = 2;
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Applied));
+    let before = stops(&world);
+    world.edit_functions("");
+    world.settle();
+    assert_eq!(stops(&world), before);
+    let (ready, _, message) = world.condition("Ready").unwrap();
+    assert_eq!(ready, "True");
+    assert!(message.contains("until a checkpoint"), "{message}");
 }
