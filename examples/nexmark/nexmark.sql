@@ -111,7 +111,7 @@ CREATE TABLE channel (
 CREATE FUNCTION in_euros(price BIGINT NOT NULL) RETURNS DECIMAL(18, 3) NOT NULL
 AS CAST(price * 0.908 AS DECIMAL(18, 3));
 
--- Functions in Rust: udf.rs. The engine's gate doesn't look into them: give a changed one a new name.
+-- Functions in Rust: udf.rs. The engine's gate doesn't look into them, so Sluice asks about a changed one itself.
 CREATE FUNCTION query_parameter(url VARCHAR, name VARCHAR) RETURNS VARCHAR;
 CREATE FUNCTION directory(url VARCHAR, depth INTEGER) RETURNS VARCHAR;
 

@@ -517,6 +517,34 @@ async fn a13_what_opens_the_gate_or_loses_state_needs_the_right_to_approve() {
 }
 
 #[tokio::test]
+async fn a13_a_policy_that_rejects_what_waits_needs_the_right_to_approve() {
+    let cluster = Cluster::shared().await;
+    let namespace = staffed(cluster).await;
+    let by_bob = raw::<Pipeline>(&cluster.client_for("bob").await, &namespace);
+    create(&by_bob, pipeline("orders", json!({"program": {"sql": ""}})))
+        .await
+        .expect("bob may edit");
+    let policy = async |policy: &str| {
+        let patch = Patch::Merge(json!({"spec": {"bootstrapPolicy": policy}}));
+        let patched = by_bob
+            .patch("orders", &PatchParams::default(), &patch)
+            .await;
+        answer(patched)
+    };
+    // While nothing waits it only shuts the gate.
+    policy("reject").await.expect("a stricter gate");
+    policy("await_approval").await.expect("as it was");
+    let ours = cluster.client_for(OPERATOR).await;
+    write_approval(&ours, &namespace, "orders", "Awaiting").await;
+    let refused = policy("reject").await.expect_err("that is a vote");
+    assert_eq!(refused.code, 403);
+    let sentence = "spec.bootstrapPolicy: reject rejects the change that waits, and needs the verb approve on Pipeline orders";
+    assert!(refused.message.contains(sentence), "{}", refused.message);
+    write_approval(&ours, &namespace, "orders", "Sealed").await;
+    policy("reject").await.expect("nothing waits any more");
+}
+
+#[tokio::test]
 async fn a1_robots_name_the_change() {
     let cluster = Cluster::shared().await;
     let namespace = staffed(cluster).await;
