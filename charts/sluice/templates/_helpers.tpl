@@ -114,5 +114,5 @@ reject: reject-by
 {{- define "sluice.statusFields" -}}
 [observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,
  seal, waitingSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, policies,
- turns, history]
+ auditPending, turns, history]
 {{- end }}

@@ -113,22 +113,13 @@ impl Decider<'_> {
                 false
             }
             ApprovalState::Rejected if beyond => {
-                let (reason, message) = if approval.calls > 0 {
-                    (
-                        "RejectedTooLate",
-                        format!(
-                            "change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"
-                        ),
-                    )
-                } else {
-                    (
-                        "OutsideApproval",
-                        format!(
-                            "the engine went on with change {id} although it is rejected; it is stopped"
-                        ),
-                    )
-                };
-                self.went_on_although_rejected(state, reason, message);
+                let told = approval.calls > 0;
+                let is_news = !self.is_noted_as_going_on(state);
+                if is_news && told {
+                    self.warn("RejectedTooLate", format!("change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"));
+                } else if is_news {
+                    self.warn("OutsideApproval", format!("the engine went on with change {id} although it is rejected; it is stopped"));
+                }
                 self.stop_at_the_gate(state);
                 true
             }
@@ -136,22 +127,16 @@ impl Decider<'_> {
         }
     }
 
-    /// Tells once per deployment that what is rejected runs.
-    fn went_on_although_rejected(
-        &mut self,
-        state: &PipelineState,
-        reason: &'static str,
-        message: String,
-    ) {
+    /// Whether it is written down that this deployment went on although its change is rejected. From
+    /// now on it is: it is told once.
+    fn is_noted_as_going_on(&mut self, state: &PipelineState) -> bool {
         let Some(approval) = &mut self.status.approval else {
-            return;
+            return true;
         };
-        let told = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
-        if !told {
-            approval.failure = Some(message.clone());
-            approval.deployment_id.clone_from(&state.deployment_id);
-            self.warn(reason, message);
-        }
+        let noted = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
+        approval.failure = Some("it ran although it is rejected".to_owned());
+        approval.deployment_id.clone_from(&state.deployment_id);
+        noted
     }
 
     /// The engine left the gate without a call of Sluice's: somebody told the engine itself.

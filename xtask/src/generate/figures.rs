@@ -7,7 +7,7 @@ use sluice::metrics::Metrics;
 use super::markdown::{cell, header};
 
 /// What the labels say, and which values they have.
-const LABELS: [(&str, &str); 5] = [
+const LABELS: [(&str, &str); 6] = [
     (
         "call",
         "the engine call: `create`, `adopt` (its tag is set), `diff`, `update`, `recompile`, `dismiss_error`, `start`, `stop`, `pause`, `resume`, `approve`, `checkpoint`, `clear`; of a program that is compiled beforehand `build`, `look_at_build`, `drop_build`; of a deletion also `delete`",
@@ -19,6 +19,10 @@ const LABELS: [(&str, &str); 5] = [
     (
         "phase",
         "the phase: see [status.md](status.md#phases); `Other` for a word of the engine's that is none of them",
+    ),
+    (
+        "policy",
+        "the name of the ValidatingAdmissionPolicy: see [security.md](security.md)",
     ),
     (
         "reason",
