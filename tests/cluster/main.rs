@@ -1,6 +1,7 @@
 //! Tests on a real API server: see `support`; those of the operator's work: see `story`.
 
 mod audit;
+mod chart;
 mod crds;
 mod engine_faults;
 mod everyday;

@@ -58,15 +58,20 @@ impl Cluster {
     /// A cluster that nobody else uses, with Sluice installed: for tests that run an operator, which
     /// would meddle with what others write. It ends with this process.
     pub async fn own() -> Self {
+        let cluster = Self::bare().await;
+        cluster.install().await;
+        cluster
+    }
+
+    /// The same with nothing installed.
+    pub async fn bare() -> Self {
         let plane = tokio::task::spawn_blocking(|| ControlPlane::start(Options::default()))
             .await
             .expect("starting the control plane doesn't panic")
             .unwrap_or_else(|error| panic!("{error}"));
-        let cluster = Self {
+        Self {
             plane: Box::leak(Box::new(plane)),
-        };
-        cluster.install().await;
-        cluster
+        }
     }
 
     /// A client as this user: one that the control plane knows (admin, alice, bob, carol), a service
