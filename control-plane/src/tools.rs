@@ -159,6 +159,25 @@ pub fn fda(progress: &Progress) -> Result<PathBuf> {
     }
 }
 
+/// cargo-cyclonedx, which lists what is linked into a program: from the cache, else built from its crate
+/// into the cache, once per machine.
+///
+/// # Errors
+/// When the build fails.
+pub fn cargo_cyclonedx(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: CratesProgram = CratesProgram {
+        name: "cargo-cyclonedx",
+        version: "0.5.9",
+        takes: "a minute on two cores",
+    };
+    let cache = Places::of_environment().cache;
+    let cached = PROGRAM.cached(&cache);
+    if cached.is_file() {
+        return Ok(cached);
+    }
+    PROGRAM.build(&cache, progress)
+}
+
 /// The interpreter of a Python environment that holds exactly the packages of a file of requirements, which
 /// must all be pinned with hashes: from the cache, else made there, once per machine and content of the
 /// file. Its folder is named after the file.
