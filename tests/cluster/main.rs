@@ -6,6 +6,7 @@ mod crds;
 mod engine_faults;
 mod everyday;
 mod gate;
+mod install_page;
 mod lifecycle;
 mod operator;
 mod own_gate;
