@@ -1,6 +1,7 @@
 //! Chores of this repository: `cargo xtask --help`.
 
 mod bench;
+mod compatibility;
 mod control_plane_commands;
 mod demo;
 mod generate;
@@ -36,6 +37,8 @@ enum Chore {
     Bench(bench::Bench),
     /// The operator's image, with no container engine; what `make image` makes
     Image(image::Image),
+    /// Check that the definitions still take what those of the last release took
+    Compatibility,
     /// Check the licences of everything that is linked into the programs
     Licences,
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Chore::Test(test) => test.run().map_err(|error| error.to_string()),
         Chore::Bench(bench) => bench.run().map_err(|error| error.to_string()),
         Chore::Image(image) => image.run().map_err(|error| error.to_string()),
+        Chore::Compatibility => compatibility::check().map_err(|error| error.to_string()),
         Chore::Licences => licences::check().map_err(|error| error.to_string()),
     };
     match outcome {
