@@ -2,7 +2,15 @@
 //!
 //! A form that names the change counts for that change only. `spec.approved: true` names none, so
 //! it counts only once it was seen other than true after the change was published: only then is a
-//! `true` an answer to it.
+//! `true` an answer to it. Where admission policies are in force, they keep beside each such vote who wrote it,
+//! and for `spec.approved` also what was published when it turned true: then that decides.
+//!
+//! Where names are required, a yes counts only if the API server itself has vouched for its name. A no counts
+//! always: it opens nothing, and whoever could have forged it could also have edited the program. But
+//! nobody's name is put to it.
+
+use k8s_openapi::jiff::Timestamp;
+use sha2::{Digest, Sha256};
 
 use crate::change;
 use crate::crd::{
@@ -19,6 +27,157 @@ pub struct Ballot {
     pub votes: Vec<Vote>,
     /// What fits no change that waits.
     pub stale: Vec<Stale>,
+    /// What fits the change that waits, and doesn't count because nobody vouches for its name.
+    pub unfounded: Vec<Unfounded>,
+}
+
+/// An approval that doesn't count because nobody vouches for its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfounded {
+    /// Where it stands, in words.
+    pub place: String,
+    /// Why nobody does.
+    pub why: Doubt,
+}
+
+/// Why nobody vouches for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// The policies that would aren't in force, or that isn't known.
+    NoPolicies,
+    /// No name stands beside it: it was written before there were policies.
+    NoName,
+    /// It stood while the policies weren't in force, or may have.
+    Unguarded,
+}
+
+/// What is known of the names beside votes.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// Whether an approval whose name nobody vouches for must not count.
+    pub required: bool,
+    /// Whether policies vouch for the names beside votes in fields and annotations.
+    pub of_pipelines: bool,
+    /// Since when policies vouch for the names in objects; `None` if they don't.
+    pub of_objects_since: Option<Timestamp>,
+    /// The votes, by their [`mark`], that stood while nobody vouched for the names beside them.
+    pub unguarded: &'a [String],
+}
+
+/// A vote that a Pipeline itself carries.
+struct Carried<'a> {
+    place: String,
+    door: Door,
+    outcome: Outcome,
+    given: Option<&'a str>,
+    by: Option<&'a str>,
+}
+
+impl Carried<'_> {
+    /// Tells this vote from any other in the same place, and has a short length whatever people write.
+    fn mark(&self) -> String {
+        let parts = [self.given.unwrap_or("true"), self.by.unwrap_or_default()];
+        let digest = Sha256::digest(parts.join("\0"));
+        let short: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        format!("{} {short}", self.place)
+    }
+
+    /// Why nobody vouches for the name beside it; `None` if somebody does.
+    fn doubt(&self, names: &Names) -> Option<Doubt> {
+        if !names.of_pipelines {
+            Some(Doubt::NoPolicies)
+        } else if self.by.is_none() {
+            Some(Doubt::NoName)
+        } else {
+            let unguarded = !names.unguarded.is_empty() && names.unguarded.contains(&self.mark());
+            unguarded.then_some(Doubt::Unguarded)
+        }
+    }
+
+    /// The vote, if it may count.
+    fn vote(&self, reason: Option<String>, names: &Names) -> Result<Vote, Unfounded> {
+        let doubt = self.doubt(names);
+        if let Some(why) = doubt
+            && names.required
+            && self.outcome != Outcome::Rejected
+        {
+            let place = self.place.clone();
+            return Err(Unfounded { place, why });
+        }
+        let by = self.by.filter(|_| doubt.is_none());
+        Ok(Vote {
+            outcome: self.outcome,
+            by: by.unwrap_or(UNKNOWN_VOTER).to_owned(),
+            verified: doubt.is_none(),
+            via: self.door,
+            object: None,
+            reason,
+        })
+    }
+}
+
+/// The votes with names beside them that a Pipeline itself carries, each by a text that is the same as long as
+/// the vote is.
+pub fn marks(pipeline: &Pipeline) -> Vec<String> {
+    let all = annotations_of(pipeline)
+        .chain(named_field(pipeline))
+        .chain(bare_field(pipeline));
+    all.filter(|vote| vote.by.is_some())
+        .map(|vote| vote.mark())
+        .collect()
+}
+
+/// Whether a Pipeline itself carries a vote, whatever it says.
+pub fn carries_votes(pipeline: &Pipeline) -> bool {
+    annotations_of(pipeline)
+        .chain(named_field(pipeline))
+        .chain(bare_field(pipeline))
+        .next()
+        .is_some()
+}
+
+fn annotations_of(pipeline: &Pipeline) -> impl Iterator<Item = Carried<'_>> {
+    let all = [
+        (annotation::REJECT, annotation::REJECT_BY, Outcome::Rejected),
+        (
+            annotation::APPROVE,
+            annotation::APPROVE_BY,
+            Outcome::Approved,
+        ),
+    ];
+    all.into_iter().filter_map(|(key, by, outcome)| {
+        Some(Carried {
+            place: format!("annotation {key}"),
+            door: Door::Annotation,
+            outcome,
+            given: Some(pipeline.annotation(key)?),
+            by: name_beside(pipeline, by),
+        })
+    })
+}
+
+fn named_field(pipeline: &Pipeline) -> Option<Carried<'_>> {
+    Some(Carried {
+        place: "spec.approvedChange".to_owned(),
+        door: Door::Field,
+        outcome: Outcome::Approved,
+        given: Some(pipeline.spec.approved_change.as_deref()?),
+        by: name_beside(pipeline, annotation::APPROVED_CHANGE_BY),
+    })
+}
+
+fn bare_field(pipeline: &Pipeline) -> Option<Carried<'_>> {
+    (pipeline.spec.approved == Some(true)).then(|| Carried {
+        place: "spec.approved".to_owned(),
+        door: Door::Field,
+        outcome: Outcome::Approved,
+        given: None,
+        by: name_beside(pipeline, annotation::APPROVED_BY),
+    })
+}
+
+fn name_beside<'a>(pipeline: &'a Pipeline, key: &str) -> Option<&'a str> {
+    pipeline.annotation(key).filter(|name| !name.is_empty())
 }
 
 /// A vote that fits no change that waits, and so does nothing.
@@ -45,6 +204,8 @@ pub struct Register<'a> {
     pub known: &'a [&'a str],
     /// Whether `spec.approved: true` has done its work on the last change.
     pub field_is_spent: bool,
+    /// What is known of the names beside votes.
+    pub names: Names<'a>,
 }
 
 /// Counts the votes of all doors.
@@ -88,15 +249,26 @@ fn objects_of(
                 } else {
                     Door::Object
                 };
+                let outcome = match spec.decision {
+                    VoteDecision::Approve => Outcome::Approved,
+                    VoteDecision::Reject => Outcome::Rejected,
+                };
+                // The admission policy lets nobody name another than himself, but for the REST
+                // endpoint, which names the user of the token that it reviewed.
                 let user = by_rest.or_else(|| spec.voter.clone());
+                let doubt = doubt_about(object, user.is_some(), &register.names);
+                if let Some(why) = doubt
+                    && register.names.required
+                    && outcome != Outcome::Rejected
+                {
+                    let place = format!("PipelineApproval {name}");
+                    ballot.unfounded.push(Unfounded { place, why });
+                    continue;
+                }
+                let user = user.filter(|_| doubt.is_none() || !register.names.required);
                 ballot.votes.push(Vote {
-                    outcome: match spec.decision {
-                        VoteDecision::Approve => Outcome::Approved,
-                        VoteDecision::Reject => Outcome::Rejected,
-                    },
-                    // The admission policy lets nobody name another than himself, but for the REST
-                    // endpoint, which names the user of the token that it reviewed.
-                    verified: user.is_some(),
+                    outcome,
+                    verified: doubt.is_none(),
                     via,
                     by: user.unwrap_or_else(|| UNKNOWN_VOTER.to_owned()),
                     object: Some(name),
@@ -116,52 +288,42 @@ fn objects_of(
     }
 }
 
+/// Why nobody vouches for the name in an object; `None` if somebody does.
+fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -> Option<Doubt> {
+    let made = object.metadata.creation_timestamp.as_ref();
+    match names.of_objects_since {
+        None => Some(Doubt::NoPolicies),
+        Some(_) if !names_somebody => Some(Doubt::NoName),
+        // It never changes, so who wrote it was seen when it was made.
+        Some(since) => made
+            .is_none_or(|made| made.0 < since)
+            .then_some(Doubt::Unguarded),
+    }
+}
+
 fn annotations(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
-    let reason = pipeline.annotation(annotation::REASON).map(str::to_owned);
-    for (key, outcome) in [
-        (annotation::REJECT, Outcome::Rejected),
-        (annotation::APPROVE, Outcome::Approved),
-    ] {
-        let Some(given) = pipeline.annotation(key) else {
-            continue;
-        };
-        named(
-            given,
-            Vote {
-                outcome,
-                by: UNKNOWN_VOTER.to_owned(),
-                verified: false,
-                via: Door::Annotation,
-                object: None,
-                reason: reason.clone(),
-            },
-            format!("annotation {key}"),
-            register,
-            ballot,
-        );
+    let reason = pipeline.annotation(annotation::REASON);
+    for vote in annotations_of(pipeline) {
+        named(&vote, reason.map(str::to_owned), register, ballot);
     }
 }
 
 fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
-    let vote = Vote {
-        outcome: Outcome::Approved,
-        by: UNKNOWN_VOTER.to_owned(),
-        verified: false,
-        via: Door::Field,
-        object: None,
-        reason: None,
-    };
-    if let Some(given) = &pipeline.spec.approved_change {
-        let place = "spec.approvedChange".to_owned();
-        named(given, vote.clone(), place, register, ballot);
+    if let Some(vote) = named_field(pipeline) {
+        named(&vote, None, register, ballot);
     }
-    if pipeline.spec.approved == Some(true) {
+    if let Some(vote) = bare_field(pipeline) {
+        // What stood in the status when it turned true tells more than what was seen of it.
+        let answers = |waiting: &Approval| match vote.doubt(&register.names) {
+            None => pipeline.annotation(annotation::APPROVED_FOR) == Some(&waiting.change_id),
+            Some(_) => waiting.approved_field_counts,
+        };
         match register.waiting {
-            Some(waiting) if waiting.approved_field_counts => ballot.votes.push(vote),
+            Some(waiting) if answers(waiting) => cast(&vote, None, register, ballot),
             None if register.field_is_spent => {}
             _ => ballot.stale.push(Stale {
                 door: Door::Field,
-                place: "spec.approved".to_owned(),
+                place: vote.place,
                 given: "true".to_owned(),
             }),
         }
@@ -169,20 +331,56 @@ fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
 }
 
 /// A form that names a change: it counts for that one, and is stale for any other.
-fn named(given: &str, vote: Vote, place: String, register: &Register, ballot: &mut Ballot) {
+fn named(carried: &Carried, reason: Option<String>, register: &Register, ballot: &mut Ballot) {
+    let given = carried.given.unwrap_or_default();
     let nothing_waits = register.waiting.is_none();
     // A rejection of what had its turn has done its work, whatever waits by now.
-    let has_done_its_work = vote.outcome == Outcome::Rejected && register.known.contains(&given)
+    let has_done_its_work = carried.outcome == Outcome::Rejected && register.known.contains(&given)
         || nothing_waits && register.spent.contains(&given);
     match register.waiting {
-        Some(waiting) if waiting.change_id == given => ballot.votes.push(vote),
+        Some(waiting) if waiting.change_id == given => cast(carried, reason, register, ballot),
         _ if has_done_its_work => {}
         None if register.candidate == Some(given) => {}
         _ => ballot.stale.push(Stale {
-            door: vote.via,
-            place,
+            door: carried.door,
+            place: carried.place.clone(),
             given: given.to_owned(),
         }),
+    }
+}
+
+/// A vote on the change that waits.
+fn cast(carried: &Carried, reason: Option<String>, register: &Register, ballot: &mut Ballot) {
+    match carried.vote(reason, &register.names) {
+        Ok(vote) => ballot.votes.push(vote),
+        Err(unfounded) => ballot.unfounded.push(unfounded),
+    }
+}
+
+impl Unfounded {
+    /// Why it doesn't count, and what to do about it. `policies` says why the policies can't vouch for names;
+    /// `other_way` is a command that approves by an object.
+    pub fn explain(&self, policies: Option<&str>, other_way: &str) -> String {
+        let place = &self.place;
+        let is_object = place.starts_with("PipelineApproval");
+        match (self.why, policies) {
+            (Doubt::NoPolicies, why) => format!(
+                "{place} doesn't count, because nothing vouches for who wrote it: {}",
+                why.unwrap_or("the admission policies aren't in force")
+            ),
+            (Doubt::NoName, _) if is_object => format!(
+                "{place} doesn't count, because it names nobody: delete it and create it again, or approve with: {other_way}"
+            ),
+            (Doubt::NoName, _) => format!(
+                "{place} doesn't count, because it was there before the admission policies that vouch for who wrote it: take it away and set it again, or approve with: {other_way}"
+            ),
+            (Doubt::Unguarded, _) if is_object => format!(
+                "{place} doesn't count, because it is older than the admission policies that vouch for who wrote it: delete it and create it again, or approve with: {other_way}"
+            ),
+            (Doubt::Unguarded, _) => format!(
+                "{place} doesn't count, because it stood there while no admission policies vouched for who wrote it: take it away and, once this message is gone, set it again, or approve with: {other_way}"
+            ),
+        }
     }
 }
 
@@ -199,7 +397,7 @@ impl Stale {
             )
         };
         let names = if self.place == "spec.approved" {
-            "spec.approved was true before the change was published, so it can't be an answer to it"
+            "spec.approved didn't turn true while this change was published, so it can't be an answer to it"
                 .to_owned()
         } else {
             format!("{} names {given}", self.place)

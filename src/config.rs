@@ -94,6 +94,18 @@ pub struct Args {
     )]
     pub compile_beforehand: bool,
 
+    /// Whether an approval counts only if admission policies vouch for the name of whoever gave it: those of
+    /// this version have to be in the cluster, in force and as they were released. Without it names are
+    /// shown as not verified where nothing vouches for them
+    #[arg(
+        long,
+        env = "SLUICE_REQUIRE_POLICIES",
+        value_name = "BOOL",
+        action = clap::ArgAction::Set,
+        default_value_t = false
+    )]
+    pub require_policies: bool,
+
     /// Whether replicas elect one that acts. Without it there must never be two, not even during an
     /// update
     #[arg(

@@ -33,14 +33,18 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
-use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
+use crate::approval;
+use crate::crd::{
+    ApprovalState, Outcome as Verdict, Pipeline, PipelineApproval, PipelineStatus, annotation,
+};
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
+use crate::policies::{Guard, Standing, Trust};
 use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
@@ -68,6 +72,8 @@ const PREVIEW_LATER: Duration = Duration::from_secs(2);
 
 /// How soon the audit log is tried again that couldn't be written.
 const AUDIT_AGAIN: Duration = Duration::from_secs(10);
+/// How many Pipelines are written to in a second only because the policies were replaced.
+const NOTES: usize = 20;
 
 /// How long one reconcile may take: the engine's compiler may take two minutes to answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -116,6 +122,8 @@ pub struct Surroundings {
     pub health: Health,
     /// Hears of everything that is counted.
     pub metrics: Arc<Metrics>,
+    /// Watches over the admission policies.
+    pub guard: Arc<Guard>,
 }
 
 /// Ends when a store has been filled. Shared, because the store itself wakes only one of those who
@@ -138,6 +146,9 @@ pub struct Context {
     previews: Semaphore,
     leadership: Leadership,
     metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
+    trust: watch::Receiver<Trust>,
+    notes: Arc<Semaphore>,
 }
 
 /// Why a reconcile came to nothing; it is tried again after a growing pause.
@@ -177,6 +188,7 @@ pub async fn run(
         leadership,
         health,
         metrics,
+        guard,
     } = surroundings;
     let (votes, votes_writer) = reflector::store();
     let votes_seen = votes_of(settings.all(&client), votes_writer);
@@ -207,11 +219,15 @@ pub async fn run(
         previews: Semaphore::new(PREVIEWS),
         leadership,
         metrics: Arc::clone(&metrics),
+        trust: guard.trust(),
+        guard,
+        notes: Arc::new(Semaphore::new(NOTES)),
         settings: settings.clone(),
     });
     metrics.count_pipelines(census(pipelines.clone()));
     metrics.call_engines(engines.roll_call());
     let from_engines = engines::concerned(woken, Arc::clone(&context));
+    let from_policies = concerned_by_policies(context.trust.clone(), pipelines.clone());
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
     let housekeeping = keep_house(Arc::clone(&context), stop.clone());
@@ -219,6 +235,7 @@ pub async fn run(
         .reconcile_on(votes_seen)
         .reconcile_on(from_config_maps)
         .reconcile_on(from_engines)
+        .reconcile_on(from_policies)
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile_in_time, on_error, context)
         .for_each(|result| async move {
@@ -308,6 +325,37 @@ fn votes_of(
             let vote = vote.0.ok()?;
             Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
         })
+}
+
+/// Says which Pipelines it concerns that policies came into force: all; and that they are no more: those with
+/// a vote, and those that wait for one.
+fn concerned_by_policies(
+    trust: watch::Receiver<Trust>,
+    pipelines: Store<Guarded>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    changes_of(trust).flat_map(move |trust| {
+        let all = matches!(trust.pipelines, Standing::InForce { .. });
+        let concerned = pipelines.state_filter(|pipeline| {
+            pipeline.0.as_ref().is_ok_and(|pipeline| {
+                let status = pipeline.status.as_ref();
+                all || approval::carries_votes(pipeline)
+                    || status.is_some_and(|status| status.waiting_since.is_some())
+            })
+        });
+        let concerned = concerned.into_iter();
+        futures::stream::iter(concerned.map(|pipeline| ObjectRef::from_obj(pipeline.as_ref())))
+    })
+}
+
+/// Each change of a value.
+fn changes_of<T: Clone + Send + Sync + 'static>(
+    value: watch::Receiver<T>,
+) -> impl futures::Stream<Item = T> + Send + 'static {
+    futures::stream::unfold(value, |mut value| async move {
+        value.changed().await.ok()?;
+        let now = value.borrow_and_update().clone();
+        Some((now, value))
+    })
 }
 
 /// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
@@ -406,6 +454,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
     let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    let may_note_policies = may_note_policies(&pipeline, context);
+    let mut confirmed = false;
+    let mut trust = context.trust.borrow().clone();
     for _ in 0..MAX_STEPS {
         let objects = match &live_votes {
             Some(live) => Vec::clone(live),
@@ -423,6 +474,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             objects: &objects,
             engine: &view.observation,
             build: view.build.as_ref(),
+            trust: &trust,
+            may_note_policies,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
             outcome: outcome.as_ref(),
@@ -434,6 +487,13 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         });
         let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         match plan.step {
+            // What the policies vouched for when they were looked at last isn't known to hold now.
+            Step::Record(ref next)
+                if !confirmed && trust.matters() && approves(&pipeline, next) =>
+            {
+                trust = context.guard.confirm().await?;
+                confirmed = true;
+            }
             Step::Record(next) => match status::write(&pipeline, *next, context).await? {
                 status::Written::Stored(stored) => {
                     context.reporter.report(&stored, plan.reports);
@@ -515,6 +575,31 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         }
     }
     Err(Error::TooManySteps)
+}
+
+/// Whether it is this Pipeline's turn to be written to because the policies were replaced.
+fn may_note_policies(pipeline: &Pipeline, context: &Context) -> bool {
+    let status = pipeline.status.as_ref();
+    let noted = status.and_then(|status| status.policies.as_ref()?.epoch.as_ref());
+    let is_news = matches!(&context.trust.borrow().pipelines, Standing::InForce { epoch, .. } if Some(epoch) != noted);
+    let turn = is_news.then(|| Arc::clone(&context.notes).try_acquire_owned());
+    let Some(Ok(turn)) = turn else { return false };
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drop(turn);
+    });
+    true
+}
+
+/// Whether a status has an approval in it that isn't stored yet.
+fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
+    fn approved(status: &PipelineStatus) -> Option<&str> {
+        let approval = status.approval.as_ref()?;
+        let decision = approval.decision.as_ref()?;
+        (decision.outcome == Verdict::Approved).then_some(&approval.change_id)
+    }
+    let stored = pipeline.status.as_ref().and_then(approved);
+    approved(next).is_some_and(|change| Some(change) != stored)
 }
 
 /// Who else has the same pipeline of the same engine.

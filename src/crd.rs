@@ -23,8 +23,8 @@ pub use pipeline_approval::{
 pub use status::{
     Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, KeptProgram,
-    Omission, Outcome, PipelineStatus, Preview, PreviewOutcome, Refusal, Run, Seal, Settled,
-    StopKind, Target, Turn, Vote,
+    Omission, Outcome, PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run, Seal,
+    Settled, StopKind, Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -50,6 +50,19 @@ pub mod annotation {
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.
     pub const TRACEPARENT: &str = "sluice.dev/traceparent";
+    /// Who set `spec.approved` to true: an admission policy lets nobody write another name than their own.
+    pub const APPROVED_BY: &str = "sluice.dev/approved-by";
+    /// The change that stood in the stored status then, so the one that it answers. Absent if none did.
+    pub const APPROVED_FOR: &str = "sluice.dev/approved-for";
+    /// Who wrote `spec.approvedChange`, likewise.
+    pub const APPROVED_CHANGE_BY: &str = "sluice.dev/approved-change-by";
+    /// Who wrote [`APPROVE`], likewise.
+    pub const APPROVE_BY: &str = "sluice.dev/approve-by";
+    /// Who wrote [`REJECT`], likewise.
+    pub const REJECT_BY: &str = "sluice.dev/reject-by";
+    /// Names the admission policy that a forged write is to prove. Stands in dry runs only, and is never
+    /// stored.
+    pub const PROOF: &str = "sluice.dev/proof";
     /// Lets a Pipeline with `deletionPolicy: Delete` go although its engine can't be reached.
     pub const FORCE_DELETE: &str = "sluice.dev/force-delete";
 }

@@ -6,6 +6,7 @@
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
 //! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `approval` and `controller::decide` know no client;
+//! [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
 pub mod admin;
@@ -24,5 +25,6 @@ pub mod health;
 pub mod kept;
 pub mod lease;
 pub mod metrics;
+pub mod policies;
 pub mod run;
 pub mod telemetry;

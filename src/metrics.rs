@@ -25,6 +25,7 @@ pub struct Metrics {
     audit_lines: Counter<u64, AtomicU64>,
     audit_failures: Counter<u64, AtomicU64>,
     leader: Gauge,
+    policies: Family<PolicyLabels, Gauge>,
     phases: Family<PhaseLabels, Gauge>,
     waiting_seconds: Gauge,
     /// Where the Pipelines are counted when somebody asks.
@@ -67,6 +68,11 @@ struct PhaseLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct CallLabels {
     call: &'static str,
     result: &'static str,
@@ -99,6 +105,7 @@ impl Default for Metrics {
         let audit_lines = Counter::default();
         let audit_failures = Counter::default();
         let leader = Gauge::default();
+        let policies = Family::default();
         let phases = Family::default();
         let waiting_seconds = Gauge::default();
         registry.register(
@@ -135,6 +142,11 @@ impl Default for Metrics {
             leader.clone(),
         );
         registry.register(
+            "policy_in_force",
+            "Whether an admission policy is there, as it was released, and was seen to refuse what it must; absent while that isn't known",
+            policies.clone(),
+        );
+        registry.register(
             "pipelines",
             "Pipelines by their phase, of the replica that acts",
             phases.clone(),
@@ -155,6 +167,7 @@ impl Default for Metrics {
             audit_lines,
             audit_failures,
             leader,
+            policies,
             phases,
             waiting_seconds,
             census: Mutex::default(),
@@ -221,6 +234,7 @@ impl Metrics {
             audit_lines: _,
             audit_failures: _,
             leader: _,
+            policies,
             phases,
             waiting_seconds: _,
             census: _,
@@ -233,6 +247,8 @@ impl Metrics {
         let engine = "shop/feldera".to_owned();
         drop(phases.get_or_create(&PhaseLabels { phase: "Running" }));
         drop(engines.get_or_create(&EngineLabels { engine }));
+        let policy = "sluice-names".to_owned();
+        drop(policies.get_or_create(&PolicyLabels { policy }));
         drop(reconciles.get_or_create(&ResultLabels { result }));
         metrics
     }
@@ -282,6 +298,17 @@ impl Metrics {
             self.engines
                 .get_or_create(&EngineLabels { engine })
                 .set(up.into());
+        }
+    }
+
+    /// Whether an admission policy is in force; `None` if that isn't known.
+    pub fn policy(&self, policy: &str, in_force: Option<bool>) {
+        let labels = PolicyLabels {
+            policy: policy.to_owned(),
+        };
+        match in_force {
+            Some(in_force) => drop(self.policies.get_or_create(&labels).set(in_force.into())),
+            None => drop(self.policies.remove(&labels)),
         }
     }
 

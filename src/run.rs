@@ -21,6 +21,7 @@ use crate::config::Args;
 use crate::health::Health;
 use crate::lease::{self, Candidate, Leadership};
 use crate::metrics::Metrics;
+use crate::policies::Guard;
 use crate::telemetry::{self, Telemetry};
 use crate::{admin, api, config, controller, crd};
 
@@ -89,9 +90,19 @@ pub async fn run(args: Args) -> Result<(), Error> {
     if !wait_for_crds(&client, &health, &stop).await {
         return servers.finish(&stop, telemetry, Ok(())).await;
     }
+    let guard = Arc::new(Guard::new(
+        client.clone(),
+        settings.namespace.clone(),
+        args.require_policies,
+        Arc::clone(&metrics),
+    ));
+    let watching = Arc::clone(&guard);
+    let until = stop.clone();
+    tokio::spawn(async move { watching.run(until).await });
     servers.api = Some(tokio::spawn(api::serve(
         args.api,
         client.clone(),
+        guard.trust(),
         api_listener,
         stop.clone().cancelled_owned(),
     )));
@@ -100,6 +111,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
         settings,
         health,
         metrics,
+        guard,
         stop: stop.clone(),
     };
     let led = tokio::select! {
@@ -165,6 +177,7 @@ struct Lead {
     settings: controller::Settings,
     health: Health,
     metrics: Arc<Metrics>,
+    guard: Arc<Guard>,
     stop: CancellationToken,
 }
 
@@ -231,6 +244,7 @@ impl Lead {
                 leadership,
                 health: self.health.clone(),
                 metrics: Arc::clone(&self.metrics),
+                guard: Arc::clone(&self.guard),
             },
             stop.clone(),
         )

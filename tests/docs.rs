@@ -258,6 +258,93 @@ fn every_reason_of_an_engine_is_explained() {
     hold("An Engine's Ready", &met);
 }
 
+/// All functions of the tests.
+fn tests_of(folder: &Path, names: &mut Names) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            tests_of(&path, names);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let attributes = ["#[tokio::test]", "#[test]"];
+            let after = attributes
+                .iter()
+                .flat_map(|attribute| text.split(attribute).skip(1));
+            let name = |rest: &str| Some(rest.split_once("fn ")?.1.split_once('(')?.0.to_owned());
+            names.extend(after.filter_map(name));
+        }
+    }
+}
+
+#[test]
+fn every_attack_of_the_document_is_a_test() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
+    let attacks = text.split("\n## Attacks\n").nth(1).unwrap();
+    let mut tests = Names::new();
+    for folder in ["tests/cluster", "tests/api"] {
+        tests_of(&Path::new(ROOT).join(folder), &mut tests);
+    }
+    let mut rows = 0;
+    let mut listed = Names::new();
+    for row in attacks
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(2)
+    {
+        let cell = row
+            .trim_end_matches([' ', '|'])
+            .rsplit(" | ")
+            .next()
+            .unwrap();
+        let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!names.is_empty(), "no test: {row}");
+        for name in names {
+            assert!(tests.contains(name), "there is no test {name}");
+            listed.insert(name.to_owned());
+        }
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows}");
+    // And none of those that were written as attacks is forgotten there.
+    let mut attacks = Names::new();
+    tests_of(&Path::new(ROOT).join("tests/cluster/attacks"), &mut attacks);
+    attacks.retain(|name| !text.contains(&format!("`{name}`")));
+    let about_no_attack = set(&[
+        "a12_each_vote_gets_the_name_of_whoever_wrote_it",
+        "a12_through_each_door_the_name_comes_along",
+        "a12_votes_from_before_the_policies_block_nothing_and_count_once_they_are_given_anew",
+        "a12_where_nothing_writes_names_the_refusal_says_what_to_write",
+    ]);
+    assert_eq!(attacks, about_no_attack);
+}
+
+#[test]
+fn every_field_of_a_pipelines_status_but_the_conditions_is_kept_from_others() {
+    let helpers =
+        std::fs::read_to_string(Path::new(ROOT).join("charts/sluice/templates/_helpers.tpl"));
+    let helpers = helpers.unwrap();
+    let list = helpers
+        .split("define \"sluice.statusFields\"")
+        .nth(1)
+        .unwrap();
+    let list = list.split_once('[').unwrap().1.split_once(']').unwrap().0;
+    let kept: Names = list.split(',').map(|name| name.trim().to_owned()).collect();
+    let crd = sluice::crd::all()
+        .into_iter()
+        .find(|crd| crd.spec.names.kind == "Pipeline");
+    let crd = serde_json::to_value(crd.unwrap()).unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let fields = schema["properties"]["status"]["properties"]
+        .as_object()
+        .unwrap();
+    let mut fields: Names = fields.keys().cloned().collect();
+    assert!(fields.remove("conditions"));
+    assert_eq!(
+        kept, fields,
+        "charts/sluice/templates/_helpers.tpl, sluice.statusFields"
+    );
+}
+
 /// The documents that people read.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(ROOT);

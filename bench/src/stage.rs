@@ -61,7 +61,11 @@ impl Stage {
 
     async fn install(&self) -> Result<(), Error> {
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for file in ["deploy/crds.yaml", "deploy/sluice.yaml"] {
+        for file in [
+            "deploy/crds.yaml",
+            "deploy/sluice.yaml",
+            "deploy/write-names.yaml",
+        ] {
             let file = workspace.join(file).display().to_string();
             self.kubectl(&["apply", "--server-side", "-f", &file])?;
         }

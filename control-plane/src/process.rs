@@ -90,10 +90,27 @@ fn started(pid: u32) -> Option<String> {
     // The second field is the program's name in parentheses, and may hold anything.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+    if matches!(state, "Z" | "X") && !has_living_threads(pid) {
         return None;
     }
     fields.nth(18).map(str::to_owned)
+}
+
+/// Whether a process whose first thread has ended has others that haven't yet. As long as they are there,
+/// its ports are taken.
+#[cfg(target_os = "linux")]
+fn has_living_threads(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let stats = threads
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).ok()?;
+            let state = stat.rsplit_once(") ")?.1.chars().next()?;
+            Some(state)
+        });
+    stats.into_iter().any(|state| !matches!(state, 'Z' | 'X'))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -29,7 +29,8 @@ pub struct ErrorResponse {
 /// Why a call isn't answered with 202.
 ///
 /// `Display` is the message, the serialized fields are the details. A client retries a 503 by
-/// itself, so no refusal is one: only [`Error::ApiServerUnreachable`] is. The variants are named
+/// itself, so no refusal is one: only [`Error::ApiServerUnreachable`] is, and while the policies are
+/// being looked at, [`Error::PoliciesNotInForce`]. The variants are named
 /// after their codes.
 #[allow(clippy::enum_variant_names)]
 #[derive(Serialize, ThisError, Clone, Debug, PartialEq)]
@@ -165,6 +166,17 @@ pub(super) enum Error {
     #[error("The API server refused this endpoint's own account to {action}: {reason}")]
     MissingPermission { action: String, reason: String },
 
+    #[error(
+        "An approval that is stored now would not count, because nothing vouches for who gave it: {reason}. {}",
+        if *.passes { "Try again in a few seconds" } else { "An administrator has to install the admission policies of this version of Sluice" }
+    )]
+    PoliciesNotInForce {
+        reason: String,
+        /// Whether it may pass by itself.
+        #[serde(skip)]
+        passes: bool,
+    },
+
     #[error("This endpoint failed to {action}; its log says why")]
     InternalError { action: String },
 
@@ -212,6 +224,7 @@ impl Error {
             Self::ApprovalBeingDeleted { .. } => "ApprovalBeingDeleted",
             Self::CheckpointUnknown { .. } => "CheckpointUnknown",
             Self::MissingPermission { .. } => "MissingPermission",
+            Self::PoliciesNotInForce { .. } => "PoliciesNotInForce",
             Self::InternalError { .. } => "InternalError",
             Self::ApiServerUnreachable { .. } => "ApiServerUnreachable",
         }
@@ -242,8 +255,11 @@ impl Error {
             | Self::ApprovalBeingDeleted { .. } => StatusCode::CONFLICT,
             Self::CheckpointUnknown { .. }
             | Self::MissingPermission { .. }
+            | Self::PoliciesNotInForce { passes: false, .. }
             | Self::InternalError { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ApiServerUnreachable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::ApiServerUnreachable { .. } | Self::PoliciesNotInForce { passes: true, .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
@@ -281,7 +297,7 @@ impl IntoResponse for Error {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));
             }
             // As long as the engine's manager asks its clients to wait.
-            Self::ApiServerUnreachable {} => {
+            Self::ApiServerUnreachable {} | Self::PoliciesNotInForce { passes: true, .. } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}

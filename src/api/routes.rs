@@ -21,6 +21,7 @@ use axum::{
 use futures::StreamExt;
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
@@ -41,6 +42,7 @@ use super::{
     query::Query,
     vote,
 };
+use crate::policies::{Standing, Trust};
 use crate::telemetry;
 
 /// How much of a body is read before the request is refused. No path needs one.
@@ -64,6 +66,7 @@ pub struct State {
     tenants: BTreeMap<String, String>,
     request_timeout: Duration,
     read_timeout: Duration,
+    policies: Option<watch::Receiver<Trust>>,
 }
 
 impl State {
@@ -93,7 +96,32 @@ impl State {
             tenants,
             request_timeout: config.request_timeout,
             read_timeout: config.read_timeout,
+            policies: None,
         })
+    }
+
+    /// The same, with what is known of the admission policies: where they are required, nothing is stored that
+    /// couldn't count without them.
+    pub fn with_policies(mut self, trust: watch::Receiver<Trust>) -> Self {
+        self.policies = Some(trust);
+        self
+    }
+
+    /// Fails if a vote that is stored now could not count.
+    fn votes_count(&self) -> Result<(), Error> {
+        let Some(trust) = self.policies.as_ref().map(watch::Receiver::borrow) else {
+            return Ok(());
+        };
+        let (reason, passes) = match &trust.votes {
+            Standing::Unknown(why) => (why, true),
+            Standing::Absent(why) => (why, false),
+            Standing::InForce { .. } => return Ok(()),
+        };
+        if !trust.required {
+            return Ok(());
+        }
+        let reason = reason.clone();
+        Err(Error::PoliciesNotInForce { reason, passes })
     }
 
     pub(super) fn cluster(&self) -> Cluster {
@@ -189,8 +217,8 @@ pub fn router(state: State) -> Router {
         (status = 413, description = "The body is too large: BodyTooLarge", body = ErrorResponse),
         (status = 429, description = "The caller has sent too many requests, or too many with no valid token: TooManyRequests, TooManyFailedAuthentications", body = ErrorResponse,
             headers(("Retry-After" = i64, description = "Seconds to wait"))),
-        (status = 500, description = "It is Sluice's fault: CheckpointUnknown, MissingPermission, InternalError", body = ErrorResponse),
-        (status = 503, description = "The API server can't be reached, try again: ApiServerUnreachable", body = ErrorResponse,
+        (status = 500, description = "It is Sluice's fault: CheckpointUnknown, MissingPermission, PoliciesNotInForce, InternalError", body = ErrorResponse),
+        (status = 503, description = "The API server can't be reached, or the admission policies are being looked at; try again: ApiServerUnreachable, PoliciesNotInForce", body = ErrorResponse,
             headers(("Retry-After" = i64, description = "Seconds to wait"))),
     ),
     security(("bearer" = [])),
@@ -234,6 +262,7 @@ pub(super) async fn approve(
 
     let (change_id, number) = match decide(&pipeline, &query, &user.name) {
         Answer::Store { change_id, number } => {
+            state.votes_count()?;
             let vote = vote::of(&pipeline, &change_id, &user);
             vote::store(&cluster, &pipeline, &vote).await?;
             (change_id, number)

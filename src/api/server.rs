@@ -29,6 +29,7 @@ use super::{
     routes::{Peer, State, router},
     tls::Tls,
 };
+use crate::policies::Trust;
 
 /// The most that a request line and its headers may take together. Tokens with many groups take
 /// a few KiB. It is checked between reads, so a single read may go beyond.
@@ -45,10 +46,11 @@ const MAX_HEADERS: usize = 100;
 pub async fn serve(
     config: Config,
     client: Client,
+    trust: watch::Receiver<Trust>,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let app = router(State::new(&config, client)?);
+    let app = router(State::new(&config, client)?.with_policies(trust));
     let tls = match (&config.tls_cert_file, &config.tls_key_file) {
         (Some(certificate), Some(key)) => Some(Arc::new(Tls::load(certificate, key)?)),
         (None, None) => None,

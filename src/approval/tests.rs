@@ -78,8 +78,17 @@ fn register(waiting: Option<&Approval>) -> Register<'_> {
         spent: &[],
         known: &[],
         field_is_spent: false,
+        names: NOBODY_LOOKS,
     }
 }
+
+/// Names aren't required, and nothing vouches for any.
+const NOBODY_LOOKS: Names = Names {
+    required: false,
+    of_pipelines: false,
+    of_objects_since: None,
+    unguarded: &[],
+};
 
 fn outcome(pipeline: &Pipeline, objects: &[PipelineApproval]) -> Option<Outcome> {
     let waiting = waiting();
@@ -160,9 +169,44 @@ fn an_object_of_another_pipeline_or_on_its_way_out_counts_for_nothing() {
     assert_eq!(outcome(&pipeline(), &[other, leaving]), None);
 }
 
-#[test]
-fn a_vote_has_a_verified_name_if_the_policies_have_seen_to_it() {
+/// Policies vouch for all names, since this second.
+const VOUCHED: Names = Names {
+    required: true,
+    of_pipelines: true,
+    of_objects_since: Some(Timestamp::UNIX_EPOCH),
+    unguarded: &[],
+};
+
+/// Who voted how, as far as it counts, and what doesn't count because of its name.
+fn ballot(pipeline: &Pipeline, objects: &[PipelineApproval], names: Names) -> Ballot {
     let waiting = waiting();
+    let mut register = register(Some(&waiting));
+    register.names = names;
+    count(pipeline, objects, &register)
+}
+
+fn by(ballot: &Ballot) -> Vec<(&str, bool, Door)> {
+    let votes = ballot.votes.iter();
+    votes
+        .map(|vote| (vote.by.as_str(), vote.verified, vote.via))
+        .collect()
+}
+
+fn doubts(ballot: &Ballot) -> Vec<(&str, Doubt)> {
+    let unfounded = ballot.unfounded.iter();
+    unfounded
+        .map(|unfounded| (unfounded.place.as_str(), unfounded.why))
+        .collect()
+}
+
+fn made_at(mut object: PipelineApproval, second: i64) -> PipelineApproval {
+    let at = Timestamp::from_second(second).unwrap();
+    object.metadata.creation_timestamp = Some(Time(at));
+    object
+}
+
+#[test]
+fn a12_a_name_in_an_object_is_verified_if_the_policies_have_seen_to_it() {
     let mut by_rest = object(WAITING, VoteDecision::Approve);
     by_rest.spec.on_behalf_of = Some(OnBehalfOf {
         username: "alice".into(),
@@ -173,21 +217,227 @@ fn a_vote_has_a_verified_name_if_the_policies_have_seen_to_it() {
     let mut by_hand = object(WAITING, VoteDecision::Approve);
     by_hand.spec.voter = Some("bob".into());
     let nameless = object(WAITING, VoteDecision::Approve);
-    let objects = [by_rest, by_hand, nameless];
-    let ballot = count(&pipeline(), &objects, &register(Some(&waiting)));
-    let seen: Vec<_> = ballot
-        .votes
-        .iter()
-        .map(|vote| (vote.by.as_str(), vote.verified, vote.via))
-        .collect();
+    let objects = [by_rest, by_hand, nameless].map(|object| made_at(object, 1));
+    let vouched = ballot(
+        &pipeline(),
+        &objects,
+        Names {
+            required: false,
+            ..VOUCHED
+        },
+    );
     assert_eq!(
-        seen,
+        by(&vouched),
         [
             ("alice", true, Door::Rest),
             ("bob", true, Door::Object),
             ("unknown", false, Door::Object)
         ]
     );
+    let on_their_word = ballot(&pipeline(), &objects, NOBODY_LOOKS);
+    assert_eq!(
+        by(&on_their_word),
+        [
+            ("alice", false, Door::Rest),
+            ("bob", false, Door::Object),
+            ("unknown", false, Door::Object)
+        ]
+    );
+    let required = ballot(&pipeline(), &objects, VOUCHED);
+    assert_eq!(by(&required), by(&vouched)[..2]);
+    assert_eq!(
+        doubts(&required),
+        [("PipelineApproval vote", Doubt::NoName)]
+    );
+}
+
+#[test]
+fn a12_an_object_that_is_older_than_the_policies_does_not_count_where_names_are_required() {
+    let mut object = object(WAITING, VoteDecision::Approve);
+    object.spec.voter = Some("alice".into());
+    let since = |second| Names {
+        of_objects_since: Some(Timestamp::from_second(second).unwrap()),
+        ..VOUCHED
+    };
+    let objects = [made_at(object.clone(), 100)];
+    assert_eq!(by(&ballot(&pipeline(), &objects, since(100))).len(), 1);
+    let older = ballot(&pipeline(), &objects, since(101));
+    assert_eq!(by(&older), []);
+    assert_eq!(
+        doubts(&older),
+        [("PipelineApproval vote", Doubt::Unguarded)]
+    );
+    // One whose age nobody knows is as good as old.
+    assert_eq!(by(&ballot(&pipeline(), &[object], since(1))), []);
+    let nobody = Names {
+        of_objects_since: None,
+        ..VOUCHED
+    };
+    let nobody = ballot(&pipeline(), &objects, nobody);
+    assert_eq!(
+        doubts(&nobody),
+        [("PipelineApproval vote", Doubt::NoPolicies)]
+    );
+}
+
+/// A Pipeline with an approval in each form that it can carry, and a name beside each but those left out.
+fn carrying(without_a_name: &[&str]) -> Pipeline {
+    let mut pipeline = pipeline();
+    pipeline.spec.approved = Some(true);
+    pipeline.spec.approved_change = Some(WAITING.into());
+    let annotations = pipeline.metadata.annotations.get_or_insert_default();
+    for (key, value) in [
+        (annotation::APPROVE, WAITING),
+        (annotation::APPROVE_BY, "alice"),
+        (annotation::APPROVED_CHANGE_BY, "bob"),
+        (annotation::APPROVED_BY, "carol"),
+        (annotation::APPROVED_FOR, WAITING),
+    ] {
+        if !without_a_name.contains(&key) {
+            annotations.insert(key.into(), value.into());
+        }
+    }
+    pipeline
+}
+
+#[test]
+fn a12_the_names_beside_votes_count_as_long_as_somebody_vouches_for_them() {
+    let all = carrying(&[]);
+    assert_eq!(
+        by(&ballot(&all, &[], VOUCHED)),
+        [
+            ("alice", true, Door::Annotation),
+            ("bob", true, Door::Field),
+            ("carol", true, Door::Field)
+        ]
+    );
+    // Nobody's name is put to what anybody may have written.
+    let nobody_looks = ballot(&all, &[], NOBODY_LOOKS);
+    assert_eq!(nobody_looks.votes.len(), 3);
+    assert!(
+        by(&nobody_looks)
+            .iter()
+            .all(|vote| vote.0 == "unknown" && !vote.1)
+    );
+    let required = Names {
+        required: true,
+        ..NOBODY_LOOKS
+    };
+    let required = ballot(&all, &[], required);
+    assert_eq!(required.votes, []);
+    assert_eq!(
+        doubts(&required),
+        [
+            ("annotation sluice.dev/approve", Doubt::NoPolicies),
+            ("spec.approvedChange", Doubt::NoPolicies),
+            ("spec.approved", Doubt::NoPolicies)
+        ]
+    );
+}
+
+#[test]
+fn a12_an_approval_from_before_the_policies_has_no_name_and_does_not_count() {
+    let nameless = carrying(&[
+        annotation::APPROVE_BY,
+        annotation::APPROVED_CHANGE_BY,
+        annotation::APPROVED_BY,
+    ]);
+    let required = ballot(&nameless, &[], VOUCHED);
+    assert_eq!(required.votes, []);
+    assert_eq!(
+        doubts(&required),
+        [
+            ("annotation sluice.dev/approve", Doubt::NoName),
+            ("spec.approvedChange", Doubt::NoName),
+            ("spec.approved", Doubt::NoName)
+        ]
+    );
+    let mut empty = nameless;
+    let annotations = empty.metadata.annotations.get_or_insert_default();
+    annotations.insert(annotation::APPROVE_BY.into(), String::new());
+    assert_eq!(
+        ballot(&empty, &[], VOUCHED).votes,
+        [],
+        "nobody is called ''"
+    );
+}
+
+#[test]
+fn a12_what_stood_unguarded_stays_in_doubt_until_it_is_another_vote() {
+    let all = carrying(&[]);
+    let marks = marks(&all);
+    assert_eq!(marks.len(), 3);
+    let unguarded = [marks[1].clone()];
+    let names = Names {
+        unguarded: &unguarded,
+        ..VOUCHED
+    };
+    let seen = ballot(&all, &[], names);
+    assert_eq!(
+        by(&seen),
+        [
+            ("alice", true, Door::Annotation),
+            ("carol", true, Door::Field)
+        ]
+    );
+    assert_eq!(doubts(&seen), [("spec.approvedChange", Doubt::Unguarded)]);
+    let mut by_another = all;
+    let annotations = by_another.metadata.annotations.get_or_insert_default();
+    annotations.insert(annotation::APPROVED_CHANGE_BY.into(), "dave".into());
+    assert_eq!(ballot(&by_another, &[], names).votes.len(), 3);
+}
+
+#[test]
+fn a1_approved_true_answers_what_stood_in_the_status_when_it_turned_true_and_nothing_else() {
+    let mut approved = carrying(&[]);
+    approved.spec.approved_change = None;
+    let set = |pipeline: &mut Pipeline, change: Option<&str>| {
+        let annotations = pipeline.metadata.annotations.get_or_insert_default();
+        annotations.remove(annotation::APPROVE);
+        match change {
+            Some(change) => annotations.insert(annotation::APPROVED_FOR.into(), change.into()),
+            None => annotations.remove(annotation::APPROVED_FOR),
+        };
+    };
+    for (answers, counts) in [(Some(WAITING), true), (Some(OTHER), false), (None, false)] {
+        set(&mut approved, answers);
+        let seen = ballot(&approved, &[], VOUCHED);
+        assert_eq!(seen.votes.len(), usize::from(counts), "{answers:?}");
+        assert_eq!(seen.stale.len(), usize::from(!counts), "{answers:?}");
+    }
+    // It needn't have been seen other than true.
+    set(&mut approved, Some(WAITING));
+    let mut waiting = waiting();
+    waiting.approved_field_counts = false;
+    let mut register = register(Some(&waiting));
+    register.names = VOUCHED;
+    assert_eq!(count(&approved, &[], &register).votes.len(), 1);
+    // Where nobody vouches for what stands beside it, it isn't looked at.
+    register.names = NOBODY_LOOKS;
+    assert_eq!(count(&approved, &[], &register).votes, []);
+}
+
+#[test]
+fn a5_a_no_counts_whoever_gave_it_but_nobodys_name_is_put_to_it() {
+    let mut rejected = annotated(annotation::REJECT, WAITING);
+    let annotations = rejected.metadata.annotations.get_or_insert_default();
+    annotations.insert(annotation::REJECT_BY.into(), "alice".into());
+    let mut object = object(WAITING, VoteDecision::Reject);
+    object.spec.voter = Some("alice".into());
+    let required = Names {
+        required: true,
+        ..NOBODY_LOOKS
+    };
+    let seen = ballot(&rejected, &[object], required);
+    assert_eq!(
+        by(&seen),
+        [
+            ("unknown", false, Door::Object),
+            ("unknown", false, Door::Annotation)
+        ]
+    );
+    assert_eq!(decide(&seen.votes).unwrap().outcome, Outcome::Rejected);
+    assert_eq!(seen.unfounded, []);
 }
 
 #[test]

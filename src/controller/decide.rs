@@ -22,6 +22,7 @@ pub(super) mod history;
 mod immutable;
 mod input;
 mod lifecycle;
+mod names;
 mod outside;
 mod own_gate;
 mod ownership;
@@ -43,7 +44,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
-    Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, annotation,
+    Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, PoliciesSeen,
+    annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -75,6 +77,8 @@ struct Decider<'a> {
     building: bool,
     /// What there is to say of Sluice's own gate.
     own_gate: Option<own_gate::Shown>,
+    /// What is known of the policies; written along as soon as there is something to write.
+    policies: Option<PoliciesSeen>,
 }
 
 impl<'a> Decider<'a> {
@@ -88,6 +92,7 @@ impl<'a> Decider<'a> {
             held: None,
             building: false,
             own_gate: None,
+            policies: None,
         }
     }
 
@@ -96,6 +101,7 @@ impl<'a> Decider<'a> {
         self.status.observed_generation = self.input.pipeline.metadata.generation;
         self.status.pipeline_name = Some(self.input.pipeline.engine_pipeline_name().to_owned());
         self.forget_failures_of_an_older_spec();
+        self.look_at_the_names();
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;
         }
@@ -123,6 +129,8 @@ impl<'a> Decider<'a> {
         }
         self.explain_stale_votes();
         self.show_own_gate();
+        self.explain_unfounded_votes();
+        self.show_missing_policies();
         self.show_held();
         self.show_building();
         if let Some((act, error)) = failed {
@@ -226,6 +234,7 @@ impl<'a> Decider<'a> {
                 spent: &spent,
                 known: &known,
                 field_is_spent,
+                names: self.names(),
             },
         );
         // Annotations hold up to 256 KiB, and the status repeats what they say.
@@ -325,6 +334,7 @@ impl<'a> Decider<'a> {
         self.audit();
         self.status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
         let stored = self.input.pipeline.status.clone().unwrap_or_default();
+        self.note_the_policies(&stored);
         let looks = matches!(self.act, Some((Act::Look, _)));
         let (step, reports) = if looks && self.input.outcome.is_none() {
             // To look changes nothing, so nothing is recorded before: what is known afterwards may be

@@ -157,6 +157,12 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         }),
     };
     let metrics = Arc::new(Metrics::default());
+    let guard = Arc::new(Guard::new(
+        client.clone(),
+        None,
+        false,
+        Arc::clone(&metrics),
+    ));
     let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
     let engines = engines::Engines::new(
         client.clone(),
@@ -182,6 +188,9 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         votes: reflector::store().0,
         votes_listed: futures::future::ready(()).boxed().shared(),
         metrics,
+        trust: guard.trust(),
+        guard,
+        notes: Arc::new(Semaphore::new(NOTES)),
         settings,
     })
 }

@@ -80,8 +80,8 @@ pub struct PipelineSpec {
     #[serde(default, skip_serializing_if = "BootstrapOptions::is_default")]
     pub bootstrap_options: BootstrapOptions,
 
-    /// `true` approves the change that waits. It names no change, so it counts only if it turns
-    /// true after the change was published in status; left in place, it approves nothing further.
+    /// `true` approves the change that waits. It names no change, so it counts only for the one that
+    /// stood in status when it turned true; left in place, it approves nothing further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved: Option<bool>,
 

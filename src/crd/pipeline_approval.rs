@@ -78,7 +78,7 @@ pub struct PipelineApprovalSpec {
     pub reason: Option<String>,
 
     /// Who votes: the name of whoever creates the object, and no other, as the API server checks.
-    /// Omitted: the vote counts, but nobody's name is known.
+    /// Where mutating admission policies are installed it is filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub voter: Option<String>,

@@ -24,8 +24,8 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
 
-    /// `Ready`, `Approved` while a change is known, and `Reconciling`, `Stalled` and
-    /// `StaleApproval` while they hold.
+    /// `Ready`, `Approved` while a change is known, and `Reconciling`, `Stalled`, `StaleApproval`,
+    /// `UnfoundedApproval` and `PoliciesNotInForce` while they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -98,6 +98,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_clear: Option<String>,
 
+    /// What is known of the admission policies that vouch for the names beside votes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<PoliciesSeen>,
+
     /// The changes that had their turn since the last one was settled. None of them is asked about
     /// again under the same id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -112,6 +116,21 @@ pub struct PipelineStatus {
     /// written, so that a crash loses none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audit_pending: Vec<AuditEntry>,
+}
+
+/// What is known of the admission policies that vouch for the names beside votes in fields and
+/// annotations.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PoliciesSeen {
+    /// The policies that were in force when this was written last: a digest of their objects' uids and
+    /// generations. If others are in force by now, there may have been none in between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<String>,
+    /// The votes beside whose names nobody stood guard all the time. They count no more, until they are
+    /// withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfounded: Vec<String>,
 }
 
 /// What the engine last said of the pipeline, in its own words.

@@ -5,10 +5,12 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, oneshot},
+    sync::{Semaphore, oneshot, watch},
     task::JoinHandle,
     time::timeout,
 };
+
+use sluice::policies::Trust;
 
 use crate::fake::{Fake, Fault};
 
@@ -30,6 +32,7 @@ pub async fn serve(fake: &Fake) -> Server {
     let ended = tokio::spawn(sluice::api::serve(
         fake.config(),
         fake.client(),
+        watch::channel(Trust::unknown(false)).1,
         listener,
         shutdown,
     ));

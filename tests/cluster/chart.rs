@@ -135,7 +135,7 @@ async fn definitions_follow_the_release_and_outlive_it_with_all_pipelines() {
         .collect();
     assert_eq!(left, Vec::<&str>::new(), "nothing else stays");
     let left = scene.kubectl(
-        "get clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding -o name",
+        "get clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding,mutatingadmissionpolicy,mutatingadmissionpolicybinding -o name",
     );
     assert!(!left.contains("sluice"), "nothing else stays: {left}");
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
 use super::support::{
-    ADMIN, CHANGE, Cluster, answer, create, pipeline, raw, said, vote, workspace, write_approval,
+    ADMIN, CHANGE, Cluster, OPERATOR, answer, create, pipeline, raw, said, vote, workspace,
+    write_approval,
 };
 
 fn program() -> Value {
@@ -426,13 +427,14 @@ async fn a_changed_url_does_not_take_the_old_credential_along() {
 async fn kubectl_shows_what_people_look_for() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace("crds").await;
+    let operator = cluster.client_for(OPERATOR).await;
     let admin = cluster.admin().await;
     let api = raw::<Pipeline>(&admin, &namespace);
     let with_engine = spec(json!({"engineRef": {"name": "production"}}));
     create(&api, pipeline("orders", with_engine))
         .await
         .expect("a Pipeline");
-    write_approval(&admin, &namespace, "orders", "Awaiting").await;
+    write_approval(&operator, &namespace, "orders", "Awaiting").await;
     let votes = raw::<PipelineApproval>(&admin, &namespace);
     create(&votes, vote("orders", "yes")).await.expect("a vote");
     let engines = raw::<Engine>(&admin, &namespace);
@@ -518,6 +520,7 @@ async fn kubectl_shows_what_people_look_for() {
 async fn status_is_written_apart_from_the_spec() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace("crds").await;
+    let operator = cluster.client_for(OPERATOR).await;
     let admin = cluster.admin().await;
     let api: Api<Pipeline> = Api::namespaced(admin.clone(), &namespace);
     let mut object = pipeline("orders", spec(json!({})));
@@ -530,10 +533,11 @@ async fn status_is_written_apart_from_the_spec() {
     let patched = api.patch("orders", &PatchParams::default(), &patch).await;
     assert_eq!(patched.expect("an answer").status, None);
 
-    let written = write_approval(&admin, &namespace, "orders", "Awaiting").await;
+    let written = write_approval(&operator, &namespace, "orders", "Awaiting").await;
     assert_eq!(written.metadata.generation, Some(1));
     let patch = merge(json!({"spec": {"desiredState": "stopped"}, "status": {"phase": "Failed"}}));
-    let written = api
+    let ours: Api<Pipeline> = Api::namespaced(operator, &namespace);
+    let written = ours
         .patch_status("orders", &PatchParams::default(), &patch)
         .await;
     let written = written.expect("the status");
@@ -549,12 +553,13 @@ async fn status_is_written_apart_from_the_spec() {
 async fn a_status_of_a_later_version_is_stored_and_read() {
     let cluster = Cluster::shared().await;
     let namespace = cluster.namespace("crds").await;
+    let operator = cluster.client_for(OPERATOR).await;
     let admin = cluster.admin().await;
     let api: Api<Pipeline> = Api::namespaced(admin.clone(), &namespace);
     create(&api, pipeline("orders", spec(json!({}))))
         .await
         .expect("a Pipeline");
-    let written = write_approval(&admin, &namespace, "orders", "HalfApproved").await;
+    let written = write_approval(&operator, &namespace, "orders", "HalfApproved").await;
     let approval = written.status.and_then(|status| status.approval);
     let state = approval.expect("the approval").state;
     assert_eq!(state, sluice::crd::ApprovalState::Unknown);
@@ -573,10 +578,11 @@ async fn conditions_of_several_writers_live_side_by_side() {
     create(&api, pipeline("orders", spec(json!({}))))
         .await
         .expect("a Pipeline");
-    for (manager, kind) in [
-        ("sluice", "Ready"),
-        ("somebody", "Backup"),
-        ("sluice", "Ready"),
+    let ours: Api<Pipeline> = Api::namespaced(cluster.client_for(OPERATOR).await, &namespace);
+    for (api, manager, kind) in [
+        (&ours, "sluice", "Ready"),
+        (&api, "somebody", "Backup"),
+        (&ours, "sluice", "Ready"),
     ] {
         let status = json!({
             "apiVersion": "sluice.dev/v1alpha1",

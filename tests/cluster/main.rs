@@ -1,5 +1,6 @@
 //! Tests on a real API server: see `support`; those of the operator's work: see `story`.
 
+mod attacks;
 mod audit;
 mod chart;
 mod crds;

@@ -9,7 +9,8 @@ use sluice::crd::{Pipeline, PipelineApproval, VoteDecision};
 use tokio::sync::OnceCell;
 
 use super::support::{
-    CHANGE, Cluster, Namespace, create, eventually, pipeline, said, workspace, write_approval,
+    CHANGE, Cluster, Namespace, OPERATOR, create, eventually, pipeline, said, workspace,
+    write_approval,
 };
 
 const OTHER: &str = "fedcba9876543210fedcba9876543210";
@@ -43,12 +44,12 @@ impl Stage {
         let api: Api<Pipeline> = Api::namespaced(admin.clone(), &self.namespace);
         let object = pipeline(name, json!({"program": {"sql": ""}}));
         create(&api, object).await.expect("a Pipeline");
-        write_approval(&admin, &self.namespace, name, state).await;
+        self.set(name, state).await;
     }
 
     async fn set(&self, name: &str, state: &str) {
-        let admin = self.cluster.admin().await;
-        write_approval(&admin, &self.namespace, name, state).await;
+        let operator = self.cluster.client_for(OPERATOR).await;
+        write_approval(&operator, &self.namespace, name, state).await;
     }
 
     async fn votes(&self) -> Vec<PipelineApproval> {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
 use super::support::{
-    ADMIN, CHANGE, Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, vote,
-    write_approval,
+    ADMIN, CHANGE, Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, said,
+    vote, write_approval,
 };
 
 /// A namespace in which alice may approve, bob may edit and carol may view. Bob may also create
@@ -224,7 +224,7 @@ async fn a12_a_vote_names_nobody_but_who_wrote_it() {
         let refused = create(&api, object.clone())
             .await
             .expect_err("not her name");
-        let sentence = "spec.voter must be who you are, alice, or be left out";
+        let sentence = "spec.voter must be who you are: write there alice";
         assert!(refused.message.ends_with(sentence), "{}", refused.message);
     }
     object["spec"]["voter"] = json!("alice");
@@ -263,9 +263,86 @@ async fn a11_sluice_deletes_only_votes_that_it_wrote() {
         refused.message
     );
     answer(ours.delete("eves", &DeleteParams::default()).await).expect("its own");
+    // Withdrawing a rejection needs the right to approve as well.
+    let mut no = vote("orders", "alices-no");
+    no["spec"]["decision"] = json!("Reject");
+    create(&by_alice, no).await.expect("a vote");
+    let by_bob = raw::<PipelineApproval>(&cluster.client_for("bob").await, &namespace);
+    let refused = answer(by_bob.delete("alices-no", &DeleteParams::default()).await).err();
+    let refused = refused.expect("bob may not withdraw it");
+    assert!(
+        refused
+            .message
+            .contains("deleting a rejection needs the verb approve on Pipeline orders"),
+        "{}",
+        refused.message
+    );
     // Whoever else may delete, may.
     let by_bob = raw::<PipelineApproval>(&cluster.client_for("bob").await, &namespace);
     answer(by_bob.delete("alices", &DeleteParams::default()).await).expect("bob was given it");
+}
+
+#[tokio::test]
+async fn a11_rejections_go_with_their_pipeline_and_with_their_namespace() {
+    let cluster = Cluster::shared().await;
+    let namespace = staffed(cluster).await;
+    let admin = cluster.admin().await;
+    let pipelines: Api<Pipeline> = Api::namespaced(admin.clone(), &namespace);
+    let owner = create(
+        &pipelines,
+        pipeline("orders", json!({"program": {"sql": ""}})),
+    )
+    .await;
+    let owner = owner.expect("a Pipeline");
+    let mut no = vote("orders", "no");
+    no["spec"]["decision"] = json!("Reject");
+    let votes = raw::<PipelineApproval>(&cluster.client_for("alice").await, &namespace);
+    create(&votes, no.clone()).await.expect("a vote");
+    let mut owned = no.clone();
+    owned["metadata"] = json!({"name": "owned", "ownerReferences": [{
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline", "name": "orders", "uid": owner.metadata.uid,
+    }]});
+    create(&votes, owned).await.expect("a vote");
+    // In most clusters the garbage collector has an account of its own, and this account no right to approve.
+    let collects = |account: &str| {
+        let account = format!("--as=system:serviceaccount:{account}");
+        let arguments = [
+            "delete",
+            "pipelineapproval",
+            "owned",
+            "--dry-run=server",
+            &account,
+        ];
+        let output = cluster.kubectl(ADMIN, &[&arguments[..], &["-n", &namespace]].concat());
+        (output.status.success(), said(&output))
+    };
+    let (collected, why) = collects("kube-system:generic-garbage-collector");
+    assert!(collected, "{why}");
+    let stranger = format!("{}:generic-garbage-collector", &*namespace);
+    let bound = format!("system:serviceaccount:{stranger}");
+    cluster
+        .grant(&namespace, &bound, "test-creates-votes")
+        .await;
+    eventually("the binding counts", || async {
+        let (collected, why) = collects(&stranger);
+        let refused = why.contains("deleting a rejection needs the verb approve");
+        (!collected && refused).then_some(()).ok_or(why)
+    })
+    .await;
+    let params = DeleteParams::default();
+    answer(pipelines.delete("orders", &params).await).expect("it is deleted");
+    eventually("what the Pipeline owned is gone", || async {
+        let found = votes.get_opt("owned").await.expect("an answer");
+        found.map_or(Ok(()), Err)
+    })
+    .await;
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(admin);
+    answer(namespaces.delete(&namespace, &params).await).expect("it is deleted");
+    eventually("the namespace is gone", || async {
+        let found = namespaces.get_opt(&namespace).await.expect("an answer");
+        found.map_or(Ok(()), Err)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use control_plane::TemporaryNamespace;
 use futures::future::join_all;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::{
     authentication::v1::{TokenRequest, TokenRequestSpec},
     authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec},
@@ -149,8 +150,11 @@ impl Scene {
     /// What the operator would write, as a merge patch.
     async fn set_status(&self, name: &str, status: Value) {
         let patch = Patch::Merge(json!({"status": status}));
-        let (api, params) = (self.api::<Pipeline>(), PatchParams::default());
-        api.patch_status(name, &params, &patch).await.unwrap();
+        let own = Cluster::shared().await.client_for(OPERATOR).await;
+        let api = Api::<Pipeline>::namespaced(own, self.name());
+        api.patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
     }
 
     async fn votes(&self) -> Vec<PipelineApproval> {
@@ -193,6 +197,7 @@ impl Scene {
         tokio::spawn(sluice::api::serve(
             config,
             client,
+            tokio::sync::watch::channel(sluice::policies::Trust::unknown(false)).1,
             listener,
             std::future::pending(),
         ));
@@ -536,6 +541,70 @@ async fn row_401_no_valid_token() {
     })
     .await;
     assert_eq!(scene.votes().await, []);
+}
+
+/// A token of a service account that is over at this second, as the API server would sign it. It makes none
+/// itself that is over within ten minutes.
+async fn token_until(scene: &Scene, account: &str, second: i64) -> String {
+    let plane = Cluster::shared().await.plane();
+    let key = std::fs::read_to_string(plane.dir().join("pki/service-account.key")).unwrap();
+    let issuer = "https://kubernetes.default.svc.cluster.local";
+    let object = scene.api::<ServiceAccount>().get(account).await.unwrap();
+    let claims = json!({
+        "iss": issuer, "aud": [issuer], "exp": second, "iat": second - 600, "nbf": second - 600,
+        "sub": format!("system:serviceaccount:{}:{account}", scene.name()),
+        "kubernetes.io": {
+            "namespace": scene.name(),
+            "serviceaccount": {"name": account, "uid": object.metadata.uid},
+        },
+    });
+    let base64 = |bytes: &[u8]| {
+        let text = serde_json::to_value(ByteString(bytes.to_vec())).unwrap();
+        let text = text.as_str().unwrap().replace('+', "-").replace('/', "_");
+        text.trim_end_matches('=').to_owned()
+    };
+    let head = json!({"alg": "ES256", "typ": "JWT"}).to_string();
+    let signed = [head, claims.to_string()]
+        .map(|part| base64(part.as_bytes()))
+        .join(".");
+    let key = rcgen::KeyPair::from_pem(&key).unwrap();
+    let der = rcgen::SigningKey::sign(&key, signed.as_bytes()).unwrap();
+    // Two integers in ASN.1, of which a JWT has the plain 32 bytes.
+    let mut rest = &der[2..];
+    let mut signature = vec![];
+    for _ in 0..2 {
+        let (integer, further) = rest[2..].split_at(rest[1].into());
+        let plain = &integer[integer.len().saturating_sub(32)..];
+        signature.extend(std::iter::repeat_n(0, 32 - plain.len()));
+        signature.extend(plain);
+        rest = further;
+    }
+    format!("{signed}.{}", base64(&signature))
+}
+
+#[tokio::test]
+async fn row_401_a_token_that_has_expired() {
+    let scene = Scene::with_a_change_that_waits().await;
+    let robot = scene.account("robot").await;
+    let subject = json!({"kind": "ServiceAccount", "name": "robot", "namespace": scene.name()});
+    scene
+        .bind("robot", "ClusterRole", "sluice-approver", subject)
+        .await;
+    scene
+        .wait_until_allowed(&robot, &[], "approve", "orders")
+        .await;
+    let rest = scene.serve().await;
+    let now = jiff::Timestamp::now().as_second();
+    let over = token_until(&scene, "robot", now - 300).await;
+    rest.approve_with("orders", &over)
+        .await
+        .is_error(401, "AuthenticationFailed");
+    assert_eq!(scene.votes().await, []);
+    // The same token, but for its end, is a good one.
+    let good = token_until(&scene, "robot", now + 300).await;
+    rest.approve_with("orders", &good)
+        .await
+        .is_accepted(i64::MAX);
 }
 
 #[tokio::test]

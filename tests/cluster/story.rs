@@ -171,10 +171,26 @@ impl Story {
 
     /// A story for which no operator runs yet.
     pub async fn without_operator(flags: &[&str]) -> Self {
+        Self::without_operator_on(second().await, flags).await
+    }
+
+    async fn without_operator_on(cluster: &'static Cluster, flags: &[&str]) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = log_path(&format!("own-operator-{number}"));
-        Self::set(second().await, StandIn::start(flags), log).await
+        Self::set(cluster, StandIn::start(flags), log).await
+    }
+
+    /// A story on this cluster, with an operator of its own that has these further flags and serves
+    /// the story's namespace at its REST endpoint.
+    pub async fn on(cluster: &'static Cluster, flags: &[&str]) -> Self {
+        let mut story = Self::without_operator_on(cluster, &[]).await;
+        story.engine_object(json!({})).await;
+        let namespace = story.namespace.to_string();
+        let flags = [&["--api-namespace", &namespace], flags].concat();
+        story.operator_flags = flags.into_iter().map(str::to_owned).collect();
+        story.start_operator().await;
+        story
     }
 
     /// Where the story's own operators write their log.
@@ -226,6 +242,12 @@ impl Story {
     /// One with these further flags is started.
     pub async fn start_operator_with(&mut self, flags: &[&str]) {
         self.own_operator = Some(self.another_operator(flags).await);
+    }
+
+    /// The URL at which the own operator tells about itself.
+    pub async fn admin_url(&self) -> String {
+        let operator = self.own_operator.as_ref().expect("an operator of its own");
+        operator.admin_url().await
     }
 
     /// The URL of the own operator's REST endpoint.

@@ -65,7 +65,23 @@ impl Cluster {
 
     /// The same with nothing installed.
     pub async fn bare() -> Self {
-        let plane = tokio::task::spawn_blocking(|| ControlPlane::start(Options::default()))
+        Self::start(Options::default()).await
+    }
+
+    /// One whose API server goes by no validating admission policy, whatever is installed.
+    pub async fn that_ignores_policies() -> Self {
+        let flag = "--disable-admission-plugins=ValidatingAdmissionPolicy";
+        let cluster = Self::start(Options {
+            api_server_flags: vec![flag.to_owned()],
+            ..Options::default()
+        })
+        .await;
+        cluster.apply().await;
+        cluster
+    }
+
+    async fn start(options: Options) -> Self {
+        let plane = tokio::task::spawn_blocking(|| ControlPlane::start(options))
             .await
             .expect("starting the control plane doesn't panic")
             .unwrap_or_else(|error| panic!("{error}"));
@@ -165,7 +181,52 @@ impl Cluster {
     /// Installs what `deploy/` holds. No node runs the Deployment in it, so tests start operators
     /// themselves.
     async fn install(&self) {
-        for file in ["deploy/crds.yaml", "deploy/sluice.yaml"] {
+        self.apply().await;
+        // A policy takes some seconds to become active, and nothing tells when.
+        let votes: Api<PipelineApproval> = Api::namespaced(self.admin().await, "default");
+        eventually("the admission policy is active", || async {
+            let dry_run = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let mut forged = vote("nobody", "forged");
+            forged["spec"]["onBehalfOf"] = json!({"username": "nobody"});
+            let forged = serde_json::from_value(forged).expect("a PipelineApproval");
+            match votes.create(&dry_run, &forged).await {
+                Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        self.until_names_are_written().await;
+    }
+
+    /// Waits until the mutating policies are active.
+    pub async fn until_names_are_written(&self) {
+        let votes: Api<PipelineApproval> = Api::namespaced(self.admin().await, "default");
+        eventually("the mutating policies are active", || async {
+            let dry_run = PostParams {
+                dry_run: true,
+                ..PostParams::default()
+            };
+            let unnamed = serde_json::from_value(vote("nobody", "unnamed"));
+            let unnamed: PipelineApproval = unnamed.expect("a PipelineApproval");
+            let made = votes.create(&dry_run, &unnamed).await;
+            match made.as_ref().map(|made| made.spec.voter.as_deref()) {
+                Ok(Some(ADMIN)) => Ok(()),
+                _ => Err(format!("{made:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Applies what `deploy/` holds.
+    pub async fn apply(&self) {
+        for file in [
+            "deploy/crds.yaml",
+            "deploy/sluice.yaml",
+            "deploy/write-names.yaml",
+        ] {
             let path = workspace().join(file);
             let path = path.to_str().expect("a path in UTF-8");
             let output = self.kubectl(
@@ -185,22 +246,6 @@ impl Cluster {
             ],
         );
         assert!(output.status.success(), "{}", said(&output));
-        // A policy takes some seconds to become active, and nothing tells when.
-        let votes: Api<PipelineApproval> = Api::namespaced(self.admin().await, "default");
-        eventually("the admission policy is active", || async {
-            let dry_run = PostParams {
-                dry_run: true,
-                ..PostParams::default()
-            };
-            let mut forged = vote("nobody", "forged");
-            forged["spec"]["onBehalfOf"] = json!({"username": "nobody"});
-            let forged = serde_json::from_value(forged).expect("a PipelineApproval");
-            match votes.create(&dry_run, &forged).await {
-                Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
     }
 }
 
@@ -300,7 +345,8 @@ pub fn vote(pipeline: &str, name: &str) -> Value {
     })
 }
 
-/// Writes the status that a Pipeline has while [`CHANGE`] waits, or is in another state.
+/// Writes the status that a Pipeline has while [`CHANGE`] waits, or is in another state. Only the
+/// operator's account may.
 pub async fn write_approval(client: &Client, namespace: &str, name: &str, state: &str) -> Pipeline {
     let pipelines: Api<Pipeline> = Api::namespaced(client.clone(), namespace);
     let status = json!({

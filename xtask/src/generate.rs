@@ -2,6 +2,7 @@
 //!
 //! - `crds/*.yaml`, `charts/sluice/files/crds/*.yaml`, `deploy/crds.yaml`, `schemas/`: from the types in `src/crd/`
 //! - `deploy/sluice.yaml`: from the chart, by `helm template` with its default values
+//! - `deploy/write-names.yaml`: the same for clusters that know mutating admission policies, what is more there
 //! - `charts/sluice-pipelines/values.schema.json`: from the same types; `docs/values.md`: from both charts
 //! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `src/crd/`, the arguments
 //!   of `sluice run`, and what `/metrics` serves
@@ -71,7 +72,7 @@ impl Generate {
         let mut differ = self.clear_away(&definitions)?;
         differ.extend(self.settle(definitions)?);
         differ.extend(self.settle(documents()?)?);
-        differ.extend(self.settle(vec![rendered_chart()?])?);
+        differ.extend(self.settle(rendered_chart()?)?);
         if self.check && !differ.is_empty() {
             return Err(Error::Differ(differ));
         }
@@ -224,16 +225,37 @@ fn documents() -> Result<Vec<Generated>, Error> {
     Ok(files)
 }
 
-/// The chart with its default values, in a namespace of its own.
-fn rendered_chart() -> Result<Generated, Error> {
+/// The chart with its default values, in a namespace of its own: what every cluster takes, and apart from it
+/// what only newer ones know.
+fn rendered_chart() -> Result<Vec<Generated>, Error> {
     let helm = control_plane::tools::helm(&control_plane::Progress::stderr())?;
-    let output = Command::new(&helm)
+    let newer = [
+        "--api-versions",
+        "admissionregistration.k8s.io/v1/MutatingAdmissionPolicy",
+        "--show-only",
+        "templates/policy-write-names.yaml",
+    ];
+    let manifests = |path: &str, begin: String, more: &[&str]| {
+        Ok::<_, Error>(Generated {
+            path: path.into(),
+            content: header(CHART) + &begin + &rendered(&helm, more)?,
+        })
+    };
+    Ok(vec![
+        manifests("deploy/sluice.yaml", namespace(), &[])?,
+        manifests("deploy/write-names.yaml", String::new(), &newer)?,
+    ])
+}
+
+fn rendered(helm: &Path, more: &[&str]) -> Result<String, Error> {
+    let output = Command::new(helm)
         .args(["template", "sluice", CHART, "--namespace", NAMESPACE])
         // They have a file of their own there, and Helm's tests are nothing without Helm.
         .args(["--set", "crds.install=false", "--skip-tests"])
+        .args(more)
         .current_dir(ROOT)
         .output()
-        .map_err(|source| io_error("run", &helm, source))?;
+        .map_err(|source| io_error("run", helm, source))?;
     if !output.status.success() {
         return Err(Error::Helm {
             status: output.status.to_string(),
@@ -241,18 +263,14 @@ fn rendered_chart() -> Result<Generated, Error> {
         });
     }
     let manifests = String::from_utf8_lossy(&output.stdout);
-    let mut content = header(CHART);
-    let _ = write!(content, "{}", namespace());
+    let mut content = String::new();
     // Helm says on a line of its own which template an object comes from, and differs from version to
     // version in the blank lines between them.
     let lines = manifests.lines().map(str::trim_end);
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with("# Source:")) {
         let _ = writeln!(content, "{line}");
     }
-    Ok(Generated {
-        path: "deploy/sluice.yaml".into(),
-        content,
-    })
+    Ok(content)
 }
 
 /// Helm makes the namespace by itself (`--create-namespace`); plain manifests need it written down.

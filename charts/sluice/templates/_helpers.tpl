@@ -53,3 +53,98 @@ runAsGroup: 65532
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+
+{{/*
+What a policy on Pipelines looks at, before and after. A field that is null is there, for a policy, and
+says nothing; what has no annotations hasn't even an empty map of them.
+*/}}
+{{- define "sluice.pipelineVariables" -}}
+- name: spec
+  expression: object.spec
+- name: before
+  expression: "oldObject == null ? {} : oldObject.spec"
+- name: annotations
+  expression: >-
+    has(object.metadata.annotations) && object.metadata.annotations != null
+    ? object.metadata.annotations : {}
+- name: annotationsBefore
+  expression: >-
+    oldObject != null && has(oldObject.metadata.annotations) && oldObject.metadata.annotations != null
+    ? oldObject.metadata.annotations : {}
+{{- end }}
+
+{{/*
+The votes that a Pipeline itself can carry, and for each of them what beside it says who wrote it:
+- `Stands`: whether it is there
+- `Anew`: whether it wasn't there before, or is another one
+- `By`: the name that is there, or ''
+- `ByBefore`: the name that was there before, or ''
+- `ByWanted`: the name that has to be there: the requester's if the vote is new, otherwise whatever it was
+For spec.approved: true the id of the change that stood in the stored status is kept in the same way, under
+`For`. What the request says of the status is never looked at.
+*/}}
+{{- define "sluice.voteVariables" -}}
+- name: user
+  expression: request.userInfo.username
+# The change that the requester can have read about.
+- name: published
+  expression: >-
+    oldObject != null && has(oldObject.status) && oldObject.status != null
+    && has(oldObject.status.approval) && oldObject.status.approval != null
+    && has(oldObject.status.approval.changeId) && oldObject.status.approval.changeId != null
+    ? oldObject.status.approval.changeId : ''
+# Why somebody votes belongs to the vote: whoever changes it votes.
+- name: reasonIsNew
+  expression: >-
+    ('sluice.dev/reason' in variables.annotations ? variables.annotations['sluice.dev/reason'] : '')
+    != ('sluice.dev/reason' in variables.annotationsBefore
+    ? variables.annotationsBefore['sluice.dev/reason'] : '')
+- name: approvedStands
+  expression: has(variables.spec.approved) && variables.spec.approved == true
+- name: approvedAnew
+  expression: "!(has(variables.before.approved) && variables.before.approved == true)"
+- name: approvedChangeStands
+  expression: has(variables.spec.approvedChange) && variables.spec.approvedChange != null
+- name: approvedChangeAnew
+  expression: >-
+    !(has(variables.before.approvedChange) && variables.before.approvedChange != null
+    && variables.before.approvedChange == variables.spec.approvedChange)
+{{- range list "approve" "reject" }}
+- name: {{ . }}Stands
+  expression: "'sluice.dev/{{ . }}' in variables.annotations"
+- name: {{ . }}Anew
+  expression: >-
+    !('sluice.dev/{{ . }}' in variables.annotationsBefore
+    && variables.annotationsBefore['sluice.dev/{{ . }}'] == variables.annotations['sluice.dev/{{ . }}'])
+    || variables.reasonIsNew
+{{- end }}
+{{- range $vote, $by := include "sluice.votes" . | fromYaml }}
+- name: {{ $vote }}By
+  expression: "'sluice.dev/{{ $by }}' in variables.annotations ? variables.annotations['sluice.dev/{{ $by }}'] : ''"
+- name: {{ $vote }}ByBefore
+  expression: "'sluice.dev/{{ $by }}' in variables.annotationsBefore ? variables.annotationsBefore['sluice.dev/{{ $by }}'] : ''"
+- name: {{ $vote }}ByWanted
+  expression: "!variables.{{ $vote }}Stands ? '' : variables.{{ $vote }}Anew ? variables.user : variables.{{ $vote }}ByBefore"
+{{- end }}
+- name: approvedFor
+  expression: "'sluice.dev/approved-for' in variables.annotations ? variables.annotations['sluice.dev/approved-for'] : ''"
+- name: approvedForBefore
+  expression: "'sluice.dev/approved-for' in variables.annotationsBefore ? variables.annotationsBefore['sluice.dev/approved-for'] : ''"
+- name: approvedForWanted
+  expression: "!variables.approvedStands ? '' : variables.approvedAnew ? variables.published : variables.approvedForBefore"
+{{- end }}
+
+{{/* The votes that a Pipeline can carry, and the annotation, of sluice.dev, that says whose each of them is. */}}
+{{- define "sluice.votes" -}}
+approved: approved-by
+approvedChange: approved-change-by
+approve: approve-by
+reject: reject-by
+{{- end }}
+
+{{/* Everything in the status of a Pipeline but its conditions; a test holds this to the definition. */}}
+{{- define "sluice.statusFields" -}}
+[observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,
+ seal, waitingSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, policies,
+ turns, history]
+{{- end }}

@@ -39,8 +39,13 @@ impl Decider<'_> {
                 happened.change_id,
                 at,
             ]));
+            let id: String = id.chars().take(32).collect();
+            // The same, told again within a second, is told once.
+            if self.status.audit_pending.iter().any(|entry| entry.id == id) {
+                continue;
+            }
             self.status.audit_pending.push(AuditEntry {
-                id: id.chars().take(32).collect(),
+                id,
                 event: happened.event.to_owned(),
                 change_id: happened.change_id,
                 at: at.clone(),

@@ -113,21 +113,44 @@ impl Decider<'_> {
                 false
             }
             ApprovalState::Rejected if beyond => {
-                if approval.calls > 0 {
-                    let message = format!(
-                        "change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"
-                    );
-                    self.warn("RejectedTooLate", message);
+                let (reason, message) = if approval.calls > 0 {
+                    (
+                        "RejectedTooLate",
+                        format!(
+                            "change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"
+                        ),
+                    )
                 } else {
-                    let message = format!(
-                        "the engine went on with change {id} although it is rejected; it is stopped"
-                    );
-                    self.warn("OutsideApproval", message);
-                }
+                    (
+                        "OutsideApproval",
+                        format!(
+                            "the engine went on with change {id} although it is rejected; it is stopped"
+                        ),
+                    )
+                };
+                self.went_on_although_rejected(state, reason, message);
                 self.stop_at_the_gate(state);
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Tells once per deployment that what is rejected runs.
+    fn went_on_although_rejected(
+        &mut self,
+        state: &PipelineState,
+        reason: &'static str,
+        message: String,
+    ) {
+        let Some(approval) = &mut self.status.approval else {
+            return;
+        };
+        let told = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
+        if !told {
+            approval.failure = Some(message.clone());
+            approval.deployment_id.clone_from(&state.deployment_id);
+            self.warn(reason, message);
         }
     }
 

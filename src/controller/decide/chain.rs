@@ -129,16 +129,20 @@ impl Decider<'_> {
         let id = approval.change_id.clone();
         let already_in_history = self.status.history.iter().any(|r| r.change_id == id);
         let rejected = approval.state == ApprovalState::Rejected;
+        // What is rejected can come round, and be taken back, again and again.
+        let told_before = self.status.turns.iter().any(|turn| turn.change_id == id);
         let decision = approval.decision.clone();
         self.had_its_turn(&id, decision.filter(|_| rejected));
         self.set_approval_state(ApprovalState::Superseded);
         if !already_in_history {
             self.remember();
         }
-        self.report(
-            "Superseded",
-            format!("change {id} is no longer asked for; approvals of it do nothing"),
-        );
+        if !told_before {
+            self.report(
+                "Superseded",
+                format!("change {id} is no longer asked for; approvals of it do nothing"),
+            );
+        }
         // Going back to what is settled makes that a new link of the chain, so that an approval of
         // what was taken back can't count when the same edit is made again.
         let back = self.status.settled.as_ref().map(|settled| &settled.target) == wanted.as_ref();

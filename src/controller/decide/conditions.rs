@@ -15,6 +15,8 @@ const APPROVED: &str = "Approved";
 pub(super) const RECONCILING: &str = "Reconciling";
 pub(super) const STALLED: &str = "Stalled";
 const STALE_APPROVAL: &str = "StaleApproval";
+const UNFOUNDED_APPROVAL: &str = "UnfoundedApproval";
+const POLICIES_NOT_IN_FORCE: &str = "PoliciesNotInForce";
 
 /// Messages can hold a compiler's output; a condition need not hold all of it.
 const MAX_MESSAGE: usize = 2_000;
@@ -203,6 +205,39 @@ impl Decider<'_> {
         if !told {
             self.warn("StaleApproval", message);
         }
+    }
+
+    /// The approval that doesn't count because nobody vouches for its name, told once per transition.
+    pub(super) fn unfounded_approval(&mut self, message: String, is_sure: bool) {
+        let is_news =
+            self.shows_only_while(UNFOUNDED_APPROVAL, "NobodyVouchesForTheName", &message);
+        // What may have passed in a moment is shown, and not told.
+        if is_news && is_sure {
+            self.warn("UnfoundedApproval", shortened(message));
+        }
+    }
+
+    /// That the policies aren't in force without which no approval counts, told once per transition.
+    pub(super) fn policies_not_in_force(&mut self, message: String) {
+        let was_there = self.stored(POLICIES_NOT_IN_FORCE).is_some();
+        let is_news =
+            self.shows_only_while(POLICIES_NOT_IN_FORCE, "NamesCannotBeTrusted", &message);
+        if is_news && !was_there {
+            self.warn("PoliciesNotInForce", shortened(message));
+        }
+    }
+
+    /// A condition that is there only while there is something to say. Whether that is news.
+    fn shows_only_while(&mut self, type_: &str, reason: &str, message: &str) -> bool {
+        if message.is_empty() {
+            self.unset(type_);
+            return false;
+        }
+        let message = shortened(message.to_owned());
+        let stored = self.stored(type_);
+        let is_news = stored.is_none_or(|condition| condition.message != message);
+        self.set_as(type_, "True", reason, message);
+        is_news
     }
 
     /// `Approved` says what became of the last change at the gate.

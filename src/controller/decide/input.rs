@@ -8,6 +8,7 @@ use super::plan::{LastCall, Outcome};
 use crate::change::Content;
 use crate::crd::{Pipeline, PipelineApproval};
 use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
+use crate::policies::Trust;
 
 /// Everything that a decision depends on.
 pub struct Input<'a> {
@@ -22,6 +23,10 @@ pub struct Input<'a> {
     pub engine: &'a Observation,
     /// The engine's pipeline as which a changed program is compiled beforehand, if it is there.
     pub build: Option<&'a PipelineState>,
+    /// What is known of the admission policies that vouch for voters' names.
+    pub trust: &'a Trust,
+    /// Whether it may be written down which policies are in force although nothing else is to be written.
+    pub may_note_policies: bool,
     /// Whether changed programs are compiled beforehand.
     pub compile_beforehand: bool,
     /// The Pipeline that holds the same pipeline of the same engine, because it is older or because the

@@ -2,6 +2,7 @@
 
 mod audit;
 pub(super) mod model;
+mod names;
 mod own_gate;
 mod properties;
 mod regressions;

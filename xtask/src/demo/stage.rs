@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use control_plane::{ControlPlane, Options};
 use serde_json::{Value, json};
@@ -109,9 +110,12 @@ export TOKEN={}
             "\nSluice's definitions, its account with its rights, and its admission policies, as anybody installs them:",
         );
         admin.types("kubectl apply --server-side -k deploy")?;
+        // From Kubernetes 1.36 on; without it people write their names themselves.
+        admin.types("kubectl apply --server-side -f deploy/write-names.yaml")?;
         admin.types(
             "kubectl wait crd/pipelines.sluice.dev crd/engines.sluice.dev crd/pipelineapprovals.sluice.dev --for=condition=Established --timeout=60s",
         )?;
+        until_pipelines_are_taken(&admin)?;
         say::line(
             "\nThis control plane has no nodes that could run the Deployment: the operator runs beside it, with the same account.",
         );
@@ -237,6 +241,7 @@ export TOKEN={}
             format!("--engine-api-key-file={}", place.engine_key().display()),
             format!("--engine-namespace={NAMESPACE}"),
             "--poll-interval=500ms".to_owned(),
+            "--require-policies=true".to_owned(),
             format!("--api-listen=127.0.0.1:{rest}"),
             format!("--api-namespace={NAMESPACE}"),
             format!("--admin-listen=127.0.0.1:{admin_port}"),
@@ -341,4 +346,24 @@ spec:
 /// A path as a shell takes it.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', r"'\''"))
+}
+
+/// Waits until the API server takes Pipelines. Mutating policies on a kind that is new to it make it refuse that
+/// kind for some seconds, until it has read the definition once more.
+fn until_pipelines_are_taken(admin: &Shell) -> Result<(), Error> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let tried =
+            admin.quietly("kubectl create -n default --dry-run=server -f examples/orders.yaml")?;
+        if tried.good {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Unseen {
+                expected: "Pipelines are taken".into(),
+                seen: tried.text,
+            });
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }

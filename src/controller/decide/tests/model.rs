@@ -16,6 +16,7 @@ use crate::crd::{
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
 };
+use crate::policies::{Standing, Trust};
 
 /// A Pipeline, its engine, and the operator between them.
 pub struct World {
@@ -38,6 +39,9 @@ pub struct World {
     last_call: Option<LastCall>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
+    /// What is known of the admission policies.
+    pub trust: Trust,
+    pub may_note_policies: bool,
 }
 
 /// The engine.
@@ -129,6 +133,12 @@ impl World {
             decided: vec![],
             last_call: None,
             about_to_tell: None,
+            trust: Trust {
+                required: false,
+                pipelines: Standing::Absent("nobody has installed any".to_owned()),
+                votes: Standing::Absent("nobody has installed any".to_owned()),
+            },
+            may_note_policies: false,
         }
     }
 
@@ -404,6 +414,8 @@ impl World {
             },
             build: self.engine.build_state().as_ref(),
             compile_beforehand: true,
+            trust: &self.trust,
+            may_note_policies: self.may_note_policies,
             about_to_tell: self.about_to_tell.is_some()
                 && self.about_to_tell == self.number_of_call(),
             rival: None,

@@ -1,0 +1,434 @@
+//! Watches over the admission policies that vouch for the names of those who vote: are they there, do they
+//! say what this version's say, and do they refuse what they must?
+//!
+//! The steps of a look: read the policies and their bindings → compare them with those that this version
+//! was released with → prove each with a forged write, in a dry run → tell. Each replica looks for itself:
+//! the one that leads counts votes, and all of them take votes by REST.
+//!
+//! They are read every few seconds, not watched: RBAC lets a watch be limited to a name only one by one,
+//! and what a watch brings late must not open the gate. So they are read once more just before a decision
+//! is recorded: see [`Guard::confirm`].
+
+mod expected;
+mod inspect;
+mod proof;
+mod standing;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::{join_all, try_join};
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::{Api, Client};
+use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::crd::Pipeline;
+use crate::metrics::Metrics;
+use expected::{KINDS, POLICIES};
+use inspect::Sound;
+use proof::Proof;
+
+pub use standing::{Standing, Trust};
+
+/// Those that vouch for names in fields and annotations of a Pipeline.
+const OF_PIPELINES: [&str; 3] = ["sluice-pipelines", "sluice-names", "sluice-status"];
+
+/// Those that vouch for names in PipelineApprovals.
+const OF_VOTES: [&str; 2] = ["sluice-votes", "sluice-status"];
+
+/// How often the policies are read.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often they are read while something is not known yet or not as it should be.
+const HASTE: Duration = Duration::from_secs(2);
+
+/// How often what is proven is proven again.
+const PROVE_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long each API server takes at most to go by a policy that it has just been given.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// For how long after it was given a forged write may be let through without that meaning anything.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// How long one look may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Watches over the policies.
+pub struct Guard {
+    client: Client,
+    /// The namespace whose Pipelines are looked after; `None` for all.
+    namespace: Option<String>,
+    own_namespace: String,
+    metrics: Arc<Metrics>,
+    known: Mutex<Known>,
+    told: watch::Sender<Trust>,
+}
+
+/// What is known from earlier looks.
+#[derive(Default)]
+struct Known {
+    /// Sluice's own account.
+    user: Option<String>,
+    proofs: HashMap<&'static str, Proven>,
+}
+
+/// What a proof of a policy came to.
+struct Proven {
+    epoch: String,
+    proof: Proof,
+    at: Instant,
+}
+
+/// How one policy stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding {
+    /// It is sound and proven.
+    Good(Sound),
+    /// It can't be told now: why.
+    CantTell(String),
+    /// It isn't in force: why.
+    Bad(String),
+}
+
+impl Guard {
+    /// A guard that has seen nothing yet. `required` is whether votes must not count without it.
+    pub fn new(
+        client: Client,
+        namespace: Option<String>,
+        required: bool,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            own_namespace: client.default_namespace().to_owned(),
+            client,
+            namespace,
+            metrics,
+            known: Mutex::default(),
+            told: watch::channel(Trust::unknown(required)).0,
+        }
+    }
+
+    /// What was found last, and each time that changes.
+    pub fn trust(&self) -> watch::Receiver<Trust> {
+        self.told.subscribe()
+    }
+
+    /// Looks again and again, until `stop`.
+    pub async fn run(&self, stop: CancellationToken) {
+        loop {
+            let pause = match tokio::time::timeout(TIMEOUT, self.confirm()).await {
+                Ok(Ok(trust)) if trust.all_good() => INTERVAL,
+                Ok(Ok(_)) => HASTE,
+                Ok(Err(error)) => {
+                    debug!(%error, "the admission policies can't be looked at");
+                    HASTE
+                }
+                Err(_) => HASTE,
+            };
+            let rest = tokio::time::sleep(pause);
+            if stop.run_until_cancelled(rest).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Looks now. What is found is also told to everybody.
+    ///
+    /// # Errors
+    /// When the API server can't be asked. What was known before stays.
+    pub async fn confirm(&self) -> Result<Trust, kube::Error> {
+        // One at a time, so that what is told last is what was seen last.
+        let mut known = self.known.lock().await;
+        let user = match &known.user {
+            Some(user) => user.clone(),
+            None => known.user.insert(self.own_name().await?).clone(),
+        };
+        let reads = join_all(POLICIES.map(|name| self.read(name))).await;
+        let mut sound = vec![];
+        for (name, read) in POLICIES.into_iter().zip(reads) {
+            let found = match read {
+                Ok((policy, binding)) => {
+                    inspect::inspect(name, policy.as_ref(), binding.as_ref(), &user)
+                        .map_err(Finding::Bad)
+                }
+                Err(kube::Error::Api(status)) if status.code == 403 => Err(Finding::CantTell(
+                    format!("{name} can't be read: {}", status.message),
+                )),
+                Err(error) => return Err(error),
+            };
+            sound.push((name, found));
+        }
+        self.prove(&mut known, &sound).await?;
+        let findings: HashMap<&str, Finding> = sound
+            .into_iter()
+            .map(|(name, found)| (name, self.finding(name, found, &known)))
+            .collect();
+        for (name, finding) in &findings {
+            self.metrics.policy(name, finding.in_force());
+        }
+        let trust = Trust {
+            required: self.told.borrow().required,
+            pipelines: together(OF_PIPELINES.map(|name| &findings[name])),
+            votes: together(OF_VOTES.map(|name| &findings[name])),
+        };
+        self.tell(&trust, &findings["sluice-operator"]);
+        Ok(trust)
+    }
+
+    async fn own_name(&self) -> Result<String, kube::Error> {
+        let reviews = Api::<SelfSubjectReview>::all(self.client.clone());
+        let review = reviews
+            .create(&PostParams::default(), &SelfSubjectReview::default())
+            .await?;
+        let user = review.status.and_then(|status| status.user_info);
+        Ok(user.and_then(|user| user.username).unwrap_or_default())
+    }
+
+    /// A policy and its binding.
+    async fn read(
+        &self,
+        name: &str,
+    ) -> Result<(Option<DynamicObject>, Option<DynamicObject>), kube::Error> {
+        let [policies, bindings] = KINDS.map(|kind| {
+            let plural = match kind {
+                "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
+                _ => "validatingadmissionpolicybindings",
+            };
+            let resource = ApiResource {
+                group: "admissionregistration.k8s.io".to_owned(),
+                version: "v1".to_owned(),
+                api_version: "admissionregistration.k8s.io/v1".to_owned(),
+                kind: kind.to_owned(),
+                plural: plural.to_owned(),
+            };
+            Api::<DynamicObject>::all_with(self.client.clone(), &resource)
+        });
+        try_join(policies.get_opt(name), bindings.get_opt(name)).await
+    }
+
+    /// Proves what is sound and isn't proven, or hasn't been for a while.
+    async fn prove(
+        &self,
+        known: &mut Known,
+        found: &[(&'static str, Result<Sound, Finding>)],
+    ) -> Result<(), kube::Error> {
+        let due: Vec<(&'static str, String)> = found
+            .iter()
+            .filter_map(|(name, found)| Some((*name, found.as_ref().ok()?)))
+            .filter(|(name, sound)| is_due(known.proofs.get(name), sound, Instant::now()))
+            .map(|(name, sound)| (name, sound.epoch.clone()))
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let pipeline = self.any_pipeline().await?;
+        for (name, epoch) in due {
+            let forged = proof::forge(name, &self.client, &self.own_namespace, pipeline.as_ref());
+            let proof = forged.await;
+            let proven_before = known
+                .proofs
+                .get(name)
+                .is_some_and(|before| before.epoch == epoch && before.proof == Proof::Refused);
+            // That it can't be told now takes nothing away from what was seen.
+            if proof == Proof::CantTell && proven_before {
+                continue;
+            }
+            let at = Instant::now();
+            known.proofs.insert(name, Proven { epoch, proof, at });
+        }
+        Ok(())
+    }
+
+    /// Any Pipeline, to forge a write on.
+    async fn any_pipeline(&self) -> Result<Option<Pipeline>, kube::Error> {
+        let pipelines: Api<Pipeline> = match &self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let list = pipelines.list(&ListParams::default().limit(1)).await?;
+        Ok(list.items.into_iter().next())
+    }
+
+    fn finding(&self, name: &str, found: Result<Sound, Finding>, known: &Known) -> Finding {
+        let sound = match found {
+            Ok(sound) => sound,
+            Err(finding) => return finding,
+        };
+        let age = Timestamp::now().duration_since(sound.since);
+        let age = Duration::try_from(age).unwrap_or_default();
+        match known.proofs.get(name).map(|proven| proven.proof) {
+            Some(Proof::Refused) if age < SETTLES => Finding::CantTell(format!(
+                "{name} is new, and may not be in force everywhere yet"
+            )),
+            Some(Proof::Refused) => Finding::Good(sound),
+            Some(Proof::LetThrough) if age < GRACE => {
+                Finding::CantTell(format!("{name} is new, and isn't in force yet"))
+            }
+            Some(Proof::LetThrough) => Finding::Bad(format!(
+                "{name} is there, but a write that it must refuse was let through"
+            )),
+            Some(Proof::CantTell) | None => Finding::CantTell(format!(
+                "{name} is there, but nothing has shown yet that it refuses what it must"
+            )),
+        }
+    }
+
+    /// Tells everybody, if it is news.
+    fn tell(&self, trust: &Trust, of_the_operator: &Finding) {
+        let is_news = self.told.send_if_modified(|told| {
+            let is_news = told != trust;
+            if is_news {
+                told.clone_from(trust);
+            }
+            is_news
+        });
+        if !is_news {
+            return;
+        }
+        for (what, standing) in [
+            ("fields and annotations of Pipelines", &trust.pipelines),
+            ("PipelineApprovals", &trust.votes),
+        ] {
+            match standing {
+                Standing::InForce { .. } => {
+                    info!("admission policies vouch for the names of those who vote by {what}");
+                }
+                Standing::Unknown(why) => info!("who votes by {what} isn't known for sure: {why}"),
+                Standing::Absent(why) => warn!(
+                    votes_count = !trust.required,
+                    "nothing vouches for the names of those who vote by {what}: {why}"
+                ),
+            }
+        }
+        if let Finding::Bad(why) = of_the_operator {
+            warn!("nothing keeps Sluice's own account from editing Pipelines: {why}");
+        }
+    }
+}
+
+impl Trust {
+    fn all_good(&self) -> bool {
+        [&self.pipelines, &self.votes]
+            .into_iter()
+            .all(|standing| matches!(standing, Standing::InForce { .. }))
+    }
+}
+
+impl Finding {
+    /// Whether it is in force, where that can be told.
+    fn in_force(&self) -> Option<bool> {
+        match self {
+            Self::Good(_) => Some(true),
+            Self::Bad(_) => Some(false),
+            Self::CantTell(_) => None,
+        }
+    }
+}
+
+/// Whether a policy has to be proven: it wasn't yet as it is now, or not lately.
+fn is_due(proven: Option<&Proven>, sound: &Sound, now: Instant) -> bool {
+    proven.is_none_or(|proven| {
+        proven.epoch != sound.epoch
+            || proven.proof != Proof::Refused
+            || now.duration_since(proven.at) > PROVE_AGAIN
+    })
+}
+
+/// How several policies stand that are needed together.
+fn together<const N: usize>(findings: [&Finding; N]) -> Standing {
+    let mut bad = vec![];
+    let mut unknown = vec![];
+    let mut epochs = vec![];
+    let mut since = Timestamp::MIN;
+    for finding in findings {
+        match finding {
+            Finding::Bad(why) => bad.push(why.as_str()),
+            Finding::CantTell(why) => unknown.push(why.as_str()),
+            Finding::Good(sound) => {
+                epochs.push(sound.epoch.as_str());
+                since = since.max(sound.since);
+            }
+        }
+    }
+    if !bad.is_empty() {
+        Standing::Absent(bad.join("; "))
+    } else if !unknown.is_empty() {
+        Standing::Unknown(unknown.join("; "))
+    } else {
+        let digest = Sha256::digest(epochs.join(" "));
+        Standing::InForce {
+            epoch: digest.iter().take(8).map(|b| format!("{b:02x}")).collect(),
+            since,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good(epoch: &str, since: &str) -> Finding {
+        Finding::Good(Sound {
+            epoch: epoch.to_owned(),
+            since: since.parse().unwrap(),
+        })
+    }
+
+    #[test]
+    fn a_policy_is_proven_when_it_is_new_or_edited_and_again_after_a_while() {
+        let Finding::Good(sound) = good("a", "2026-01-01T00:00:00Z") else {
+            panic!("it is good");
+        };
+        let at = Instant::now();
+        let proven = |epoch: &str, proof| Proven {
+            epoch: epoch.to_owned(),
+            proof,
+            at,
+        };
+        let soon = at + Duration::from_secs(10);
+        assert!(is_due(None, &sound, soon));
+        assert!(!is_due(Some(&proven("a", Proof::Refused)), &sound, soon));
+        assert!(is_due(Some(&proven("b", Proof::Refused)), &sound, soon));
+        for proof in [Proof::LetThrough, Proof::CantTell] {
+            assert!(is_due(Some(&proven("a", proof)), &sound, soon));
+        }
+        let later = at + PROVE_AGAIN + Duration::from_secs(1);
+        assert!(is_due(Some(&proven("a", Proof::Refused)), &sound, later));
+    }
+
+    #[test]
+    fn policies_that_are_needed_together_are_in_force_if_each_is_and_since_the_last_is() {
+        let [a, b] = [
+            good("a", "2026-01-01T00:00:00Z"),
+            good("b", "2026-02-01T00:00:00Z"),
+        ];
+        let Standing::InForce { epoch, since } = together([&a, &b]) else {
+            panic!("both are good");
+        };
+        assert_eq!(since.to_string(), "2026-02-01T00:00:00Z");
+        let other = good("c", "2026-01-01T00:00:00Z");
+        assert_ne!(
+            together([&a, &other]),
+            Standing::InForce { epoch, since },
+            "another policy is another epoch"
+        );
+        let unknown = Finding::CantTell("nobody knows".into());
+        let bad = Finding::Bad("it is gone".into());
+        assert_eq!(
+            together([&a, &unknown]),
+            Standing::Unknown("nobody knows".into())
+        );
+        assert_eq!(
+            together([&unknown, &bad, &a]),
+            Standing::Absent("it is gone".into()),
+            "what is gone for sure isn't hidden by what isn't known"
+        );
+    }
+}

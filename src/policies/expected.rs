@@ -1,0 +1,134 @@
+//! What the policies of this version say, and whether those in the cluster say the same. Pure.
+//!
+//! The plain manifests are part of the program, so what is compared is what was released with it.
+
+use serde_json::{Map, Value};
+
+/// The manifests, as they are released.
+const MANIFESTS: &str = include_str!("../../deploy/sluice.yaml");
+
+/// The account that they name as Sluice's own.
+const RELEASED_USER: &str = "system:serviceaccount:sluice-system:sluice";
+
+/// The policies, each with a binding of its own name.
+pub(super) const POLICIES: [&str; 5] = [
+    "sluice-pipelines",
+    "sluice-names",
+    "sluice-status",
+    "sluice-votes",
+    "sluice-operator",
+];
+
+/// The kinds of a policy and of what puts it in force.
+pub(super) const KINDS: [&str; 2] = [
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+];
+
+/// The `spec` that an object of this kind and name has, where `user` is Sluice's own account.
+pub(super) fn spec(kind: &str, name: &str, user: &str) -> Option<Value> {
+    let manifests = MANIFESTS.replace(RELEASED_USER, user);
+    let one = |manifest: &str| {
+        let object: Value = serde_saphyr::from_str(manifest).ok()?;
+        let is_it = object["kind"] == kind && object["metadata"]["name"] == name;
+        is_it.then(|| normalized(&object["spec"]))
+    };
+    manifests.split("\n---\n").find_map(one)
+}
+
+/// Without what says the same as if it weren't there: the API server fills in defaults.
+pub(super) fn normalized(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let kept = fields
+                .iter()
+                .map(|(key, value)| (key.clone(), normalized(value)))
+                .filter(|(key, value)| {
+                    let is_default = match key.as_str() {
+                        "matchPolicy" => value == "Equivalent",
+                        "scope" => value == "*",
+                        _ => false,
+                    };
+                    !is_default && !is_empty(value)
+                });
+            Value::Object(kept.collect::<Map<_, _>>())
+        }
+        Value::Array(all) => Value::Array(all.iter().map(normalized).collect()),
+        other => other.clone(),
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(all) => all.is_empty(),
+        _ => false,
+    }
+}
+
+/// Where two values differ first: the path to it.
+pub(super) fn difference(expected: &Value, found: &Value, at: &str) -> Option<String> {
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => {
+            let keys = expected.keys().chain(found.keys());
+            keys.map(|key| {
+                let of = |fields: &Map<String, Value>| fields.get(key).cloned().unwrap_or_default();
+                difference(&of(expected), &of(found), &format!("{at}.{key}"))
+            })
+            .find_map(|differs| differs)
+        }
+        (Value::Array(expected), Value::Array(found)) if expected.len() == found.len() => expected
+            .iter()
+            .zip(found)
+            .enumerate()
+            .find_map(|(i, (expected, found))| difference(expected, found, &format!("{at}[{i}]"))),
+        _ => (expected != found).then(|| at.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn every_policy_and_binding_is_among_the_manifests_with_the_own_account_in_it() {
+        for name in POLICIES {
+            let policy = spec(KINDS[0], name, "me").expect(name);
+            assert_eq!(policy["failurePolicy"], "Fail", "{name}");
+            let binding = spec(KINDS[1], name, "me").expect(name);
+            assert_eq!(
+                binding,
+                json!({"policyName": name, "validationActions": ["Deny"]})
+            );
+        }
+        let text = spec(KINDS[0], "sluice-operator", "me").unwrap().to_string();
+        assert!(text.contains("username == 'me'") && !text.contains(RELEASED_USER));
+    }
+
+    #[test]
+    fn what_the_api_server_fills_in_is_no_difference_and_everything_else_is() {
+        let expected = json!({"matchConstraints": {"resourceRules": [{"resources": ["pipelines"]}]}, "validations": [{"expression": "a"}]});
+        let mut found = json!({
+            "matchConstraints": {"matchPolicy": "Equivalent", "namespaceSelector": {}, "resourceRules": [{"resources": ["pipelines"], "scope": "*"}]},
+            "validations": [{"expression": "a"}],
+        });
+        let differs =
+            |found: &Value| difference(&normalized(&expected), &normalized(found), "spec");
+        assert_eq!(differs(&found), None);
+        found["matchConstraints"]["namespaceSelector"] = json!({"matchLabels": {"a": "b"}});
+        assert_eq!(
+            differs(&found).as_deref(),
+            Some("spec.matchConstraints.namespaceSelector")
+        );
+        found["matchConstraints"]["namespaceSelector"] = json!({});
+        found["validations"][0]["expression"] = json!("true");
+        assert_eq!(
+            differs(&found).as_deref(),
+            Some("spec.validations[0].expression")
+        );
+        found["validations"] = json!([]);
+        assert_eq!(differs(&found).as_deref(), Some("spec.validations"));
+    }
+}
