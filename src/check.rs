@@ -6,6 +6,7 @@
 mod definitions;
 mod endpoint;
 mod leader;
+mod pipelines;
 mod votes;
 
 use std::future::Future;
@@ -84,6 +85,7 @@ pub async fn check(args: Args) -> Result<(), Error> {
     looks
         .look(|| leader::look(&client, &namespace, &args.lease_name))
         .await;
+    looks.look(|| pipelines::look(&client, &namespace)).await;
     looks.look(|| votes::look(&client, &namespace)).await;
     if let Some(endpoint) = &endpoint {
         looks.look(|| endpoint.look()).await;
