@@ -67,6 +67,10 @@ impl Image {
     pub fn run(self) -> Result<ExitCode, Error> {
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| Path::new(ROOT).join("target"), PathBuf::from);
+        std::fs::create_dir_all(&target)
+            .map_err(|source| io_error(&format!("create {}", target.display()), source))?;
+        let target = std::fs::canonicalize(&target)
+            .map_err(|source| io_error(&format!("find {}", target.display()), source))?;
         let folder = target.join("image");
         let oci = folder.join("oci");
         remove(&oci)?;

@@ -36,8 +36,7 @@ pub(super) fn build(folder: &Path, commit: &str) -> Result<PathBuf, Error> {
     let status = Command::new(cargo)
         .args(["build", "--release", "--locked", "-p", "sluice"])
         .args(["--bin", "sluice", "--target", &target])
-        // No path of this machine shall stand in the program.
-        .env("RUSTFLAGS", format!("--remap-path-prefix={ROOT}=/sluice"))
+        .env("RUSTFLAGS", no_paths_of_this_machine())
         .env("SLUICE_COMMIT", commit)
         .current_dir(ROOT)
         .status()
@@ -50,6 +49,18 @@ pub(super) fn build(folder: &Path, commit: &str) -> Result<PathBuf, Error> {
         });
     }
     Ok(folder.join(&target).join("release/sluice"))
+}
+
+/// The same sources are to give the same program, wherever they and cargo's are.
+fn no_paths_of_this_machine() -> String {
+    let sources = std::fs::canonicalize(ROOT).unwrap_or_else(|_| ROOT.into());
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo = cargo.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let mut flags = format!("--remap-path-prefix={}=/sluice", sources.display());
+    if let Some(cargo) = cargo {
+        flags += &format!(" --remap-path-prefix={}=/cargo", cargo.display());
+    }
+    flags
 }
 
 /// Says what is missing for that target, and how to get it.

@@ -48,8 +48,11 @@ pub(super) fn write(folder: &Path) -> Result<PathBuf, Error> {
             .current_dir(&sources),
     )?;
     let sbom = folder.join("sluice.cdx.json");
-    std::fs::copy(sources.join(NAME), &sbom)
-        .map_err(|source| io_error(&format!("copy {NAME}"), source))?;
+    let text = std::fs::read_to_string(sources.join(NAME))
+        .map_err(|source| io_error(&format!("read {NAME}"), source))?;
+    // It names the folder in which it was made.
+    let text = text.replace(&sources.display().to_string(), "/sluice");
+    std::fs::write(&sbom, text).map_err(|source| io_error("write the SBOM", source))?;
     remove(&sources)?;
     std::fs::remove_file(&archive).map_err(|source| io_error("remove sources.tar", source))?;
     Ok(sbom)
