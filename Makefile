@@ -1,17 +1,18 @@
 # make demo        the whole story on a real API server, told with real programs; then it is yours to play with
 # make demo-down   ends what the demo left running
 # make test        all tests
+# make image       the operator's image, with no container engine; PUSH=REGISTRY/sluice:0.1.0 pushes it
 # make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
 # Both build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
-# (etcd, Kubernetes, Helm and Feldera's fda, built from source: about a quarter of an hour on two cores,
-# once per machine).
+# (etcd, Kubernetes, Helm, Prometheus' promtool and Feldera's fda, built from source: about twenty minutes on
+# two cores, once per machine).
 # Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
 
 CARGO ?= cargo
 XTASK = $(or $(CARGO_TARGET_DIR),target)/debug/xtask
 
-.PHONY: help demo demo-down test bench build check-tools
+.PHONY: help demo demo-down test bench image build check-tools
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -29,6 +30,9 @@ test: build
 
 bench: build
 	@$(XTASK) bench $(BENCH)
+
+image: build
+	@$(XTASK) image $(if $(PUSH),--push $(PUSH))
 
 # One selection of packages and targets for everything: with another one cargo would choose other features
 # of the libraries, and compile them again.

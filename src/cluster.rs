@@ -25,7 +25,7 @@ use time_limit::{Limited, TimeLimit};
 
 /// How long a call to the API server may take, its answer included. The API server itself gives up
 /// after 60 s (`--request-timeout`), and nobody here waits that long.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a client is built around.
 pub type Stack = BoxService<Request<Body>, Response<Limited<Incoming>>, BoxError>;

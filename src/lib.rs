@@ -14,6 +14,7 @@ pub mod api;
 pub mod approval;
 pub mod chain;
 pub mod change;
+pub mod check;
 pub mod cluster;
 pub mod config;
 pub mod content;

@@ -2,18 +2,25 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
-    version,
+    version = VERSION.as_str(),
     about = "A Kubernetes operator for Feldera pipelines with a bootstrap approval gate"
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 }
+
+/// The version, and the commit that it was built from where whoever built it said so.
+static VERSION: LazyLock<String> = LazyLock::new(|| match option_env!("SLUICE_COMMIT") {
+    Some(commit) if !commit.is_empty() => format!("{} ({commit})", env!("CARGO_PKG_VERSION")),
+    _ => env!("CARGO_PKG_VERSION").to_owned(),
+});
 
 #[derive(Subcommand)]
 enum Command {
@@ -26,6 +33,9 @@ enum Command {
     ApiKey(sluice::api::MakeApiKey),
     /// Print the OpenAPI document of the REST endpoint
     Openapi,
+    /// See whether an installation does its work: its definitions, who acts, its admission policy, and
+    /// the REST endpoint
+    Check(sluice::check::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +44,7 @@ fn main() -> ExitCode {
         Command::Crds => crds(),
         Command::ApiKey(make) => api_key(make),
         Command::Openapi => openapi(),
+        Command::Check(args) => check(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -49,6 +60,13 @@ fn run(args: sluice::config::Args) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     Ok(runtime.block_on(sluice::run::run(args))?)
+}
+
+fn check(args: sluice::check::Args) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(sluice::check::check(args))?)
 }
 
 fn crds() -> Result<(), Box<dyn std::error::Error>> {

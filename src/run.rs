@@ -278,7 +278,7 @@ async fn wait_for_crds(client: &Client, health: &Health, stop: &CancellationToke
         for crd in crd::all() {
             let name = crd.name_any();
             match tokio::time::timeout(CRD_TIMEOUT, api.get_opt(&name)).await {
-                Ok(Ok(Some(found))) if is_established(&found) => {}
+                Ok(Ok(Some(found))) if crd::is_established(&found) => {}
                 Ok(Ok(_)) => missing.push(name),
                 Ok(Err(error)) => missing.push(format!("{name} ({error})")),
                 Err(_) => missing.push(format!("{name} (the API server doesn't answer)")),
@@ -304,13 +304,6 @@ async fn wait_for_crds(client: &Client, health: &Health, stop: &CancellationToke
             return false;
         }
     }
-}
-
-fn is_established(crd: &CustomResourceDefinition) -> bool {
-    crd.status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|condition| condition.type_ == "Established" && condition.status == "True")
 }
 
 async fn stop_on_signal(stop: CancellationToken) {

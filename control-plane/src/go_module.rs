@@ -1,4 +1,5 @@
-//! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm.
+//! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm,
+//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images.
 //!
 //! They are part of this crate's code, so that it can build without its checkout being there.
 //!
@@ -39,6 +40,22 @@ pub(crate) const HELM: GoModule = GoModule {
     go_mod: include_str!("../go/helm/go.mod"),
     go_sum: include_str!("../go/helm/go.sum"),
     main: "helm.sh/helm/v4",
+};
+
+/// What judges manifests, and what makes images.
+pub(crate) const CHECKS: GoModule = GoModule {
+    name: "checks",
+    go_mod: include_str!("../go/checks/go.mod"),
+    go_sum: include_str!("../go/checks/go.sum"),
+    main: "github.com/yannh/kubeconform",
+};
+
+/// Prometheus' own checker of rules: apart, since it takes minutes to build.
+pub(crate) const PROMTOOL: GoModule = GoModule {
+    name: "promtool",
+    go_mod: include_str!("../go/promtool/go.mod"),
+    go_sum: include_str!("../go/promtool/go.sum"),
+    main: "github.com/prometheus/prometheus",
 };
 
 /// A program of a [`GoModule`].
@@ -116,6 +133,8 @@ impl GoModule {
                 "helm.sh/helm/v4/internal/version.version",
                 &format!("v{version}"),
             ),
+            // Nothing asks them which version they are: the cache is named after it.
+            "checks" | "promtool" => {}
             _ => {
                 for package in [
                     "k8s.io/component-base/version",

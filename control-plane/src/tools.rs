@@ -7,7 +7,7 @@ use crate::cargo_install::CratesProgram;
 use crate::error::Result;
 use crate::finding::{self, Requirement};
 use crate::go_build;
-use crate::go_module::{GoProgram, HELM};
+use crate::go_module::{CHECKS, GoProgram, HELM, PROMTOOL};
 use crate::progress::Progress;
 use crate::python;
 use crate::version::Version;
@@ -47,6 +47,93 @@ pub fn helm(progress: &Progress) -> Result<PathBuf> {
     )
 }
 
+/// kubeconform, which holds manifests to JSON schemas: from the cache, else built from source into the
+/// cache, once per machine. So are the other programs below; what is on the `PATH` doesn't count, since
+/// another version would judge by other rules.
+///
+/// # Errors
+/// When it has to be built and there is no Go, or the build fails.
+pub fn kubeconform(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &CHECKS,
+        name: "kubeconform",
+        package: "github.com/yannh/kubeconform/cmd/kubeconform",
+        source: "github.com/yannh/kubeconform",
+        takes: "seconds",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// kube-score, which holds manifests to what is good practice in Kubernetes.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn kube_score(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &CHECKS,
+        name: "kube-score",
+        package: "github.com/zegl/kube-score/cmd/kube-score",
+        source: "github.com/zegl/kube-score",
+        takes: "half a minute on two cores",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// crane, which makes images, and pushes them, without a container engine.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn crane(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &CHECKS,
+        name: "crane",
+        package: "github.com/google/go-containerregistry/cmd/crane",
+        source: "github.com/google/go-containerregistry",
+        takes: "seconds",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// The oldest promtool that knows everything that our alerts use.
+const OLDEST_PROMTOOL: Version = Version::new(2, 40, 0);
+
+/// promtool, which checks and tries out Prometheus' alerts: from the `PATH` if it is recent enough (2.40),
+/// else from the cache, else built from source into the cache, once per machine.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn promtool(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &PROMTOOL,
+        name: "promtool",
+        package: "github.com/prometheus/prometheus/cmd/promtool",
+        source: "github.com/prometheus/prometheus",
+        takes: "4 minutes on two cores",
+    };
+    let places = Places::of_environment();
+    let on_path = std::env::split_paths(&places.path).map(|dir| dir.join(PROGRAM.name));
+    let requirement = Requirement {
+        version_args: &["--version"],
+        oldest: OLDEST_PROMTOOL,
+    };
+    let candidates = on_path.map(|path| (path, None));
+    let cached = go_build::cached(&PROGRAM, &places.cache);
+    match finding::first_usable(candidates, &cached, &requirement, progress) {
+        Some((path, _)) => Ok(path),
+        None => pinned(&PROGRAM, progress),
+    }
+}
+
+/// A program in the one version that its module pins.
+fn pinned(program: &GoProgram, progress: &Progress) -> Result<PathBuf> {
+    let cache = Places::of_environment().cache;
+    let cached = go_build::cached(program, &cache);
+    if cached.is_file() {
+        return Ok(cached);
+    }
+    go_build::build(program, &cache, "install Go", progress)
+}
+
 /// Feldera's command-line client `fda`, in the one version that the stand-in engine is judged by: from the
 /// cache, else built from its crate into the cache, once per machine. What is on the `PATH` doesn't count:
 /// another version would judge by other rules.
@@ -70,6 +157,25 @@ pub fn fda(progress: &Progress) -> Result<PathBuf> {
         Some((path, _)) => Ok(path),
         None => PROGRAM.build(&cache, progress),
     }
+}
+
+/// cargo-cyclonedx, which lists what is linked into a program: from the cache, else built from its crate
+/// into the cache, once per machine.
+///
+/// # Errors
+/// When the build fails.
+pub fn cargo_cyclonedx(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: CratesProgram = CratesProgram {
+        name: "cargo-cyclonedx",
+        version: "0.5.9",
+        takes: "a minute on two cores",
+    };
+    let cache = Places::of_environment().cache;
+    let cached = PROGRAM.cached(&cache);
+    if cached.is_file() {
+        return Ok(cached);
+    }
+    PROGRAM.build(&cache, progress)
 }
 
 /// The interpreter of a Python environment that holds exactly the packages of a file of requirements, which

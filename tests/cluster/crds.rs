@@ -639,7 +639,7 @@ async fn the_examples_are_taken() {
 fn the_committed_definitions_are_those_of_the_types() {
     for definition in sluice::crd::all() {
         let name = format!("{}.yaml", definition.spec.names.plural);
-        for folder in ["crds", "charts/sluice/crds"] {
+        for folder in ["crds", "charts/sluice/files/crds"] {
             let path = workspace().join(folder).join(&name);
             let text = std::fs::read_to_string(&path).expect("the file");
             let committed: CustomResourceDefinition =

@@ -2,10 +2,12 @@
 
 mod attacks;
 mod audit;
+mod chart;
 mod crds;
 mod engine_faults;
 mod everyday;
 mod gate;
+mod install_page;
 mod lifecycle;
 mod operator;
 mod own_gate;

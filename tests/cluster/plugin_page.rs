@@ -21,18 +21,18 @@ const NAMESPACE: &str = "shop";
 
 /// A command of the page, and what it shows below.
 #[derive(Debug, PartialEq)]
-struct Typed {
-    command: String,
-    shown: String,
+pub struct Typed {
+    pub command: String,
+    pub shown: String,
 }
 
 /// The page in parts: text as it is, and blocks of commands.
-enum Part {
+pub enum Part {
     Text(String),
     Block(Vec<Typed>),
 }
 
-fn parts(page: &str) -> Vec<Part> {
+pub fn parts(page: &str) -> Vec<Part> {
     let mut parts = vec![];
     let mut rest = page;
     while let Some(begin) = rest.find(BEGIN) {
@@ -61,7 +61,7 @@ fn commands(block: &str) -> Vec<Typed> {
     all
 }
 
-fn page_of(parts: &[Part]) -> String {
+pub fn page_of(parts: &[Part]) -> String {
     let block = |typed: &[Typed]| {
         let lines = typed
             .iter()
@@ -77,12 +77,13 @@ fn page_of(parts: &[Part]) -> String {
 
 /// Gives what differs from run to run names by its order, over the whole page.
 #[derive(Default)]
-struct Names {
+pub struct Names {
     ids: HashMap<String, usize>,
 }
 
 impl Names {
-    fn replaced(&mut self, text: &str) -> String {
+    /// The text with them in place of what differs.
+    pub fn replaced(&mut self, text: &str) -> String {
         let replace = |text: &str, pattern: &str, by: &str| {
             let pattern = Regex::new(pattern).expect("a pattern");
             pattern.replace_all(text, by).into_owned()

@@ -58,9 +58,14 @@ impl Cluster {
     /// A cluster that nobody else uses, with Sluice installed: for tests that run an operator, which
     /// would meddle with what others write. It ends with this process.
     pub async fn own() -> Self {
-        let cluster = Self::start(Options::default()).await;
+        let cluster = Self::bare().await;
         cluster.install().await;
         cluster
+    }
+
+    /// The same with nothing installed.
+    pub async fn bare() -> Self {
+        Self::start(Options::default()).await
     }
 
     /// One whose API server goes by no validating admission policy, whatever is installed.

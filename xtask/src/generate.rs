@@ -1,8 +1,9 @@
 //! `cargo xtask generate`: writes the files that are derived from others.
 //!
-//! - `crds/*.yaml`, `charts/sluice/crds/*.yaml`, `deploy/crds.yaml`: from the types in `src/crd/`
+//! - `crds/*.yaml`, `charts/sluice/files/crds/*.yaml`, `deploy/crds.yaml`, `schemas/`: from the types in `src/crd/`
 //! - `deploy/sluice.yaml`: from the chart, by `helm template` with its default values
 //! - `deploy/write-names.yaml`: the same for clusters that know mutating admission policies, what is more there
+//! - `charts/sluice-pipelines/values.schema.json`: from the same types; `docs/values.md`: from both charts
 //! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `src/crd/`, the arguments
 //!   of `sluice run`, and what `/metrics` serves
 
@@ -10,6 +11,8 @@ mod figures;
 mod flags;
 mod markdown;
 mod reference;
+mod schemas;
+mod values;
 
 use std::fmt::Write as _;
 use std::io;
@@ -22,7 +25,7 @@ use clap::Args;
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const CHART: &str = "charts/sluice";
 /// Where each definition has a file of its own. Nothing else stands there.
-const DEFINITIONS: [&str; 2] = ["crds", "charts/sluice/crds"];
+const DEFINITIONS: [&str; 2] = ["crds", "charts/sluice/files/crds"];
 /// Where the plain manifests install the operator.
 const NAMESPACE: &str = "sluice-system";
 
@@ -183,7 +186,24 @@ fn documents() -> Result<Vec<Generated>, Error> {
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;
+    let text = |path: &str| {
+        let full = Path::new(ROOT).join(path);
+        std::fs::read_to_string(&full).map_err(|source| io_error("read", &full, source))
+    };
+    let values = values::document(
+        &text("charts/sluice/values.yaml")?,
+        &text("charts/sluice-pipelines/values.yaml")?,
+    );
+    let mut json = vec![(
+        "charts/sluice-pipelines/values.schema.json".to_owned(),
+        schemas::of_pipelines_chart(&definitions),
+    )];
+    for definition in &definitions {
+        let files = schemas::of_definition(definition).into_iter();
+        json.extend(files.map(|(file, schema)| (format!("schemas/{file}"), schema)));
+    }
     let all = [
+        ("docs/values.md", values),
         (
             "docs/reference.md",
             reference::document(&definitions, &constants),
@@ -191,11 +211,18 @@ fn documents() -> Result<Vec<Generated>, Error> {
         ("docs/flags.md", flags::document()),
         ("docs/metrics.md", figures::document()),
     ];
-    let file = |(path, content): (&str, String)| Generated {
+    let mut files: Vec<Generated> = all
+        .into_iter()
+        .map(|(path, content)| Generated {
+            path: path.into(),
+            content,
+        })
+        .collect();
+    files.extend(json.into_iter().map(|(path, schema)| Generated {
         path: path.into(),
-        content,
-    };
-    Ok(all.map(file).into())
+        content: format!("{schema:#}\n"),
+    }));
+    Ok(files)
 }
 
 /// The chart with its default values, in a namespace of its own: what every cluster takes, and apart from it
@@ -223,6 +250,8 @@ fn rendered_chart() -> Result<Vec<Generated>, Error> {
 fn rendered(helm: &Path, more: &[&str]) -> Result<String, Error> {
     let output = Command::new(helm)
         .args(["template", "sluice", CHART, "--namespace", NAMESPACE])
+        // They have a file of their own there, and Helm's tests are nothing without Helm.
+        .args(["--set", "crds.install=false", "--skip-tests"])
         .args(more)
         .current_dir(ROOT)
         .output()

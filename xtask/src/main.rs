@@ -1,9 +1,11 @@
 //! Chores of this repository: `cargo xtask --help`.
 
 mod bench;
+mod compatibility;
 mod control_plane_commands;
 mod demo;
 mod generate;
+mod image;
 mod licences;
 mod run_tests;
 mod say;
@@ -33,6 +35,10 @@ enum Chore {
     Test(run_tests::Test),
     /// Figures of the operator, each beside something measured in the same run; what `make bench` runs
     Bench(bench::Bench),
+    /// The operator's image, with no container engine; what `make image` makes
+    Image(image::Image),
+    /// Check that the definitions still take what those of the last release took
+    Compatibility,
     /// Check the licences of everything that is linked into the programs
     Licences,
 }
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         Chore::Demo(demo) => demo.run().map_err(|error| error.to_string()),
         Chore::Test(test) => test.run().map_err(|error| error.to_string()),
         Chore::Bench(bench) => bench.run().map_err(|error| error.to_string()),
+        Chore::Image(image) => image.run().map_err(|error| error.to_string()),
+        Chore::Compatibility => compatibility::check().map_err(|error| error.to_string()),
         Chore::Licences => licences::check().map_err(|error| error.to_string()),
     };
     match outcome {

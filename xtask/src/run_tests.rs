@@ -40,13 +40,19 @@ const JUDGES: [&str; 2] = [
 /// Has everything made that judges. Cargo hides what a test says until it is over, and
 /// minutes without a word look like a test that hangs.
 fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
-    let mut judges = vec![control_plane::tools::fda(progress)?];
+    use control_plane::tools;
+    let mut judges = vec![
+        tools::fda(progress)?,
+        tools::kubeconform(progress)?,
+        tools::kube_score(progress)?,
+        tools::promtool(progress)?,
+    ];
     for folder in JUDGES {
         let failed = |error| Error::Folder(folder, error);
         for entry in std::fs::read_dir(folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             if path.extension().is_some_and(|extension| extension == "txt") {
-                judges.push(control_plane::tools::python_environment(&path, progress)?);
+                judges.push(tools::python_environment(&path, progress)?);
             }
         }
     }
@@ -57,7 +63,9 @@ impl Test {
     /// Runs them, and says with which code to end.
     pub fn run(self) -> Result<ExitCode, Error> {
         let begin = Instant::now();
-        say::heading("Programs that the tests need: etcd, Kubernetes, Helm, and Feldera's clients");
+        say::heading(
+            "Programs that the tests need: etcd, Kubernetes, Helm, checkers of manifests, and Feldera's clients",
+        );
         let progress = Progress::stderr();
         let binaries = Binaries::prepare(&progress)?;
         let helm = control_plane::tools::helm(&progress)?;

@@ -22,6 +22,38 @@ system:serviceaccount:{{ .Release.Namespace }}:{{ .Values.serviceAccount.name }}
   namespace: {{ .Release.Namespace }}
 {{- end }}
 
+{{/* The name of the Secret that HTTPS is served with, or nothing. */}}
+{{- define "sluice.tlsSecret" -}}
+{{- if .Values.api.tlsSecret }}{{ .Values.api.tlsSecret }}
+{{- else if .Values.api.certificate.issuerRef.name }}sluice-api-tls
+{{- end }}
+{{- end }}
+
+{{/* The image, by its digest if there is one. */}}
+{{- define "sluice.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}
+{{- else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* How a container of ours may run: as nobody, and without writing anywhere. */}}
+{{- define "sluice.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "sluice.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
 {{/*
 What a policy on Pipelines looks at, before and after. A field that is null is there, for a policy, and
 says nothing; what has no annotations hasn't even an empty map of them.

@@ -24,6 +24,12 @@ pub fn document() -> String {
     text += "\n## sluice api-key\n\nMakes an API key for the REST endpoint: see \
         [rest.md](rest.md#api-keys).\n\n";
     table(&api_key, &mut text);
+    text += "\n## sluice check\n\nSees whether an installation does its work; `helm test` runs it: see \
+        [install.md](install.md#whether-it-works).\n\n";
+    table(
+        &sluice::check::Args::augment_args(Command::new("check")),
+        &mut text,
+    );
     text += "\n## sluice crds, sluice openapi\n\nPrint the custom resource definitions (YAML) and the OpenAPI \
         document of the REST endpoint (JSON). They have no flags.\n";
     text
