@@ -4,7 +4,7 @@
 # make image       the operator's image, with no container engine; PUSH=REGISTRY/sluice:0.1.0 pushes it
 # make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
-# Both build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
+# All of them build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
 # (etcd, Kubernetes, Helm, Prometheus' promtool and Feldera's fda, built from source: about twenty minutes on
 # two cores, once per machine).
 # Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
