@@ -297,4 +297,42 @@ mod tests {
         assert!(!id.is_alive());
         child.wait().unwrap();
     }
+
+    /// Its first thread ends at once; another goes on until the process is killed.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_lives_as_long_as_any_of_its_threads() {
+        let program = "import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)";
+        /// Goes with the test, however that ends.
+        struct Tied(std::process::Child);
+        impl Drop for Tied {
+            fn drop(&mut self) {
+                let _ = self.0.kill().and_then(|()| self.0.wait());
+            }
+        }
+        let mut python = Command::new("python3");
+        let mut tied = Tied(python.args(["-c", program]).spawn().unwrap());
+        let pid = tied.0.id();
+        let id = ProcessId::of(pid).unwrap();
+        let state = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+        };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while state() != 'Z' {
+            assert!(Instant::now() < deadline, "its first thread goes on");
+            std::thread::sleep(POLL);
+        }
+        assert!(id.is_alive());
+        tied.0.kill().unwrap();
+        while id.is_alive() {
+            assert!(
+                Instant::now() < deadline,
+                "it goes on although it is killed"
+            );
+            std::thread::sleep(POLL);
+        }
+    }
 }
