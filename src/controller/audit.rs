@@ -7,10 +7,14 @@ use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::decide::history::{short_votes, small_diff};
@@ -20,6 +24,10 @@ use crate::metrics::Metrics;
 /// How many of a Pipeline's entries are remembered as written. The watch may show them again as pending
 /// until it catches up.
 const REMEMBERED: usize = 200;
+
+/// How long a Pipeline waits for the disk. If it takes longer, the lines may be written all the same, and
+/// are written again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the audit log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,8 +90,9 @@ fn append(path: &Path, lines: &str) -> io::Result<()> {
 pub(super) struct Audit {
     target: Option<Target>,
     metrics: Arc<Metrics>,
-    /// Held while somebody writes.
-    turn: Arc<Mutex<()>>,
+    /// Held while somebody writes. What waits for it holds no thread, so that a disk that hangs takes
+    /// one and no more.
+    turn: Arc<Semaphore>,
     /// What is written, by the Pipeline's uid.
     written: Mutex<HashMap<String, VecDeque<String>>>,
 }
@@ -94,7 +103,7 @@ impl Audit {
         Self {
             target,
             metrics,
-            turn: Arc::default(),
+            turn: Arc::new(Semaphore::new(1)),
             written: Mutex::default(),
         }
     }
@@ -120,14 +129,9 @@ impl Audit {
             .filter(|entry| !known.contains(&entry.id))
             .collect();
         let lines: String = new.iter().map(|entry| line(pipeline, entry)).collect();
-        let (target, turn, number) = (target.clone(), Arc::clone(&self.turn), new.len());
-        // It waits for a disk.
-        let wrote = tokio::task::spawn_blocking(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            target.write(&lines)
-        })
-        .await;
-        match wrote.unwrap_or_else(|error| Err(io::Error::other(error))) {
+        let number = new.len();
+        let wrote = timeout(PATIENCE, self.append(target.clone(), lines)).await;
+        match wrote.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 self.metrics.audited(number);
                 self.remember(uid, new);
@@ -148,6 +152,17 @@ impl Audit {
                     .collect()
             }
         }
+    }
+
+    async fn append(&self, target: Target, lines: String) -> io::Result<()> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await;
+        let turn = turn.map_err(io::Error::other)?;
+        // It waits for a disk.
+        let write = spawn_blocking(move || {
+            let _turn = turn;
+            target.write(&lines)
+        });
+        write.await.map_err(io::Error::other)?
     }
 
     /// Forgets Pipelines that are gone.
@@ -260,7 +275,19 @@ fn change<'a>(pipeline: &'a Pipeline, id: &str) -> Option<Change<'a>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use serde_json::{Value, json};
+
+    fn with_an_entry() -> Pipeline {
+        let entry =
+            json!({"id": "1", "event": "Sealed", "changeId": "c", "at": "2026-01-01T00:00:00Z"});
+        let mut pipeline: Pipeline = serde_json::from_value(json!({
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "u"}, "spec": {},
+        }))
+        .unwrap();
+        let status = pipeline.status.get_or_insert_default();
+        status.audit_pending = vec![serde_json::from_value(entry).unwrap()];
+        pipeline
+    }
 
     #[test]
     fn a_renamed_file_is_followed_by_a_new_one_and_a_torn_line_is_ended() {
@@ -288,14 +315,7 @@ mod tests {
     async fn what_could_not_be_written_stays_pending_and_what_was_is_not_written_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/audit.log");
-        let mut pipeline: Pipeline = serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "orders", "namespace": "shop", "uid": "u"}, "spec": {},
-        }))
-        .unwrap();
-        pipeline.status.get_or_insert_default().audit_pending = serde_json::from_value(
-            serde_json::json!([{"id": "1", "event": "Sealed", "changeId": "c", "at": "2026-01-01T00:00:00Z"}]),
-        )
-        .unwrap();
+        let pipeline = with_an_entry();
         let audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
         assert_eq!(audit.write(&pipeline).await, Vec::<String>::new());
         std::fs::create_dir(path.parent().unwrap()).unwrap();
@@ -313,5 +333,21 @@ mod tests {
         let another = Audit::new(Some(Target::File(path.clone())), Arc::default());
         assert_eq!(another.write(&pipeline).await, ["1"]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text.repeat(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_holds_a_pipeline_up_for_moments_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.log");
+        let pipeline = with_an_entry();
+        let audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
+        // Somebody writes, and doesn't come back.
+        let hangs = Arc::clone(&audit.turn).acquire_owned().await.unwrap();
+        let begin = tokio::time::Instant::now();
+        assert_eq!(audit.write(&pipeline).await, Vec::<String>::new());
+        assert_eq!(begin.elapsed(), PATIENCE);
+        drop(hangs);
+        tokio::time::resume();
+        assert_eq!(audit.write(&pipeline).await, ["1"]);
     }
 }
