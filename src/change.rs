@@ -167,7 +167,8 @@ fn numbers_as_strings(value: Value) -> Value {
     }
 }
 
-fn short_digest<T: Serialize>(value: &T) -> String {
+/// The first half of [`digest`], which is long enough for an id.
+pub fn short_digest<T: Serialize>(value: &T) -> String {
     let mut digest = digest(value);
     digest.truncate(ID_DIGITS);
     digest

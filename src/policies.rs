@@ -23,14 +23,14 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
 use kube::{Api, Client};
-use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::change;
 use crate::crd::Pipeline;
 use crate::metrics::Metrics;
-use expected::{KINDS, POLICIES};
+use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
 use proof::Proof;
 
@@ -74,8 +74,8 @@ pub struct Guard {
 /// What is known from earlier looks.
 #[derive(Default)]
 struct Known {
-    /// Sluice's own account.
-    user: Option<String>,
+    /// What the policies have to say, with Sluice's own account in it.
+    expected: Option<Expected>,
     proofs: HashMap<&'static str, Proven>,
 }
 
@@ -146,18 +146,14 @@ impl Guard {
     pub async fn confirm(&self) -> Result<Trust, kube::Error> {
         // One at a time, so that what is told last is what was seen last.
         let mut known = self.known.lock().await;
-        let user = match &known.user {
-            Some(user) => user.clone(),
-            None => known.user.insert(self.own_name().await?).clone(),
-        };
+        if known.expected.is_none() {
+            known.expected = Some(Expected::of(self.own_name().await?));
+        }
         let reads = join_all(POLICIES.map(|name| self.read(name))).await;
         let mut sound = vec![];
         for (name, read) in POLICIES.into_iter().zip(reads) {
             let found = match read {
-                Ok((policy, binding)) => {
-                    inspect::inspect(name, policy.as_ref(), binding.as_ref(), &user)
-                        .map_err(Finding::Bad)
-                }
+                Ok((policy, binding)) => known.inspect(name, policy.as_ref(), binding.as_ref()),
                 Err(kube::Error::Api(status)) if status.code == 403 => Err(Finding::CantTell(
                     format!("{name} can't be read: {}", status.message),
                 )),
@@ -313,6 +309,20 @@ impl Guard {
     }
 }
 
+impl Known {
+    fn inspect(
+        &self,
+        name: &str,
+        policy: Option<&DynamicObject>,
+        binding: Option<&DynamicObject>,
+    ) -> Result<Sound, Finding> {
+        let Some(expected) = &self.expected else {
+            return Err(Finding::CantTell("Sluice's own account isn't known".into()));
+        };
+        inspect::inspect(name, policy, binding, expected).map_err(Finding::Bad)
+    }
+}
+
 impl Trust {
     fn all_good(&self) -> bool {
         [&self.pipelines, &self.votes]
@@ -362,9 +372,8 @@ fn together<const N: usize>(findings: [&Finding; N]) -> Standing {
     } else if !unknown.is_empty() {
         Standing::Unknown(unknown.join("; "))
     } else {
-        let digest = Sha256::digest(epochs.join(" "));
         Standing::InForce {
-            epoch: digest.iter().take(8).map(|b| format!("{b:02x}")).collect(),
+            epoch: change::short_digest(&epochs),
             since,
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! The plain manifests are part of the program, so what is compared is what was released with it.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 /// The manifests, as they are released.
@@ -25,15 +27,38 @@ pub(super) const KINDS: [&str; 2] = [
     "ValidatingAdmissionPolicyBinding",
 ];
 
-/// The `spec` that an object of this kind and name has, where `user` is Sluice's own account.
-pub(super) fn spec(kind: &str, name: &str, user: &str) -> Option<Value> {
-    let manifests = MANIFESTS.replace(RELEASED_USER, user);
-    let one = |manifest: &str| {
-        let object: Value = serde_saphyr::from_str(manifest).ok()?;
-        let is_it = object["kind"] == kind && object["metadata"]["name"] == name;
-        is_it.then(|| normalized(&object["spec"]))
-    };
-    manifests.split("\n---\n").find_map(one)
+/// What the policies and their bindings have to say in one cluster. Made once: all the manifests are read
+/// for it, and it is asked before each approval.
+pub(super) struct Expected {
+    /// Sluice's own account.
+    pub(super) user: String,
+    /// The `spec` of each, by kind and name.
+    specs: HashMap<(String, String), Value>,
+}
+
+impl Expected {
+    /// Where `user` is Sluice's own account.
+    pub(super) fn of(user: String) -> Self {
+        let manifests = MANIFESTS.replace(RELEASED_USER, &user);
+        let object = |manifest: &str| serde_saphyr::from_str::<Value>(manifest).ok();
+        let specs = manifests
+            .split("\n---\n")
+            .filter_map(object)
+            .filter_map(|object| {
+                let word = |value: &Value| value.as_str().map(str::to_owned);
+                let key = (word(&object["kind"])?, word(&object["metadata"]["name"])?);
+                let of_it = KINDS.contains(&key.0.as_str()) && POLICIES.contains(&key.1.as_str());
+                of_it.then(|| (key, normalized(&object["spec"])))
+            })
+            .collect();
+        Self { user, specs }
+    }
+
+    /// The `spec` of an object; null if there is none.
+    pub(super) fn spec(&self, kind: &str, name: &str) -> &Value {
+        let key = (kind.to_owned(), name.to_owned());
+        self.specs.get(&key).unwrap_or(&Value::Null)
+    }
 }
 
 /// Without what says the same as if it weren't there: the API server fills in defaults.
@@ -94,16 +119,17 @@ mod tests {
 
     #[test]
     fn every_policy_and_binding_is_among_the_manifests_with_the_own_account_in_it() {
+        let expected = Expected::of("me".to_owned());
         for name in POLICIES {
-            let policy = spec(KINDS[0], name, "me").expect(name);
+            let policy = expected.spec(KINDS[0], name);
             assert_eq!(policy["failurePolicy"], "Fail", "{name}");
-            let binding = spec(KINDS[1], name, "me").expect(name);
+            let binding = expected.spec(KINDS[1], name);
             assert_eq!(
-                binding,
+                *binding,
                 json!({"policyName": name, "validationActions": ["Deny"]})
             );
         }
-        let text = spec(KINDS[0], "sluice-operator", "me").unwrap().to_string();
+        let text = expected.spec(KINDS[0], "sluice-operator").to_string();
         assert!(text.contains("username == 'me'") && !text.contains(RELEASED_USER));
     }
 

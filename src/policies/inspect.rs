@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::DynamicObject;
 
-use super::expected::{self, KINDS};
+use super::expected::{Expected, KINDS, difference, normalized};
 
 /// A policy and its binding that are what they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +15,13 @@ pub(super) struct Sound {
     pub(super) since: Timestamp,
 }
 
-/// Looks at the policy of this name, as it was read, for the cluster in which `user` is Sluice's own
-/// account. What is wrong with it comes back as a sentence that stays the same while it is wrong.
+/// Looks at the policy of this name, as it was read. What is wrong with it comes back as a sentence that
+/// stays the same while it is wrong.
 pub(super) fn inspect(
     name: &str,
     policy: Option<&DynamicObject>,
     binding: Option<&DynamicObject>,
-    user: &str,
+    expected: &Expected,
 ) -> Result<Sound, String> {
     let mut epochs = vec![];
     let mut since = Timestamp::MIN;
@@ -30,11 +30,11 @@ pub(super) fn inspect(
         if object.metadata.deletion_timestamp.is_some() {
             return Err(format!("{kind} {name} is being deleted"));
         }
-        let expected = expected::spec(kind, name, user).unwrap_or_default();
-        let found = expected::normalized(&object.data["spec"]);
-        if let Some(place) = expected::difference(&expected, &found, "spec") {
+        let found = normalized(&object.data["spec"]);
+        if let Some(place) = difference(expected.spec(kind, name), &found, "spec") {
             return Err(format!(
-                "{kind} {name} isn't that of this version of Sluice for the account {user}: {place} differs"
+                "{kind} {name} isn't that of this version of Sluice for the account {}: {place} differs",
+                expected.user
             ));
         }
         let status = &object.data["status"];
@@ -82,6 +82,7 @@ mod tests {
 
     /// The policy and the binding as they would be stored.
     fn stored() -> [Value; 2] {
+        let expected = Expected::of("me".to_owned());
         KINDS.map(|kind| {
             json!({
                 "apiVersion": "admissionregistration.k8s.io/v1",
@@ -92,7 +93,7 @@ mod tests {
                     "generation": 1,
                     "creationTimestamp": "2026-01-01T00:00:00Z",
                 },
-                "spec": expected::spec(kind, NAME, "me").unwrap(),
+                "spec": expected.spec(kind, NAME),
             })
         })
     }
@@ -103,7 +104,7 @@ mod tests {
             NAME,
             object(policy).as_ref(),
             object(binding).as_ref(),
-            "me",
+            &Expected::of("me".to_owned()),
         )
     }
 
