@@ -10,7 +10,6 @@
 //! nobody's name is put to it.
 
 use k8s_openapi::jiff::Timestamp;
-use sha2::{Digest, Sha256};
 
 use crate::change;
 use crate::crd::{
@@ -76,10 +75,8 @@ struct Carried<'a> {
 impl Carried<'_> {
     /// Tells this vote from any other in the same place, and has a short length whatever people write.
     fn mark(&self) -> String {
-        let parts = [self.given.unwrap_or("true"), self.by.unwrap_or_default()];
-        let digest = Sha256::digest(parts.join("\0"));
-        let short: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-        format!("{} {short}", self.place)
+        let digest = change::short_digest(&(self.given, self.by));
+        format!("{} {digest}", self.place)
     }
 
     /// Why nobody vouches for the name beside it; `None` if somebody does.

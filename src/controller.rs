@@ -16,6 +16,7 @@ mod engines;
 mod observe;
 mod report;
 mod status;
+mod trust;
 mod votes;
 
 use std::collections::HashSet;
@@ -37,14 +38,11 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, warn};
 
-use crate::approval;
-use crate::crd::{
-    ApprovalState, Outcome as Verdict, Pipeline, PipelineApproval, PipelineStatus, annotation,
-};
+use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::policies::{Guard, Standing, Trust};
+use crate::policies::{Guard, Trust};
 use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
@@ -72,8 +70,6 @@ const PREVIEW_LATER: Duration = Duration::from_secs(2);
 
 /// How soon the audit log is tried again that couldn't be written.
 const AUDIT_AGAIN: Duration = Duration::from_secs(10);
-/// How many Pipelines are written to in a second only because the policies were replaced.
-const NOTES: usize = 20;
 
 /// How long one reconcile may take: the engine's compiler may take two minutes to answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
@@ -148,7 +144,7 @@ pub struct Context {
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
     trust: watch::Receiver<Trust>,
-    notes: Arc<Semaphore>,
+    notes: trust::Notes,
 }
 
 /// Why a reconcile came to nothing; it is tried again after a growing pause.
@@ -221,13 +217,13 @@ pub async fn run(
         metrics: Arc::clone(&metrics),
         trust: guard.trust(),
         guard,
-        notes: Arc::new(Semaphore::new(NOTES)),
+        notes: trust::Notes::default(),
         settings: settings.clone(),
     });
     metrics.count_pipelines(census(pipelines.clone()));
     metrics.call_engines(engines.roll_call());
     let from_engines = engines::concerned(woken, Arc::clone(&context));
-    let from_policies = concerned_by_policies(context.trust.clone(), pipelines.clone());
+    let from_policies = trust::concerned(context.trust.clone(), pipelines.clone());
     let from_config_maps = config_maps(settings.all(&client), pipelines);
 
     let housekeeping = keep_house(Arc::clone(&context), stop.clone());
@@ -327,37 +323,6 @@ fn votes_of(
         })
 }
 
-/// Says which Pipelines it concerns that policies came into force: all; and that they are no more: those with
-/// a vote, and those that wait for one.
-fn concerned_by_policies(
-    trust: watch::Receiver<Trust>,
-    pipelines: Store<Guarded>,
-) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    changes_of(trust).flat_map(move |trust| {
-        let all = matches!(trust.pipelines, Standing::InForce { .. });
-        let concerned = pipelines.state_filter(|pipeline| {
-            pipeline.0.as_ref().is_ok_and(|pipeline| {
-                let status = pipeline.status.as_ref();
-                all || approval::carries_votes(pipeline)
-                    || status.is_some_and(|status| status.waiting_since.is_some())
-            })
-        });
-        let concerned = concerned.into_iter();
-        futures::stream::iter(concerned.map(|pipeline| ObjectRef::from_obj(pipeline.as_ref())))
-    })
-}
-
-/// Each change of a value.
-fn changes_of<T: Clone + Send + Sync + 'static>(
-    value: watch::Receiver<T>,
-) -> impl futures::Stream<Item = T> + Send + 'static {
-    futures::stream::unfold(value, |mut value| async move {
-        value.changed().await.ok()?;
-        let now = value.borrow_and_update().clone();
-        Some((now, value))
-    })
-}
-
 /// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
 /// be many and large ones that are none of ours.
 fn config_maps(
@@ -454,7 +419,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
     let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
-    let may_note_policies = may_note_policies(&pipeline, context);
+    let may_note_policies = context.notes.may_note(&pipeline, &context.trust.borrow());
     let mut confirmed = false;
     let mut trust = context.trust.borrow().clone();
     for _ in 0..MAX_STEPS {
@@ -489,7 +454,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         match plan.step {
             // What the policies vouched for when they were looked at last isn't known to hold now.
             Step::Record(ref next)
-                if !confirmed && trust.matters() && approves(&pipeline, next) =>
+                if !confirmed && trust.matters() && trust::approves(&pipeline, next) =>
             {
                 trust = context.guard.confirm().await?;
                 confirmed = true;
@@ -575,31 +540,6 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
         }
     }
     Err(Error::TooManySteps)
-}
-
-/// Whether it is this Pipeline's turn to be written to because the policies were replaced.
-fn may_note_policies(pipeline: &Pipeline, context: &Context) -> bool {
-    let status = pipeline.status.as_ref();
-    let noted = status.and_then(|status| status.policies.as_ref()?.epoch.as_ref());
-    let is_news = matches!(&context.trust.borrow().pipelines, Standing::InForce { epoch, .. } if Some(epoch) != noted);
-    let turn = is_news.then(|| Arc::clone(&context.notes).try_acquire_owned());
-    let Some(Ok(turn)) = turn else { return false };
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        drop(turn);
-    });
-    true
-}
-
-/// Whether a status has an approval in it that isn't stored yet.
-fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
-    fn approved(status: &PipelineStatus) -> Option<&str> {
-        let approval = status.approval.as_ref()?;
-        let decision = approval.decision.as_ref()?;
-        (decision.outcome == Verdict::Approved).then_some(&approval.change_id)
-    }
-    let stored = pipeline.status.as_ref().and_then(approved);
-    approved(next).is_some_and(|change| Some(change) != stored)
 }
 
 /// Who else has the same pipeline of the same engine.

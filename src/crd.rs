@@ -77,11 +77,3 @@ pub const IN_USE: &str = "sluice.dev/in-use";
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()]
 }
-
-/// Whether the API server serves what a definition defines.
-pub fn is_established(crd: &CustomResourceDefinition) -> bool {
-    crd.status
-        .iter()
-        .flat_map(|status| status.conditions.iter().flatten())
-        .any(|condition| condition.type_ == "Established" && condition.status == "True")
-}

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::Condition;
 use kube::{Api, Client, Config, ResourceExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -278,7 +280,7 @@ async fn wait_for_crds(client: &Client, health: &Health, stop: &CancellationToke
         for crd in crd::all() {
             let name = crd.name_any();
             match tokio::time::timeout(CRD_TIMEOUT, api.get_opt(&name)).await {
-                Ok(Ok(Some(found))) if crd::is_established(&found) => {}
+                Ok(Ok(found)) if is_crd_established().matches_object(found.as_ref()) => {}
                 Ok(Ok(_)) => missing.push(name),
                 Ok(Err(error)) => missing.push(format!("{name} ({error})")),
                 Err(_) => missing.push(format!("{name} (the API server doesn't answer)")),

@@ -1,6 +1,8 @@
 //! Are the custom resource definitions there, served, and those of this version?
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::Condition;
 use kube::{Api, Client, ResourceExt};
 
 use crate::crd;
@@ -16,7 +18,7 @@ pub(super) async fn look(client: &Client) -> Result<String, String> {
             .await
             .map_err(|error| format!("the definition {name} can't be read: {error}"))?
             .ok_or_else(|| format!("the definition {name} is missing; {REMEDY}"))?;
-        if !crd::is_established(&found) {
+        if !is_crd_established().matches_object(Some(&found)) {
             return Err(format!("the definition {name} isn't served yet"));
         }
         if !is_of_this_version(&found, &wanted) {

@@ -190,7 +190,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         metrics,
         trust: guard.trust(),
         guard,
-        notes: Arc::new(Semaphore::new(NOTES)),
+        notes: trust::Notes::default(),
         settings,
     })
 }

@@ -33,13 +33,7 @@ impl Decider<'_> {
         let stored = self.input.pipeline.status.as_ref().unwrap_or(&nothing);
         let at = self.now();
         for happened in happened(stored, &self.status, &self.reports) {
-            let id = change::digest(&serde_json::json!([
-                self.uid(),
-                happened.event,
-                happened.change_id,
-                at,
-            ]));
-            let id: String = id.chars().take(32).collect();
+            let id = change::short_digest(&(self.uid(), happened.event, &happened.change_id, &at));
             // The same, told again within a second, is told once.
             if self.status.audit_pending.iter().any(|entry| entry.id == id) {
                 continue;

@@ -9,6 +9,7 @@ use super::{Decider, Seen};
 use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
+    annotation,
 };
 use crate::engine::PipelineState;
 
@@ -207,7 +208,7 @@ impl Decider<'_> {
             diff_digest: change::digest(&Value::Null),
             at_stake: None,
             base: self.base_checkpoint(state),
-            approve_command: self.approve_command(&id),
+            approve_command: self.command(annotation::APPROVE, &id),
             approved_field_counts: false,
             decision: Some(outside_decision(now)),
             votes: vec![],

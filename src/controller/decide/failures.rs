@@ -9,6 +9,9 @@ use crate::change;
 use crate::crd::{ApprovalState, Failures, annotation};
 use crate::engine::PipelineState;
 
+/// For a command that only needs a value that wasn't there before.
+pub(super) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";
+
 /// A pipeline that keeps failing is started again after 10 s, 20 s, … and at most this long.
 const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(900);
 
@@ -77,7 +80,14 @@ impl Decider<'_> {
                 return false;
             }
             self.status.phase = Some("Failed".into());
-            self.stalled(Reason::Failed, format!("{} It is not started again by itself: correct the spec, or try again with: kubectl annotate pipeline {} -n {} {}=\"$(date +%s)\" --overwrite", failures.message, self.name(), self.namespace(), annotation::RETRY));
+            self.stalled(
+                Reason::Failed,
+                format!(
+                    "{} It is not started again by itself: correct the spec, or try again with: {}",
+                    failures.message,
+                    self.command(annotation::RETRY, ANY_NEW_VALUE)
+                ),
+            );
             return true;
         }
         let pause = self.restart_pause(failures.count);

@@ -134,34 +134,31 @@ impl Decider<'_> {
             }
             return self.known_change(state, known.map(|(state, _)| state));
         };
-        match known {
-            _ if is_new => self.publish(Question {
-                gate: Gate::Engine,
-                diff: full.state.approval_diff.clone(),
-                connectors: full.connectors.as_ref(),
-                state: &full.state,
-                target,
-                revision,
-            }),
+        if !is_new && !is_other {
+            return self.known_change(state, known.map(|(state, _)| state));
+        }
+        let mut question = Question {
+            gate: Gate::Engine,
+            diff: full.state.approval_diff.clone(),
+            connectors: full.connectors.as_ref(),
+            state: &full.state,
+            target,
+            revision,
+        };
+        if is_other {
             // The question has changed since it was asked, so it is asked anew.
-            _ if is_other => {
-                self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
-                // What was decided on the old question stays on record, and never counts again.
-                self.had_its_turn(&id, None);
-                self.set_approval_state(Superseded);
-                self.remember();
-                let asked_anew = self.change_id(&target, revision + 1);
-                self.note_what_waits(state, &asked_anew);
-                self.publish(Question {
-                    gate: Gate::Engine,
-                    diff: full.state.approval_diff.clone(),
-                    connectors: full.connectors.as_ref(),
-                    state: &full.state,
-                    target,
-                    revision: revision + 1,
-                });
-            }
-            _ => self.known_change(state, known.map(|(state, _)| state)),
+            self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
+            // What was decided on the old question stays on record, and never counts again.
+            self.had_its_turn(&id, None);
+            self.set_approval_state(Superseded);
+            self.remember();
+            question.revision += 1;
+            let asked_anew = self.change_id(&question.target, question.revision);
+            self.note_what_waits(state, &asked_anew);
+        }
+        match self.publish(question) {
+            ApprovalState::Rejected => self.show_rejected(),
+            _ => self.show_waiting(),
         }
     }
 
@@ -191,8 +188,8 @@ impl Decider<'_> {
         }
     }
 
-    /// Publishes a change: from here on it can be approved.
-    pub(super) fn publish(&mut self, question: Question) {
+    /// Publishes a change: from here on it can be approved, unless it was rejected before. Returns which.
+    pub(super) fn publish(&mut self, question: Question) -> ApprovalState {
         let Question {
             gate,
             diff,
@@ -244,7 +241,7 @@ impl Decider<'_> {
             diff: diff.as_object().cloned(),
             at_stake: Some(at_stake),
             base: self.base_checkpoint(state),
-            approve_command: self.approve_command(&id),
+            approve_command: self.command(annotation::APPROVE, &id),
             approved_field_counts: spec.approved != Some(true),
             decision: rejected,
             votes: vec![],
@@ -253,7 +250,8 @@ impl Decider<'_> {
             failure: None,
             change_id: id.clone(),
         };
-        let waits = approval.state == ApprovalState::Awaiting;
+        let state = approval.state;
+        let waits = state == ApprovalState::Awaiting;
         let command = approval.approve_command.clone();
         self.status.waiting_since = waits.then(|| self.now());
         self.status.approval = Some(approval);
@@ -262,12 +260,8 @@ impl Decider<'_> {
                 "AwaitingApproval",
                 format!("change {id} waits for approval: {summary}. To approve it: {command}"),
             );
-            if gate == Gate::Engine {
-                self.show_waiting();
-            }
-        } else if gate == Gate::Engine {
-            self.show_rejected();
         }
+        state
     }
 
     /// The terms of the start are no longer those of the spec: start again under the new ones.
@@ -330,22 +324,20 @@ impl Decider<'_> {
         };
         let reason = reason_of(approval);
         let message = format!(
-            "change {id} ({}) was rejected{reason}. Nothing was changed; put the old program back and it comes up as it was, or open the gate again with: kubectl annotate pipeline {} -n {} {}={id} --overwrite",
+            "change {id} ({}) was rejected{reason}. Nothing was changed; put the old program back and it comes up as it was, or open the gate again with: {}",
             approval.summary,
-            self.name(),
-            self.namespace(),
-            annotation::RETRY,
+            self.command(annotation::RETRY, &approval.change_id),
             id = approval.change_id,
         );
         self.waiting_for("Rejected", Reason::Rejected, message);
     }
 
-    pub(super) fn approve_command(&self, id: &str) -> String {
+    /// A command that sets an annotation of the Pipeline.
+    pub(super) fn command(&self, annotation: &str, value: &str) -> String {
         format!(
-            "kubectl annotate pipeline {} -n {} {}={id} --overwrite",
+            "kubectl annotate pipeline {} -n {} {annotation}={value} --overwrite",
             self.name(),
             self.namespace(),
-            annotation::APPROVE,
         )
     }
 

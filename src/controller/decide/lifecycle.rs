@@ -3,7 +3,8 @@
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen};
 use crate::crd::{
-    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Run, StopKind, annotation,
+    Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Run, StopKind,
+    annotation,
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 
@@ -102,10 +103,18 @@ impl Decider<'_> {
             self.show_rejected();
             return;
         }
-        let id = approval.change_id.clone();
-        let failure = approval.failure.clone().unwrap_or_default();
+        let message = self.could_not_be_applied(approval);
         self.status.phase = Some("Failed".into());
-        self.stalled(Reason::ApplyFailed, format!("the approved change {id} could not be applied: {failure}. It is not tried again by itself: correct the program, or ask anew with: kubectl annotate pipeline {} -n {} {}={id} --overwrite", self.name(), self.namespace(), annotation::RETRY));
+        self.stalled(Reason::ApplyFailed, message);
+    }
+
+    pub(super) fn could_not_be_applied(&self, approval: &Approval) -> String {
+        let id = &approval.change_id;
+        format!(
+            "the approved change {id} could not be applied: {}. It is not tried again by itself: correct the program, or ask anew with: {}",
+            approval.failure.as_deref().unwrap_or_default(),
+            self.command(annotation::RETRY, id),
+        )
     }
 
     /// Whether the engine still clears the storage; it starts nothing meanwhile.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Decider;
 use super::conditions::Reason;
+use super::failures::ANY_NEW_VALUE;
 use super::input::Observation;
 use crate::crd::{DesiredState, Interference, StopKind, annotation};
 use crate::engine::PipelineState;
@@ -47,12 +48,10 @@ impl Decider<'_> {
         }
         self.look_again_in(WINDOW.saturating_sub(self.since(&known.last_at)));
         let message = format!(
-            "somebody else keeps changing the pipeline at the engine, {} times lately; the last: {}. It is left as it is: find out who, and go on with: kubectl annotate pipeline {} -n {} {}=\"$(date +%s)\" --overwrite",
+            "somebody else keeps changing the pipeline at the engine, {} times lately; the last: {}. It is left as it is: find out who, and go on with: {}",
             known.count,
             known.message,
-            self.name(),
-            self.namespace(),
-            annotation::RETRY,
+            self.command(annotation::RETRY, ANY_NEW_VALUE),
         );
         if let Observation::Answered {
             pipeline: Some(seen),

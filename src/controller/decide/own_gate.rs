@@ -164,7 +164,7 @@ impl Decider<'_> {
         };
         let preview = self.preview_of(target);
         let diff = preview.and_then(|preview| preview.diff.clone());
-        self.publish(Question {
+        let published = self.publish(Question {
             gate: Gate::Sluice,
             diff: diff.map_or(Value::Null, Value::Object),
             connectors: full.connectors.as_ref(),
@@ -172,7 +172,10 @@ impl Decider<'_> {
             revision: self.revision_of(target),
             state: seen.state(),
         });
-        self.ask_at_own_gate();
+        match published {
+            ApprovalState::Rejected => self.show_kept_out(),
+            _ => self.ask_at_own_gate(),
+        }
         Passage::Shut
     }
 
@@ -197,10 +200,6 @@ impl Decider<'_> {
         let Some(approval) = &self.status.approval else {
             return;
         };
-        if approval.state == ApprovalState::Rejected {
-            self.show_kept_out();
-            return;
-        }
         self.own_gate = Some(Shown::Asks(format!(
             "change {} waits for approval before anything is changed: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
@@ -209,31 +208,23 @@ impl Decider<'_> {
 
     /// Says that the change was rejected, or failed before, and what goes on without it.
     fn show_kept_out(&mut self) {
-        let Some(approval) = self.status.approval.clone() else {
+        let Some(approval) = &self.status.approval else {
             return;
         };
-        let retry = format!(
-            "kubectl annotate pipeline {} -n {} {}={} --overwrite",
-            self.name(),
-            self.namespace(),
-            annotation::RETRY,
-            approval.change_id
-        );
         if approval.state == ApprovalState::Rejected {
-            let reason = reason_of(&approval);
-            self.own_gate = Some(Shown::Rejected(format!(
-                "change {} ({}) was rejected{reason}, and nothing was changed. Put the old program back into the spec, or open the gate again with: {retry}",
-                approval.change_id, approval.summary,
-            )));
+            let message = format!(
+                "change {} ({}) was rejected{}, and nothing was changed. Put the old program back into the spec, or open the gate again with: {}",
+                approval.change_id,
+                approval.summary,
+                reason_of(approval),
+                self.command(annotation::RETRY, &approval.change_id),
+            );
+            self.own_gate = Some(Shown::Rejected(message));
             return;
         }
         self.held = Some(Hold {
             reason: Reason::ApplyFailed,
-            message: format!(
-                "the approved change {} could not be applied: {}. Correct the program, or ask anew with: {retry}",
-                approval.change_id,
-                approval.failure.clone().unwrap_or_default(),
-            ),
+            message: self.could_not_be_applied(approval),
         });
     }
 
