@@ -99,6 +99,10 @@ impl Change<'_> {
     }
 }
 
+/// The parts that the engine takes up without asking although they alter results, so that Sluice asks
+/// about them. (Source: `ProgramDiff` of Feldera at 0.337.)
+pub const UNSEEN_BY_THE_ENGINE: [&str; 3] = ["udfRust", "udfToml", "runtimeVersion"];
+
 /// The parts in which two targets differ, by the names that statuses give them: `sql`, `udfRust`,
 /// `udfToml`, `config`, `runtimeVersion`.
 pub fn differences(before: &Target, after: &Target) -> Vec<&'static str> {

@@ -3,7 +3,7 @@
 
 use kube::ResourceExt;
 use sluice::chain;
-use sluice::change::{Change, Content, ROOT};
+use sluice::change::{Change, Content, ROOT, UNSEEN_BY_THE_ENGINE};
 use sluice::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Pipeline, PipelineApproval,
     PipelineStatus, Settled, Target, VoteDecision, annotation,
@@ -158,9 +158,6 @@ pub fn judge(situation: &Situation) -> Planned {
     planned
 }
 
-/// The parts that Sluice asks about at a gate of its own, whatever the engine finds.
-const ASKED_BY_SLUICE: [&str; 3] = ["udfRust", "udfToml", "runtimeVersion"];
-
 /// The status in which the operator will find the file: before it replaces a program that runs and isn't
 /// settled yet, it stops it with a checkpoint, which settles that.
 fn once_applied(stored: &PipelineStatus, notes: &mut Vec<String>) -> PipelineStatus {
@@ -298,8 +295,9 @@ fn on_the_change(
     planned: &Planned,
 ) -> Vec<String> {
     let mut notes = vec![];
-    let is_asked_here = |part: &&&str| ASKED_BY_SLUICE.contains(*part);
-    let asked_here = planned.changed.iter().filter(is_asked_here).count() > 0;
+    // Sluice asks about these itself, whatever the engine finds.
+    let mut changed = planned.changed.iter();
+    let asked_here = changed.any(|part| UNSEEN_BY_THE_ENGINE.contains(part));
     let waiting = stored.approval.as_ref();
     let waiting = waiting.filter(|approval| approval.state == ApprovalState::Awaiting);
     match waiting {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::change;
 use crate::crd::Target;
 
 /// The lists of a diff, and how a person would say what is in them: one, several.
@@ -84,25 +85,22 @@ pub(super) fn summary(diff: &Value) -> String {
 /// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
 /// of that kind differs.
 pub(super) fn unseen_by_the_engine(from: &Target, to: &Target) -> String {
-    let mut parts = vec![];
-    if from.udf_rust != to.udf_rust {
-        parts.push("changes user-defined functions (Rust)".to_owned());
-    }
-    if from.udf_toml != to.udf_toml {
-        parts.push("changes what user-defined functions depend on (TOML)".to_owned());
-    }
-    if from.runtime_version != to.runtime_version {
-        let named = |version: &str| match version {
-            "" => "the engine's own".to_owned(),
-            version => version.to_owned(),
-        };
-        parts.push(format!(
+    let named = |version: &str| match version {
+        "" => "the engine's own".to_owned(),
+        version => version.to_owned(),
+    };
+    let words = |part| match part {
+        "udfRust" => "changes user-defined functions (Rust)".to_owned(),
+        "udfToml" => "changes what user-defined functions depend on (TOML)".to_owned(),
+        _ => format!(
             "changes the runtime version from {} to {}",
             named(&from.runtime_version),
             named(&to.runtime_version)
-        ));
-    }
-    parts.join("; ")
+        ),
+    };
+    let parts = change::differences(from, to).into_iter();
+    let unseen = parts.filter(|part| change::UNSEEN_BY_THE_ENGINE.contains(part));
+    unseen.map(words).collect::<Vec<_>>().join("; ")
 }
 
 /// The whole change on one line: what the engine doesn't ask about, and its diff.
