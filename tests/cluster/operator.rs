@@ -95,22 +95,27 @@ impl Operator {
 
     async fn url_of(&self, endpoint: &str) -> String {
         eventually("the operator listens", || async {
-            let log = std::fs::read(&self.log).unwrap_or_default();
-            let own = String::from_utf8_lossy(&log[self.log_start as usize..]).into_owned();
-            let line = own.lines().find(|line| line.contains("listening"));
-            // In either form of the log.
-            let address = line.and_then(|line| {
-                let in_json = line.split_once(&format!("\"{endpoint}\":\""));
-                let in_text = line.split_once(&format!(" {endpoint}="));
-                let (_, rest) = in_text.or(in_json)?;
-                rest.split([' ', '"']).next().map(str::trim)
-            });
-            match address {
-                Some(address) => Ok(format!("http://{address}")),
-                None => Err(own),
-            }
+            self.listens_at(endpoint).ok_or_else(|| self.own_log())
         })
         .await
+    }
+
+    /// Where one of its endpoints (`api`, `admin`) listens, once it says so in its log.
+    pub fn listens_at(&self, endpoint: &str) -> Option<String> {
+        let own = self.own_log();
+        let line = own.lines().find(|line| line.contains("listening"))?;
+        // In either form of the log.
+        let in_json = line.split_once(&format!("\"{endpoint}\":\""));
+        let in_text = line.split_once(&format!(" {endpoint}="));
+        let (_, rest) = in_text.or(in_json)?;
+        let address = rest.split([' ', '"']).next()?.trim();
+        Some(format!("http://{address}"))
+    }
+
+    fn own_log(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let start = usize::try_from(self.log_start).expect("a length in memory");
+        String::from_utf8_lossy(&log[start.min(log.len())..]).into_owned()
     }
 
     /// Sends it a signal, such as `STOP`.

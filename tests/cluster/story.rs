@@ -603,7 +603,8 @@ impl Story {
         let namespace: &str = &self.namespace;
         let log: Vec<&str> = log
             .lines()
-            .filter(|line| line.contains(namespace))
+            // Also why a process ended that was to run.
+            .filter(|line| line.contains(namespace) || line.starts_with("sluice: "))
             .collect();
         let last = |lines: &[String]| lines[lines.len().saturating_sub(40)..].join("\n");
         let log: Vec<String> = log.into_iter().map(str::to_owned).collect();

@@ -174,17 +174,26 @@ async fn a_crash_before_or_after_any_write_changes_nothing_of_what_comes_of_it()
         }
     }
     let total = points.len();
-    let results: Vec<(Write, Position)> = futures::stream::iter(points)
+    let results: Vec<Option<(Write, Position)>> = futures::stream::iter(points)
         .map(|(plot, crash, write, undisturbed)| {
+            let words = format!("{}, killed {:?} {write}", plot.name, crash.position);
             // Each on a task of its own, so that one that fails doesn't hide behind another.
-            tokio::spawn(crash_at(plot, crash, write, undisturbed))
+            let telling = tokio::spawn(crash_at(plot, crash, write, undisturbed));
+            async move {
+                let ended = telling.await;
+                if ended.is_err() {
+                    println!("FAILED: {words}");
+                }
+                ended.ok()
+            }
         })
         .buffer_unordered(AT_A_TIME)
-        .map(|ended| ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())))
         .collect()
         .await;
+    let failed = results.iter().filter(|result| result.is_none()).count();
+    assert_eq!(failed, 0, "crash points of {total} that ended otherwise");
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for (write, position) in results {
+    for (write, position) in results.into_iter().flatten() {
         *kinds
             .entry(format!("{position:?} {}", write.kind()))
             .or_default() += 1;

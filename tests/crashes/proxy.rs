@@ -113,7 +113,6 @@ impl Proxy {
         let engine_url = serve("engine", &shared).await;
         let kubeconfig = operators_kubeconfig(story.cluster(), Some(&api_url)).await;
         let namespace = story.namespace.to_string();
-        let rest = free_port();
         let audit = story.log().with_extension("audit");
         let _ = std::fs::remove_file(&audit);
         let flags = vec![
@@ -123,8 +122,6 @@ impl Proxy {
             namespace.clone(),
             "--api-namespace".to_owned(),
             namespace,
-            "--api-listen".to_owned(),
-            format!("127.0.0.1:{rest}"),
         ];
         Self {
             engine_url,
@@ -160,10 +157,10 @@ impl Proxy {
         inner.is_dead = false;
     }
 
-    /// The address of the operator's REST endpoint, whichever process serves it.
-    pub fn rest_url(&self) -> String {
-        let address = self.flags.last().expect("an address");
-        format!("http://{address}")
+    /// Where the REST endpoint of the operator listens that runs now, if one does.
+    pub fn rest_url(&self) -> Option<String> {
+        let inner = self.shared.inner.lock().expect("no panic");
+        inner.operator.as_ref()?.listens_at("api")
     }
 
     /// What stands in the audit log, as a collector has it that drops what comes again.
@@ -192,11 +189,6 @@ impl Proxy {
         let inner = self.shared.inner.lock().expect("no panic");
         inner.writes.clone().unwrap_or_default()
     }
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
 }
 
 async fn serve(to: &'static str, shared: &Arc<Shared>) -> String {
