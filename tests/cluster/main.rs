@@ -11,6 +11,7 @@ mod install_page;
 mod lifecycle;
 mod operator;
 mod own_gate;
+mod permissions;
 mod plan;
 mod plugin;
 mod plugin_page;
