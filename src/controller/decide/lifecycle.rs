@@ -242,9 +242,9 @@ impl Decider<'_> {
             stop: None,
             failed: false,
         };
-        let change_id = run.change_id.clone();
+        let (change_id, target) = (run.change_id.clone(), run.target.clone());
         self.status.run = Some(run);
-        self.start_lets_through(&change_id);
+        self.start_lets_through(state, &change_id, &target);
         self.status.seal = None;
         self.take_restart();
         self.progressing(
