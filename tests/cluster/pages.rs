@@ -28,12 +28,9 @@ mod seen;
 mod shell;
 
 mod approving;
-// mod concepts;
+mod concepts;
 mod first_pipeline;
 mod install;
-// mod operations;
 mod plugin;
 mod readme;
-// mod rest;
-// mod security;
-// mod troubleshooting;
+mod troubleshooting;

@@ -123,7 +123,11 @@ impl Page {
         let path = workspace().join(name);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
         let parts = parts(&text);
-        assert_eq!(page_of(&parts), text, "{name} can be written as it was read");
+        assert_eq!(
+            page_of(&parts),
+            text,
+            "{name} can be written as it was read"
+        );
         Self {
             path,
             name,

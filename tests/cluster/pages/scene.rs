@@ -10,7 +10,7 @@ use super::shell::Shell;
 use crate::operator::{Operator, operators_kubeconfig};
 use crate::plugin::plugin;
 use crate::stand_in::StandIn;
-use crate::story::Story;
+use crate::story::{Story, eventually};
 use crate::support::{ADMIN, Cluster, token};
 
 /// Where the engine is, on the pages.
@@ -95,14 +95,17 @@ impl Empty {
         let get = format!("kubectl get {pod} -o json");
         self.shell.until_it_succeeds(&get).await;
         let pod_now: Value = serde_json::from_str(&self.shell.succeeds(&get).await).expect("JSON");
-        let operator = self.operator.as_ref().expect("an operator");
-        let rest = operator.rest_url().await;
+        let rest = self.operator().rest_url().await;
         let arguments = pod_now["spec"]["containers"][0]["args"].as_array();
         let arguments = arguments.expect("arguments").iter();
         let arguments = arguments.filter_map(Value::as_str).map(|argument| {
             // The name of a Service means something in a Pod only.
             let is_url = argument.starts_with("--api-url=");
-            if is_url { format!("--api-url={rest}") } else { argument.to_owned() }
+            if is_url {
+                format!("--api-url={rest}")
+            } else {
+                argument.to_owned()
+            }
         });
         let account = &pod_now["spec"]["serviceAccountName"];
         let account = account.as_str().expect("an account");
@@ -112,23 +115,60 @@ impl Empty {
         let kubeconfig = kubeconfig.replace(plane.token(ADMIN).expect("a known user"), &token);
         std::fs::write(self.shell.file(".check"), kubeconfig).expect("a file");
         let arguments = arguments.collect::<Vec<_>>().join(" ");
-        let said = self.shell.type_in(&format!("KUBECONFIG=.check sluice {arguments}")).await;
+        let said = self
+            .shell
+            .type_in(&format!("KUBECONFIG=.check sluice {arguments}"))
+            .await;
         let phase = if said.success { "Succeeded" } else { "Failed" };
         eprintln!("helm test: {}", said.text);
         let status = json!({"status": {"phase": phase}});
         self.shell
-            .succeeds(&format!("kubectl patch {pod} --subresource=status --type=merge -p '{status}'"))
+            .succeeds(&format!(
+                "kubectl patch {pod} --subresource=status --type=merge -p '{status}'"
+            ))
             .await;
+    }
+
+    /// The operator, from now on with these further flags.
+    pub async fn operate_with(&mut self, flags: &[&str]) {
+        if let Some(before) = self.operator.take() {
+            // Whoever is told to end gives up its Lease.
+            before.signal("TERM");
+            eventually("the operator ends", || async {
+                (!before.runs()).then_some(()).ok_or("it runs")
+            })
+            .await;
+        }
+        let kubeconfig = operators_kubeconfig(&self.cluster, None).await;
+        let mut own: Value =
+            serde_json::from_slice(&std::fs::read(&kubeconfig).expect("a file")).expect("JSON");
+        for context in own["contexts"].as_array_mut().expect("contexts") {
+            context["context"]["namespace"] = json!("sluice-system");
+        }
+        std::fs::write(&kubeconfig, own.to_string()).expect("a file");
+        let log = self.shell.file(".operator.log");
+        let flags = [&["--lease-namespace", "sluice-system"], flags].concat();
+        self.operator = Some(Operator::start_with(&kubeconfig, &log, &flags));
+    }
+
+    /// The operator that runs.
+    pub fn operator(&self) -> &Operator {
+        self.operator.as_ref().expect("an operator")
+    }
+
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     /// Does what a node would do after this command.
     pub async fn follow(&mut self, command: &str) {
-        let installs = ["helm install sluice ", "kubectl apply --server-side -k deploy"];
+        let installs = [
+            "helm install sluice ",
+            "kubectl apply --server-side -k deploy",
+        ];
         if installs.iter().any(|begin| command.starts_with(begin)) {
-            let kubeconfig = operators_kubeconfig(&self.cluster, None).await;
-            let log = self.shell.file(".operator.log");
-            let lease = ["--lease-namespace", "sluice-system"];
-            self.operator = Some(Operator::start_with(&kubeconfig, &log, &lease));
+            self.operate_with(&[]).await;
         }
         let removes = ["helm uninstall sluice ", "kubectl delete -k deploy"];
         if removes.iter().any(|begin| command.starts_with(begin)) {
@@ -176,7 +216,9 @@ impl Installed {
         shell.calls(NAMESPACE, &namespace);
         shell.calls(ENGINE, &url);
         for user in [ADMIN, "bob", "carol", "alice"] {
-            let context = format!("kubectl config use-context {user} && kubectl config set-context --current --namespace {namespace}");
+            let context = format!(
+                "kubectl config use-context {user} && kubectl config set-context --current --namespace {namespace}"
+            );
             shell.succeeds(&context).await;
             shell
                 .until_it_succeeds("kubectl get pipelines,engines,pipelineapprovals")

@@ -196,11 +196,25 @@ mod tests {
     #[test]
     fn ids_are_compared_by_which_is_which() {
         let mut comparison = Comparison::default();
-        assert_eq!(comparison.compare("change 01234567\n", "change fedcba98\n"), Ok(()));
+        assert_eq!(
+            comparison.compare("change 01234567\n", "change fedcba98\n"),
+            Ok(())
+        );
         assert_eq!(comparison.compare(A, B), Ok(()));
-        assert!(comparison.compare("change 01234567", "change 01234567").is_err());
-        assert!(comparison.compare("change 11111111", "change fedcba98").is_err());
-        assert_eq!(comparison.as_seen(&format!("approve {A}")), format!("approve {B}"));
+        assert!(
+            comparison
+                .compare("change 01234567", "change 01234567")
+                .is_err()
+        );
+        assert!(
+            comparison
+                .compare("change 11111111", "change fedcba98")
+                .is_err()
+        );
+        assert_eq!(
+            comparison.as_seen(&format!("approve {A}")),
+            format!("approve {B}")
+        );
     }
 
     #[test]
@@ -212,7 +226,10 @@ mod tests {
         assert!(!compare("a\n…\nd\n", "a\nb\nc\n"));
         assert!(!compare("a\n", "a\nb\n"));
         assert!(!compare("a\nb\n", "a\n"));
-        assert!(compare("x   12s   2026-01-01 00:00:00 UTC", "x  3m10s  2027-01-01 00:00:00 UTC"));
+        assert!(compare(
+            "x   12s   2026-01-01 00:00:00 UTC",
+            "x  3m10s  2027-01-01 00:00:00 UTC"
+        ));
     }
 
     #[test]

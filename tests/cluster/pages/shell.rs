@@ -100,9 +100,11 @@ impl Shell {
 
     /// What the page says, in the words that count here.
     fn here(&self, text: &str) -> String {
-        self.words.iter().fold(text.to_owned(), |text, (page, here)| {
-            whole(page).replace_all(&text, NoExpand(here)).into_owned()
-        })
+        self.words
+            .iter()
+            .fold(text.to_owned(), |text, (page, here)| {
+                whole(page).replace_all(&text, NoExpand(here)).into_owned()
+            })
     }
 
     /// What is said here, in the page's words.
@@ -177,10 +179,7 @@ impl Shell {
         let log = self.file(".watched");
         let output = std::fs::File::create(&log).expect("a file");
         let mut bash = self.bash(&format!("exec {}", typed.command));
-        let mut child = bash
-            .stdout(output)
-            .spawn()
-            .expect("bash can be started");
+        let mut child = bash.stdout(output).spawn().expect("bash can be started");
         let deadline = Instant::now() + PATIENCE;
         let (text, success) = loop {
             let seen = self.there(&std::fs::read_to_string(&log).expect("text"));
@@ -200,7 +199,13 @@ impl Shell {
 
 /// A word of a page where nothing goes on before or after it.
 fn whole(word: &str) -> Regex {
-    let end = |edge: Option<char>| if edge.is_some_and(char::is_alphanumeric) { r"\b" } else { "" };
+    let end = |edge: Option<char>| {
+        if edge.is_some_and(char::is_alphanumeric) {
+            r"\b"
+        } else {
+            ""
+        }
+    };
     let (begin, end) = (end(word.chars().next()), end(word.chars().next_back()));
     Regex::new(&format!("{begin}{}{end}", regex::escape(word))).expect("a pattern")
 }
