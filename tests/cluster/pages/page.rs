@@ -201,9 +201,17 @@ impl Page {
         self.end();
     }
 
-    /// Holds the page to what was seen, or writes it anew.
+    /// Holds the page to what was seen, or writes it anew. All of it must have been typed, unless what was
+    /// seen differs.
     pub fn end(&mut self) {
-        assert!(self.number > 0, "{} has no commands", self.name);
+        let commands = self.parts.iter().map(|part| match part {
+            Part::Commands(typed) => typed.len(),
+            Part::Text(_) | Part::File { .. } => 0,
+        });
+        let (name, number) = (self.name, self.number);
+        if self.differs.is_empty() {
+            assert_eq!(number, commands.sum::<usize>(), "commands of {name}");
+        }
         if updates() {
             // All ids and times are of one run then.
             let seen = self.comparison.as_seen(&page_of(&self.parts));
