@@ -8,6 +8,7 @@ mod engine_faults;
 mod everyday;
 mod gate;
 mod install_page;
+mod kstatus;
 mod lifecycle;
 mod operator;
 mod own_gate;
