@@ -23,3 +23,4 @@ mod story;
 mod support;
 mod tied;
 mod traces;
+mod waiting;

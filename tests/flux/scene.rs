@@ -176,6 +176,22 @@ impl Scene {
         self.repository.commit(&[(FILE, Some(&file))]);
     }
 
+    /// Commits the example of a program in a file of its own, in place of the Pipeline.
+    pub fn commit_example_program(&self) {
+        let names = ["kustomization.yaml", "names.yaml", "pipeline.yaml"];
+        let files = names.map(|name| {
+            let path = workspace().join("examples/flux/program").join(name);
+            let text = std::fs::read_to_string(path).expect(name);
+            (format!("pipelines/{name}"), text)
+        });
+        let mut all: Vec<(&str, Option<&str>)> = files
+            .iter()
+            .map(|(path, text)| (path.as_str(), Some(text.as_str())))
+            .collect();
+        all.extend([(FILE, None), ("pipelines/orders.sql", Some(PROGRAM))]);
+        self.repository.commit(&all);
+    }
+
     /// Commits that the Pipeline is no more.
     pub fn remove_pipeline(&self) {
         // A folder with nothing in it isn't kept by Git.

@@ -7,12 +7,12 @@ use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, anno
 
 use super::scene::{PIPELINES, Scene, Wait};
 use super::story::{PROGRAM, approval, changed, changed_otherwise, has_type, id, is_at, is_in};
-use super::support::said;
+use super::support::{ADMIN, said};
 
 /// Short enough for a test that waits until it is over.
 const SHORT: Wait = Wait {
     checks: Some("pipelines.yaml"),
-    timeout: "12s",
+    timeout: "7s",
     cancels: false,
 };
 
@@ -41,7 +41,7 @@ async fn nothing_drifts(scene: &Scene) {
 
 #[tokio::test]
 async fn a_first_commit_is_ready_once_the_pipeline_runs() {
-    for checks in [None, Some("pipelines.yaml"), Some("waiting-is-ready.yaml")] {
+    let first = async |checks: Option<&'static str>| {
         let wait = Wait {
             checks,
             ..Wait::default()
@@ -51,7 +51,12 @@ async fn a_first_commit_is_ready_once_the_pipeline_runs() {
         let pipeline = scene.story.now().await;
         assert!(is_in(&pipeline, "Running"), "{checks:?}: {pipeline:#?}");
         nothing_drifts(&scene).await;
-    }
+    };
+    tokio::join!(
+        first(None),
+        first(Some("pipelines.yaml")),
+        first(Some("waiting-is-ready.yaml"))
+    );
 }
 
 #[tokio::test]
@@ -248,26 +253,38 @@ async fn functions_that_wait_at_sluices_own_gate_are_not_in_force_for_the_checks
 }
 
 #[tokio::test]
-async fn an_annotation_by_kubectl_counts_before_flux_takes_it_away() {
+async fn a_vote_by_kubectl_counts_before_flux_takes_it_away() {
     let scene = Scene::waiting(Wait {
         checks: Some("waiting-is-ready.yaml"),
         ..Wait::default()
     })
     .await;
     scene.until_ready().await;
+    // What kubectl writes, Flux takes for an edit beside Git, and puts right.
     scene.commit_program(&changed());
     let waiting = scene.story.until_waiting().await;
     annotate(&scene, annotation::APPROVE, &id(&waiting), &[]);
     scene.story.until_sealed().await;
-    // What kubectl writes, Flux takes for an edit beside Git, and puts it right.
     scene.reconcile_again().await;
-    let annotations = scene.story.now().await.annotations().clone();
-    assert!(
-        !annotations.contains_key(annotation::APPROVE)
-            && !annotations.contains_key(annotation::APPROVE_BY),
-        "{annotations:?}"
+    let sealed = scene.story.now().await;
+    for key in [annotation::APPROVE, annotation::APPROVE_BY] {
+        assert!(!sealed.annotations().contains_key(key), "{sealed:#?}");
+    }
+    assert!(is_at(&sealed, ApprovalState::Sealed));
+    nothing_drifts(&scene).await;
+
+    scene.commit_program(PROGRAM);
+    scene.story.until_waiting().await;
+    let approves = r#"--patch={"spec":{"approved":true}}"#;
+    kubectl(
+        &scene,
+        &["patch", "pipeline", "orders", "--type=merge", approves],
     );
-    assert!(is_at(&scene.story.now().await, ApprovalState::Sealed));
+    scene.story.until_sealed().await;
+    scene.reconcile_again().await;
+    let sealed = scene.story.now().await;
+    assert_eq!(sealed.spec.approved, None);
+    assert!(is_at(&sealed, ApprovalState::Sealed));
     nothing_drifts(&scene).await;
 
     // With the name that Flux leaves alone, it stays.
@@ -277,10 +294,10 @@ async fn an_annotation_by_kubectl_counts_before_flux_takes_it_away() {
     annotate(&scene, annotation::APPROVE, &id(&waiting), &lasting);
     scene.story.until_sealed().await;
     scene.reconcile_again().await;
-    let annotations = scene.story.now().await.annotations().clone();
+    let sealed = scene.story.now().await;
     assert!(
-        annotations.contains_key(annotation::APPROVE),
-        "{annotations:?}"
+        sealed.annotations().contains_key(annotation::APPROVE),
+        "{sealed:#?}"
     );
     nothing_drifts(&scene).await;
 }
@@ -295,20 +312,49 @@ async fn a_rejection_by_annotation_outlives_that_flux_takes_it_away() {
     scene.until_ready().await;
     scene.commit_program(&changed());
     let waiting = scene.story.until_waiting().await;
-    annotate(&scene, annotation::REJECT, &id(&waiting), &[]);
+    let reason = format!("{}=too dear", annotation::REASON);
+    annotate(&scene, annotation::REJECT, &id(&waiting), &[&reason]);
     scene.story.until_rejected().await;
     scene.reconcile_again().await;
     let rejected = scene.story.until_rejected().await;
-    assert!(
-        !rejected.annotations().contains_key(annotation::REJECT),
-        "{:?}",
-        rejected.annotations()
-    );
+    for key in [annotation::REJECT, annotation::REASON] {
+        assert!(!rejected.annotations().contains_key(key), "{rejected:#?}");
+    }
     let decision = approval(&rejected).decision.expect("a decision");
-    assert_eq!(decision.outcome, Outcome::Rejected);
+    assert_eq!(
+        (decision.outcome, decision.reason.as_deref()),
+        (Outcome::Rejected, Some("too dear"))
+    );
     scene.repository.revert();
     scene.until_ready().await;
     scene.story.until_settled_as("Running").await;
+}
+
+#[tokio::test]
+async fn a_program_in_a_file_of_its_own_is_ready_only_when_it_is_in_force() {
+    let scene = Scene::waiting(Wait {
+        checks: None,
+        cancels: true,
+        ..Wait::default()
+    })
+    .await;
+    let cluster = scene.story.cluster();
+    let namespace: &str = &scene.story.namespace;
+    // It writes ConfigMaps as well.
+    cluster.grant(namespace, &account(&scene), "edit").await;
+    scene.commit_example_program();
+    scene.until_ready().await;
+    let first = scene.story.until_settled_as("Running").await;
+    scene
+        .repository
+        .commit(&[("pipelines/orders.sql", Some(&changed()))]);
+    let waiting = scene.story.until_waiting().await;
+    assert_ne!(waiting.metadata.generation, first.metadata.generation);
+    scene.until("Healthy", "Unknown", "Progressing").await;
+    scene.story.vote("yes", &id(&waiting), "Approve").await;
+    scene.until_ready().await;
+    scene.story.until_sealed().await;
+    nothing_drifts(&scene).await;
 }
 
 #[tokio::test]
@@ -351,20 +397,15 @@ async fn an_account_of_flux_approves_nothing_that_it_cannot_name() {
 
 /// Types `kubectl annotate`.
 fn annotate(scene: &Scene, key: &str, value: &str, further: &[&str]) {
-    let namespace: &str = &scene.story.namespace;
     let annotation = format!("{key}={value}");
-    let typed = [
-        "annotate",
-        "pipeline",
-        "orders",
-        "-n",
-        namespace,
-        &annotation,
-    ];
+    let typed = ["annotate", "pipeline", "orders", &annotation, "--overwrite"];
+    kubectl(scene, &[&typed, further].concat());
+}
+
+/// Types a command of kubectl's.
+fn kubectl(scene: &Scene, typed: &[&str]) {
+    let namespace: &str = &scene.story.namespace;
     let cluster = scene.story.cluster();
-    let output = cluster.kubectl(
-        super::support::ADMIN,
-        &[&typed, further, &["--overwrite"]].concat(),
-    );
-    assert!(output.status.success(), "{}", said(&output));
+    let output = cluster.kubectl(ADMIN, &[typed, &["-n", namespace]].concat());
+    assert!(output.status.success(), "{typed:?}: {}", said(&output));
 }
