@@ -81,7 +81,9 @@ impl Flux {
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let storage = port.expect("a port").to_string();
         let applies = |further: &[&str]| {
-            let arguments: Vec<String> = further.iter().map(|&flag| flag.to_owned()).collect();
+            // Each Kustomization that waits keeps one of its workers busy.
+            let flags = ["--concurrent=32"].iter().chain(further);
+            let arguments: Vec<String> = flags.map(|&flag| flag.to_owned()).collect();
             start(&kustomizations.program, &arguments)
         };
         let controllers = vec![

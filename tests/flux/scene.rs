@@ -169,11 +169,15 @@ impl Scene {
 
     /// Commits the Pipeline with these fields in its spec.
     pub fn commit_spec(&self, further: Value) {
-        let mut spec = json!({"engineRef": {"name": "engine"}});
-        super::story::merge(&mut spec, &further);
+        self.commit_object(json!({"spec": further}));
+    }
+
+    /// Commits the Pipeline with these fields in it.
+    pub fn commit_object(&self, further: Value) {
+        let mut object = pipeline(ORDERS, json!({"engineRef": {"name": "engine"}}));
+        super::story::merge(&mut object, &further);
         // JSON is YAML.
-        let file = pipeline(ORDERS, spec).to_string();
-        self.repository.commit(&[(FILE, Some(&file))]);
+        self.repository.commit(&[(FILE, Some(&object.to_string()))]);
     }
 
     /// Commits the example of a program in a file of its own, in place of the Pipeline.

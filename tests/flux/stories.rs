@@ -5,9 +5,37 @@ use kube::api::ObjectMeta;
 use serde_json::json;
 use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, annotation};
 
+use libtest_mimic::Trial;
+
 use super::scene::{PIPELINES, Scene, Wait};
 use super::story::{PROGRAM, approval, changed, changed_otherwise, has_type, id, is_at, is_in};
 use super::support::{ADMIN, said};
+
+/// The tests of these stories.
+macro_rules! trials {
+    ($($story:ident),* $(,)?) => {
+        vec![$(super::trial(stringify!($story), $story())),*]
+    };
+}
+
+/// All stories.
+pub fn all() -> Vec<Trial> {
+    trials![
+        a_first_commit_is_ready_once_the_pipeline_runs,
+        a_change_by_commit_waits_until_a_commit_approves_it_which_gets_in_when_the_wait_is_over,
+        a_commit_that_approves_gets_in_at_once_where_flux_cancels_health_checks,
+        a_vote_from_a_folder_of_its_own_is_not_held_up_by_what_waits,
+        a_rejection_ends_the_wait_and_a_revert_brings_the_old_program_up,
+        a_program_that_does_not_compile_is_told_at_once_and_by_kstatus_alone,
+        a_change_that_waits_is_ready_for_checks_that_say_so,
+        functions_that_wait_at_sluices_own_gate_are_not_in_force_for_the_checks,
+        a_vote_by_kubectl_counts_before_flux_takes_it_away,
+        a_rejection_by_annotation_outlives_that_flux_takes_it_away,
+        a_program_in_a_file_of_its_own_is_ready_only_when_it_is_in_force,
+        what_is_removed_from_git_goes_once_the_engine_has_let_go,
+        an_account_of_flux_approves_nothing_that_it_cannot_name,
+    ]
+}
 
 /// Short enough for a test that waits until it is over.
 const SHORT: Wait = Wait {
@@ -39,7 +67,6 @@ async fn nothing_drifts(scene: &Scene) {
     assert_eq!(written(&before), written(&after), "{before:#?} {after:#?}");
 }
 
-#[tokio::test]
 async fn a_first_commit_is_ready_once_the_pipeline_runs() {
     let first = async |checks: Option<&'static str>| {
         let wait = Wait {
@@ -59,7 +86,6 @@ async fn a_first_commit_is_ready_once_the_pipeline_runs() {
     );
 }
 
-#[tokio::test]
 async fn a_change_by_commit_waits_until_a_commit_approves_it_which_gets_in_when_the_wait_is_over() {
     let scene = Scene::waiting(SHORT).await;
     scene.until_ready().await;
@@ -104,7 +130,6 @@ async fn a_change_by_commit_waits_until_a_commit_approves_it_which_gets_in_when_
     assert_eq!(scene.story.engine.bootstraps().await.len(), 1);
 }
 
-#[tokio::test]
 async fn a_commit_that_approves_gets_in_at_once_where_flux_cancels_health_checks() {
     let scene = Scene::waiting(Wait {
         cancels: true,
@@ -121,12 +146,16 @@ async fn a_commit_that_approves_gets_in_at_once_where_flux_cancels_health_checks
     scene.until_ready().await;
     scene.commit_program(&changed());
     let waiting = scene.story.until_waiting().await;
-    scene.commit_spec(json!({"program": {"sql": changed()}, "approvedChange": id(&waiting)}));
+    // With the name beside it, as where the cluster doesn't write it.
+    scene.commit_object(json!({
+        "metadata": {"annotations": {annotation::APPROVED_CHANGE_BY: account(&scene)}},
+        "spec": {"program": {"sql": changed()}, "approvedChange": id(&waiting)},
+    }));
     scene.story.until_sealed().await;
     scene.until_ready().await;
+    nothing_drifts(&scene).await;
 }
 
-#[tokio::test]
 async fn a_vote_from_a_folder_of_its_own_is_not_held_up_by_what_waits() {
     let scene = Scene::waiting(Wait {
         timeout: "10m",
@@ -168,7 +197,6 @@ async fn a_vote_from_a_folder_of_its_own_is_not_held_up_by_what_waits() {
     assert!(is_at(&scene.story.now().await, ApprovalState::Sealed));
 }
 
-#[tokio::test]
 async fn a_rejection_ends_the_wait_and_a_revert_brings_the_old_program_up() {
     let scene = Scene::waiting(Wait {
         timeout: "10m",
@@ -193,7 +221,6 @@ async fn a_rejection_ends_the_wait_and_a_revert_brings_the_old_program_up() {
     assert_eq!(scene.story.engine.bootstraps().await.len(), 0);
 }
 
-#[tokio::test]
 async fn a_program_that_does_not_compile_is_told_at_once_and_by_kstatus_alone() {
     let scene = Scene::waiting(Wait {
         checks: None,
@@ -212,7 +239,6 @@ async fn a_program_that_does_not_compile_is_told_at_once_and_by_kstatus_alone() 
     scene.until_ready().await;
 }
 
-#[tokio::test]
 async fn a_change_that_waits_is_ready_for_checks_that_say_so() {
     let scene = Scene::waiting(Wait {
         checks: Some("waiting-is-ready.yaml"),
@@ -229,7 +255,6 @@ async fn a_change_that_waits_is_ready_for_checks_that_say_so() {
     scene.story.until_sealed().await;
 }
 
-#[tokio::test]
 async fn functions_that_wait_at_sluices_own_gate_are_not_in_force_for_the_checks() {
     let scene = Scene::waiting(SHORT).await;
     let program = |functions: &str| {
@@ -252,7 +277,6 @@ async fn functions_that_wait_at_sluices_own_gate_are_not_in_force_for_the_checks
     scene.story.until_sealed().await;
 }
 
-#[tokio::test]
 async fn a_vote_by_kubectl_counts_before_flux_takes_it_away() {
     let scene = Scene::waiting(Wait {
         checks: Some("waiting-is-ready.yaml"),
@@ -302,7 +326,6 @@ async fn a_vote_by_kubectl_counts_before_flux_takes_it_away() {
     nothing_drifts(&scene).await;
 }
 
-#[tokio::test]
 async fn a_rejection_by_annotation_outlives_that_flux_takes_it_away() {
     let scene = Scene::waiting(Wait {
         checks: Some("waiting-is-ready.yaml"),
@@ -330,7 +353,6 @@ async fn a_rejection_by_annotation_outlives_that_flux_takes_it_away() {
     scene.story.until_settled_as("Running").await;
 }
 
-#[tokio::test]
 async fn a_program_in_a_file_of_its_own_is_ready_only_when_it_is_in_force() {
     let scene = Scene::waiting(Wait {
         checks: None,
@@ -357,7 +379,6 @@ async fn a_program_in_a_file_of_its_own_is_ready_only_when_it_is_in_force() {
     nothing_drifts(&scene).await;
 }
 
-#[tokio::test]
 async fn what_is_removed_from_git_goes_once_the_engine_has_let_go() {
     let scene = Scene::begin().await;
     scene.until_ready().await;
@@ -371,7 +392,6 @@ async fn what_is_removed_from_git_goes_once_the_engine_has_let_go() {
     );
 }
 
-#[tokio::test]
 async fn an_account_of_flux_approves_nothing_that_it_cannot_name() {
     let scene = Scene::waiting(Wait {
         checks: Some("waiting-is-ready.yaml"),
