@@ -94,6 +94,12 @@ pub struct Args {
     )]
     pub compile_beforehand: bool,
 
+    /// How long a PipelineApproval that the REST endpoint wrote stays at least: it is removed once it is
+    /// older and another change has taken the place of the one that it was about. Until then a repeated
+    /// call finds it. What people wrote is never removed
+    #[arg(long, env = "SLUICE_VOTE_RETENTION", value_name = "DURATION", default_value = "24h", value_parser = retention)]
+    pub vote_retention: Duration,
+
     /// Whether an approval counts only if admission policies vouch for the name of whoever gave it: those of
     /// this version have to be in the cluster, in force and as they were released. Without it names are
     /// shown as not verified where nothing vouches for them
@@ -137,6 +143,15 @@ pub struct Args {
     /// The settings of the REST endpoint.
     #[command(flatten)]
     pub api: api::Config,
+}
+
+/// How long something is kept.
+fn retention(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().ok();
+    duration
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .filter(|duration| *duration <= Duration::from_secs(8760 * 3600))
+        .ok_or_else(|| "write a duration of up to 8760h (a year), such as 24h".to_owned())
 }
 
 /// Forms of the log.
@@ -184,6 +199,7 @@ impl Args {
             default_engine: self.default_engine(own_namespace)?,
             namespace: self.watch_namespace.clone(),
             compile_beforehand: self.compile_beforehand,
+            vote_retention: self.vote_retention,
             audit_log: self.audit_log()?,
         })
     }

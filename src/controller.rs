@@ -91,6 +91,8 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Whether a changed program is compiled before what runs is stopped for it.
     pub compile_beforehand: bool,
+    /// How long a vote that the REST endpoint wrote down stays, even if its change is settled.
+    pub vote_retention: Duration,
     /// Where the audit log goes; `None` if there is none.
     pub audit_log: Option<audit::Target>,
 }

@@ -77,6 +77,8 @@ struct Known {
     /// What the policies have to say, with Sluice's own account in it.
     expected: Option<Expected>,
     proofs: HashMap<&'static str, Proven>,
+    /// How the policy for Sluice's own account stood at the last look.
+    of_the_operator: Option<Finding>,
 }
 
 /// What a proof of a policy came to.
@@ -174,7 +176,12 @@ impl Guard {
             pipelines: together(OF_PIPELINES.map(|name| &findings[name])),
             votes: together(OF_VOTES.map(|name| &findings[name])),
         };
-        self.tell(&trust, &findings["sluice-operator"]);
+        self.tell(&trust);
+        let of_the_operator = &findings["sluice-operator"];
+        if known.of_the_operator.as_ref() != Some(of_the_operator) {
+            tell_of_the_operator(of_the_operator);
+            known.of_the_operator = Some(of_the_operator.clone());
+        }
         Ok(trust)
     }
 
@@ -233,7 +240,7 @@ impl Guard {
                 .get(name)
                 .is_some_and(|before| before.epoch == epoch && before.proof == Proof::Refused);
             // That it can't be told now takes nothing away from what was seen.
-            if proof == Proof::CantTell && proven_before {
+            if matches!(proof, Proof::CantTell(_)) && proven_before {
                 continue;
             }
             let at = Instant::now();
@@ -259,7 +266,7 @@ impl Guard {
         };
         let age = Timestamp::now().duration_since(sound.since);
         let age = Duration::try_from(age).unwrap_or_default();
-        match known.proofs.get(name).map(|proven| proven.proof) {
+        match known.proofs.get(name).map(|proven| &proven.proof) {
             Some(Proof::Refused) if age < SETTLES => Finding::CantTell(format!(
                 "{name} is new, and may not be in force everywhere yet"
             )),
@@ -270,14 +277,17 @@ impl Guard {
             Some(Proof::LetThrough) => Finding::Bad(format!(
                 "{name} is there, but a write that it must refuse was let through"
             )),
-            Some(Proof::CantTell) | None => Finding::CantTell(format!(
+            Some(Proof::CantTell(why)) => Finding::CantTell(format!(
+                "{name} is there, but nothing has shown yet that it refuses what it must: {why}"
+            )),
+            None => Finding::CantTell(format!(
                 "{name} is there, but nothing has shown yet that it refuses what it must"
             )),
         }
     }
 
     /// Tells everybody, if it is news.
-    fn tell(&self, trust: &Trust, of_the_operator: &Finding) {
+    fn tell(&self, trust: &Trust) {
         let is_news = self.told.send_if_modified(|told| {
             let is_news = told != trust;
             if is_news {
@@ -303,9 +313,17 @@ impl Guard {
                 ),
             }
         }
-        if let Finding::Bad(why) = of_the_operator {
-            warn!("nothing keeps Sluice's own account from editing Pipelines: {why}");
+    }
+}
+
+/// Logs what keeps Sluice's own account from editing Pipelines. No vote depends on it.
+fn tell_of_the_operator(finding: &Finding) {
+    match finding {
+        Finding::Good(_) => info!("an admission policy keeps Sluice's own account to its work"),
+        Finding::CantTell(why) => {
+            info!("whether Sluice's own account is kept to its work isn't known for sure: {why}");
         }
+        Finding::Bad(why) => warn!("nothing keeps Sluice's own account to its work: {why}"),
     }
 }
 
@@ -405,7 +423,7 @@ mod tests {
         assert!(is_due(None, &sound, soon));
         assert!(!is_due(Some(&proven("a", Proof::Refused)), &sound, soon));
         assert!(is_due(Some(&proven("b", Proof::Refused)), &sound, soon));
-        for proof in [Proof::LetThrough, Proof::CantTell] {
+        for proof in [Proof::LetThrough, Proof::CantTell("no".to_owned())] {
             assert!(is_due(Some(&proven("a", proof)), &sound, soon));
         }
         let later = at + PROVE_AGAIN + Duration::from_secs(1);

@@ -97,7 +97,7 @@ async fn publish(recorder: &Recorder, object: &ObjectReference, report: Report) 
     };
     match tokio::time::timeout(TIMEOUT, recorder.publish(&event, object)).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "an Event could not be written"),
+        Ok(Err(error)) => warn!(%error, "an Event could not be written"),
         Err(_) => debug!("an Event took too long"),
     }
 }

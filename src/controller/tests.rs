@@ -146,6 +146,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         timing: Timing::default(),
         namespace: None,
         compile_beforehand: true,
+        vote_retention: Duration::from_secs(24 * 3600),
         audit_log: None,
         default_engine: Some(DefaultEngine {
             address: Address {

@@ -5,14 +5,10 @@ use std::time::Duration;
 use kube::api::{DeleteParams, ListParams};
 use kube::runtime::reflector::Store;
 use kube::{Api, ResourceExt};
-use tracing::{debug, info};
+use tracing::{info, warn};
 
 use super::{Context, Error, GuardedVote};
 use crate::crd::{Pipeline, PipelineApproval};
-
-/// How long a vote that Sluice wrote stays after its change was settled, so that a repeated call
-/// still finds it.
-const KEPT_FOR: Duration = Duration::from_secs(24 * 3600);
 
 /// The votes on a Pipeline as they are now, oldest first.
 pub(super) async fn read(
@@ -72,7 +68,8 @@ pub(super) async fn clear_away(
     };
     let old = |vote: &PipelineApproval| {
         vote.creation_timestamp().is_some_and(|at| {
-            Duration::try_from(now.duration_since(at.0)).unwrap_or_default() > KEPT_FOR
+            Duration::try_from(now.duration_since(at.0)).unwrap_or_default()
+                > context.settings.vote_retention
         })
     };
     let api = Api::<PipelineApproval>::namespaced(
@@ -85,7 +82,7 @@ pub(super) async fn clear_away(
         }
         match api.delete(&vote.name_any(), &DeleteParams::default()).await {
             Ok(_) => info!(vote = %vote.name_any(), "removed a spent vote"),
-            Err(error) => debug!(%error, "a spent vote could not be removed; later"),
+            Err(error) => warn!(%error, "a spent vote could not be removed; later"),
         }
     }
 }

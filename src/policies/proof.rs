@@ -10,14 +10,14 @@ use crate::crd::{
 };
 
 /// What a forged write came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Proof {
     /// The policy refused it.
     Refused,
     /// It was let through.
     LetThrough,
-    /// It can't be told: something else refused it, or there was nothing to forge.
-    CantTell,
+    /// It can't be told, since something else refused it or there was nothing to forge: why.
+    CantTell(String),
 }
 
 /// Forges what the policy of this name refuses. `pipeline` is any one that exists.
@@ -39,7 +39,7 @@ pub(super) async fn forge(
         votes.create(&params, &vote()).await.map(drop)
     } else {
         let (Some(pipeline), Some(namespace)) = (pipeline, namespace) else {
-            return Proof::CantTell;
+            return Proof::CantTell("there is no Pipeline yet on which to try".to_owned());
         };
         let pipelines = Api::<Pipeline>::namespaced(client.clone(), &namespace);
         let params = PatchParams {
@@ -102,7 +102,7 @@ fn judge(policy: &str, answer: &kube::Result<()>) -> Proof {
         {
             Proof::Refused
         }
-        Err(_) => Proof::CantTell,
+        Err(error) => Proof::CantTell(error.to_string()),
     }
 }
 
@@ -119,10 +119,14 @@ mod tests {
         };
         let names = "pipelines.sluice.dev \"orders\" is forbidden: ValidatingAdmissionPolicy 'sluice-names' with binding 'sluice-names' denied request: no";
         assert_eq!(judge("sluice-names", &refused(names)), Proof::Refused);
-        assert_eq!(judge("sluice-pipelines", &refused(names)), Proof::CantTell);
-        assert_eq!(judge("sluice-name", &refused(names)), Proof::CantTell);
+        let tells_nothing = |policy: &str, message: &str| {
+            let proof = judge(policy, &refused(message));
+            matches!(proof, Proof::CantTell(why) if why.contains(message))
+        };
+        assert!(tells_nothing("sluice-pipelines", names));
+        assert!(tells_nothing("sluice-name", names));
         let rbac = "User \"sluice\" cannot patch resource \"pipelines\"";
-        assert_eq!(judge("sluice-names", &refused(rbac)), Proof::CantTell);
+        assert!(tells_nothing("sluice-names", rbac));
         assert_eq!(judge("sluice-names", &Ok(())), Proof::LetThrough);
     }
 }

@@ -12,6 +12,7 @@ mod kstatus;
 mod lifecycle;
 mod operator;
 mod own_gate;
+mod permissions;
 mod plan;
 mod plugin;
 mod plugin_page;

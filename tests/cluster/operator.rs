@@ -65,7 +65,14 @@ impl Operator {
         } else {
             &["--leader-elect", "false"]
         };
-        let arguments: Vec<String> = [&arguments, quick, anywhere, alone, further]
+        // As the chart has it.
+        let lax = further.contains(&"--require-policies");
+        let strict: &[&str] = if lax {
+            &[]
+        } else {
+            &["--require-policies", "true"]
+        };
+        let arguments: Vec<String> = [&arguments, quick, anywhere, alone, strict, further]
             .concat()
             .into_iter()
             .map(str::to_owned)

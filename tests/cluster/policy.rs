@@ -718,13 +718,13 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ),
         (OPERATOR, &["patch"], "pipelines/status", true),
         (OPERATOR, &["patch"], "engines/status", true),
+        (OPERATOR, &["list", "watch", "patch"], "engines", true),
         (
             OPERATOR,
-            &["get", "list", "watch", "patch"],
+            &["get", "create", "update", "delete"],
             "engines",
-            true,
+            false,
         ),
-        (OPERATOR, &["create", "update", "delete"], "engines", false),
         (
             OPERATOR,
             &["get", "list", "watch", "create", "delete"],

@@ -171,10 +171,11 @@ impl Story {
 
     /// A story for which no operator runs yet.
     pub async fn without_operator(flags: &[&str]) -> Self {
-        Self::without_operator_on(second().await, flags).await
+        Self::prepared_on(second().await, flags).await
     }
 
-    async fn without_operator_on(cluster: &'static Cluster, flags: &[&str]) -> Self {
+    /// A story on this cluster for which no operator runs yet, with these further flags for the engine.
+    pub async fn prepared_on(cluster: &'static Cluster, flags: &[&str]) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = log_path(&format!("own-operator-{number}"));
@@ -184,7 +185,7 @@ impl Story {
     /// A story on this cluster, with an operator of its own that has these further flags and serves
     /// the story's namespace at its REST endpoint.
     pub async fn on(cluster: &'static Cluster, flags: &[&str]) -> Self {
-        let mut story = Self::without_operator_on(cluster, &[]).await;
+        let mut story = Self::prepared_on(cluster, &[]).await;
         story.engine_object(json!({})).await;
         let namespace = story.namespace.to_string();
         let flags = [&["--api-namespace", &namespace], flags].concat();

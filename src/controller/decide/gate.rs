@@ -190,6 +190,23 @@ impl Decider<'_> {
 
     /// Publishes a change: from here on it can be approved, unless it was rejected before. Returns which.
     pub(super) fn publish(&mut self, question: Question) -> ApprovalState {
+        let approval = self.approval_of(question);
+        let state = approval.state;
+        let waits = state == ApprovalState::Awaiting;
+        let message = format!(
+            "change {} waits for approval: {}. To approve it: {}",
+            approval.change_id, approval.summary, approval.approve_command
+        );
+        self.status.waiting_since = waits.then(|| self.now());
+        self.status.approval = Some(approval);
+        if waits {
+            self.report("AwaitingApproval", message);
+        }
+        state
+    }
+
+    /// A change as it is asked about, or as it was refused before.
+    pub(super) fn approval_of(&self, question: Question) -> Approval {
         let Question {
             gate,
             diff,
@@ -221,7 +238,7 @@ impl Decider<'_> {
             .iter()
             .find(|turn| turn.change_id == id)
             .and_then(|turn| turn.rejected.clone());
-        let approval = Approval {
+        Approval {
             state: if rejected.is_some() {
                 ApprovalState::Rejected
             } else {
@@ -236,7 +253,7 @@ impl Decider<'_> {
             gate,
             since: self.now(),
             deployment_id: state.deployment_id.clone(),
-            summary: summary.clone(),
+            summary,
             diff_digest: change::digest(&diff),
             diff: diff.as_object().cloned(),
             at_stake: Some(at_stake),
@@ -248,20 +265,8 @@ impl Decider<'_> {
             calls: 0,
             last_call_at: None,
             failure: None,
-            change_id: id.clone(),
-        };
-        let state = approval.state;
-        let waits = state == ApprovalState::Awaiting;
-        let command = approval.approve_command.clone();
-        self.status.waiting_since = waits.then(|| self.now());
-        self.status.approval = Some(approval);
-        if waits {
-            self.report(
-                "AwaitingApproval",
-                format!("change {id} waits for approval: {summary}. To approve it: {command}"),
-            );
+            change_id: id,
         }
-        state
     }
 
     /// The terms of the start are no longer those of the spec: start again under the new ones.

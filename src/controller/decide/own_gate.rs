@@ -16,7 +16,7 @@ use crate::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, PreviewOutcome,
     Settled, Target, annotation,
 };
-use crate::engine::EngineInfo;
+use crate::engine::{EngineInfo, PipelineState};
 
 /// Whether an update may be brought to the engine.
 #[derive(PartialEq)]
@@ -242,9 +242,59 @@ impl Decider<'_> {
         }
     }
 
+    /// What starts under the policy `allow` without having been asked about goes down in history and audit
+    /// log all the same.
+    fn note_what_allow_lets_through(
+        &mut self,
+        state: &PipelineState,
+        change_id: &str,
+        target: &Target,
+    ) {
+        let settled = self.kept_settled().map(|settled| &settled.target);
+        let Some(settled) = settled.filter(|settled| *settled != target) else {
+            return;
+        };
+        let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let is_known = self.status.approval.as_ref().is_some_and(|approval| {
+            use ApprovalState::{Expired, Sealed, Superseded};
+            approval.change_id == change_id
+                && !matches!(approval.state, Superseded | Expired | Sealed)
+        });
+        let preview = self.preview_of(target);
+        // Where the engine can't tell beforehand, it may be a change to it.
+        let is_none_to_the_engine =
+            preview.is_some_and(|preview| preview.outcome == PreviewOutcome::NoChange);
+        let unseen = words::unseen_by_the_engine(settled, target);
+        if !allowed || is_known || is_none_to_the_engine && unseen.is_empty() {
+            return;
+        }
+        let diff = preview.and_then(|preview| preview.diff.clone());
+        let approval = self.approval_of(Question {
+            gate: if is_none_to_the_engine {
+                Gate::Sluice
+            } else {
+                Gate::Engine
+            },
+            diff: diff.map_or(Value::Null, Value::Object),
+            connectors: None,
+            target: target.clone(),
+            revision: self.revision_of(target),
+            state,
+        });
+        if approval.change_id == change_id && approval.state == ApprovalState::Awaiting {
+            self.status.approval = Some(approval);
+        }
+    }
+
     /// What is started is the change that was approved before the start, here or by the policy `allow`:
     /// that it comes up without a call of Sluice's is no approval from outside.
-    pub(super) fn start_lets_through(&mut self, change_id: &str) {
+    pub(super) fn start_lets_through(
+        &mut self,
+        state: &PipelineState,
+        change_id: &str,
+        target: &Target,
+    ) {
+        self.note_what_allow_lets_through(state, change_id, target);
         let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
         let at = self.now();
         let Some(approval) = &mut self.status.approval else {

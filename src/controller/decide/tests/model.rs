@@ -77,8 +77,8 @@ pub struct Engine {
     pub build: Option<(String, String, bool)>,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
-    /// It refuses every update.
-    pub refuses_updates: bool,
+    /// It refuses every update, with this code.
+    pub refuses_updates: Option<&'static str>,
     /// What is compiled beforehand isn't done yet.
     pub compiles_for_long: bool,
     /// Whether the storage is cleared.
@@ -751,12 +751,12 @@ impl Engine {
                 self.runtime_config.clone_from(&content.runtime_config);
                 return updated(self, content);
             }
-            Act::Update(_) if self.refuses_updates => {
+            Act::Update(_) if self.refuses_updates.is_some() => {
                 return Outcome::Failed {
                     act: "update",
                     error: crate::engine::Error::Refused {
                         status: 400,
-                        code: "InvalidRuntimeConfig".into(),
+                        code: self.refuses_updates.unwrap_or_default().into(),
                         message: "no".into(),
                     },
                 };

@@ -94,7 +94,8 @@ fn a9_the_policy_allow_opens_the_gate_and_reject_keeps_what_runs() {
     world.edit_functions("fn f() {}");
     world.settle();
     assert_eq!(world.engine.udf_rust, "fn f() {}");
-    assert!(world.status().approval.is_none());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.approval().decision.unwrap().via, Door::Policy);
 
     let mut world = World::running("A");
     world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);

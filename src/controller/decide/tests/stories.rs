@@ -451,6 +451,35 @@ fn the_policy_allow_goes_on_unasked_and_settles_what_came_of_it() {
 }
 
 #[test]
+fn what_the_policy_allow_lets_through_unasked_stands_in_the_history_and_in_the_audit_log() {
+    let mut world = World::running("A");
+    world.spec(|spec| {
+        spec.bootstrap_policy = BootstrapPolicy::Allow;
+        spec.program.get_or_insert_default().sql = Some("B".into());
+    });
+    world.settle();
+    let record = &world.status().history[0];
+    assert_eq!(record.state, ApprovalState::Sealed);
+    assert_eq!(record.summary, "modifies view v");
+    let decision = record.decision.as_ref().unwrap();
+    assert_eq!(
+        (decision.via, decision.by.as_str()),
+        (Door::Policy, "spec.bootstrapPolicy")
+    );
+    let events: Vec<&str> = world.audited().iter().map(|(event, _)| *event).collect();
+    assert_eq!(events, ["Approved", "Applied", "Sealed"]);
+    assert_eq!(
+        (world.reported("AwaitingApproval"), world.approve_calls()),
+        (0, 0)
+    );
+
+    // A change of functions, which the engine doesn't see, as well; one of a comment isn't one.
+    world.edit_functions("fn f() {}");
+    world.settle();
+    assert_eq!(world.status().history.len(), 2);
+}
+
+#[test]
 fn the_policy_reject_keeps_what_runs() {
     let mut world = World::running("A");
     world.spec(|spec| {
