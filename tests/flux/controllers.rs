@@ -50,7 +50,9 @@ impl Flux {
         let output = cluster.kubectl(ADMIN, &established.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "{}", said(&output));
 
-        let folder = tempfile::Builder::new().prefix("flux-").tempdir();
+        let folder = tempfile::Builder::new()
+            .prefix("flux-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         let folder = folder.expect("a folder").keep();
         let log = folder.join("log");
         let kubeconfig = cluster.plane().kubeconfig_path();

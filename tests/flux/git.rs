@@ -20,7 +20,9 @@ const BEFORE_REFERENCES: &[u8] = b"001e# service=git-upload-pack\n0000";
 fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
-        let root = tempfile::Builder::new().prefix("git-").tempdir();
+        let root = tempfile::Builder::new()
+            .prefix("git-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"));
         root.expect("a folder").keep()
     })
 }
