@@ -46,6 +46,8 @@ fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
         tools::kubeconform(progress)?,
         tools::kube_score(progress)?,
         tools::promtool(progress)?,
+        tools::argo_cd(progress)?.program,
+        tools::redis(progress)?,
     ];
     for folder in JUDGES {
         let failed = |error| Error::Folder(folder, error);
@@ -64,7 +66,7 @@ impl Test {
     pub fn run(self) -> Result<ExitCode, Error> {
         let begin = Instant::now();
         say::heading(
-            "Programs that the tests need: etcd, Kubernetes, Helm, checkers of manifests, and Feldera's clients",
+            "Programs that the tests need: etcd, Kubernetes, Helm, Argo CD, checkers of manifests, and Feldera's clients",
         );
         let progress = Progress::stderr();
         let binaries = Binaries::prepare(&progress)?;
