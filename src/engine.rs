@@ -189,6 +189,14 @@ impl Error {
         )
     }
 
+    /// The engine's code of a refusal.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
     /// A short word for metrics and reasons.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -199,7 +199,13 @@ fn everything_that_is_audited_is_explained() {
 #[test]
 fn every_phase_is_explained() {
     let decide = decide();
-    let calls = [".ready(", ".progressing(", ".waiting_for(", "phase = Some("];
+    let calls = [
+        ".ready(",
+        ".progressing(",
+        ".waiting_for(",
+        ".decided_against(",
+        "phase = Some(",
+    ];
     let mut met = given(
         &decide,
         &calls,

@@ -1,6 +1,9 @@
--- Votes on the change that waits, by its whole id. With the parameter `change`, its id or the short one, only
--- if it still is that change which waits; `reason` says why.
-local vote = "approve"
+-- Votes on the change that waits, by a PipelineApproval that names it by its whole id. Nothing of the Pipeline
+-- is touched, so there is nothing that Git could differ from.
+--
+-- With the parameter `change`, an id or a short one, it votes only if it still is that change which waits;
+-- `reason` says why.
+local decision = "Approve"
 -- Who runs the action, as Kubernetes knows him: where no mutating admission policy writes it.
 local account = nil
 
@@ -13,16 +16,30 @@ local change = given["change"]
 if change ~= nil and change ~= "" and change ~= approval.changeId and change ~= approval.shortId then
   error("change " .. change .. " doesn't wait; change " .. approval.changeId .. " does: " .. (approval.summary or ""))
 end
-local annotations = obj.metadata.annotations or {}
-annotations["sluice.dev/" .. vote] = approval.changeId
-if account ~= nil then
-  annotations["sluice.dev/" .. vote .. "-by"] = account
-end
--- The reason of an older vote is none of this one.
 local reason = given["reason"]
 if reason == "" then
   reason = nil
 end
-annotations["sluice.dev/reason"] = reason
-obj.metadata.annotations = annotations
-return obj
+local names = {Approve = "approve", Reject = "reject"}
+local vote = {
+  apiVersion = obj.apiVersion,
+  kind = "PipelineApproval",
+  metadata = {
+    name = obj.metadata.name .. "-" .. names[decision] .. "-" .. approval.changeId,
+    namespace = obj.metadata.namespace,
+    -- It is shown below its Pipeline, and goes with it.
+    ownerReferences = {
+      {apiVersion = obj.apiVersion, kind = obj.kind, name = obj.metadata.name, uid = obj.metadata.uid}
+    }
+  },
+  spec = {
+    pipelineRef = {name = obj.metadata.name},
+    changeId = approval.changeId,
+    -- It counts only while the diff is the one that stands there now.
+    diffDigest = approval.diffDigest,
+    decision = decision,
+    reason = reason,
+    voter = account
+  }
+}
+return {{operation = "create", resource = vote}}

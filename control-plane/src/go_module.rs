@@ -1,6 +1,6 @@
 //! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm,
-//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/argocd/` for Argo CD.
-//! `go/redis/` also holds a program of ours.
+//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/argocd/` for Argo CD,
+//! `go/flux/` for Flux's controllers. `go/kstatus/` and `go/redis/` also hold programs of ours.
 //!
 //! They are part of this crate's code, so that it can build without its checkout being there.
 //!
@@ -83,6 +83,24 @@ pub(crate) const REDIS: GoModule = GoModule {
     main: "github.com/alicebob/miniredis/v2",
 };
 
+/// Flux's controllers: one module, since they share most of what takes time to build.
+pub(crate) const FLUX: GoModule = GoModule {
+    name: "flux",
+    go_mod: include_str!("../go/flux/go.mod"),
+    go_sum: include_str!("../go/flux/go.sum"),
+    main_go: None,
+    main: "github.com/fluxcd/kustomize-controller",
+};
+
+/// The library by which Flux and Helm tell whether an object is ready, with a program of ours around it.
+pub(crate) const KSTATUS: GoModule = GoModule {
+    name: "kstatus",
+    go_mod: include_str!("../go/kstatus/go.mod"),
+    go_sum: include_str!("../go/kstatus/go.sum"),
+    main_go: Some(include_str!("../go/kstatus/main.go")),
+    main: "github.com/fluxcd/cli-utils",
+};
+
 /// A program of a [`GoModule`].
 #[derive(Debug)]
 pub(crate) struct GoProgram {
@@ -160,7 +178,7 @@ impl GoModule {
                 &format!("v{version}"),
             ),
             // Nothing asks them which version they are: the cache is named after it.
-            "checks" | "promtool" | "argocd" | "redis" => {}
+            "argocd" | "checks" | "flux" | "kstatus" | "promtool" | "redis" => {}
             _ => {
                 for package in [
                     "k8s.io/component-base/version",

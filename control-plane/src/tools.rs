@@ -7,7 +7,7 @@ use crate::cargo_install::CratesProgram;
 use crate::error::Result;
 use crate::finding::{self, Requirement};
 use crate::go_build;
-use crate::go_module::{ARGO_CD, CHECKS, GoProgram, HELM, PROMTOOL, REDIS};
+use crate::go_module::{ARGO_CD, CHECKS, FLUX, GoProgram, HELM, KSTATUS, PROMTOOL, REDIS};
 use crate::progress::Progress;
 use crate::python;
 use crate::version::Version;
@@ -169,6 +169,69 @@ pub fn redis(progress: &Progress) -> Result<PathBuf> {
         takes: "seconds",
     };
     pinned(&PROGRAM, progress)
+}
+
+/// The program `go/kstatus/main.go`, which says how far objects are by the rules of kstatus.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn kstatus(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &KSTATUS,
+        name: "kstatus",
+        package: ".",
+        source: "github.com/fluxcd/cli-utils",
+        takes: "a minute on two cores",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// A controller of Flux's, with the definitions of the kinds that it looks after.
+#[derive(Clone, Debug)]
+pub struct FluxController {
+    /// The program.
+    pub program: PathBuf,
+    /// A folder with the definitions, and nothing else.
+    pub definitions: PathBuf,
+}
+
+/// Flux's kustomize-controller, which applies what a source holds.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn kustomize_controller(progress: &Progress) -> Result<FluxController> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &FLUX,
+        name: "kustomize-controller",
+        package: "github.com/fluxcd/kustomize-controller",
+        source: "github.com/fluxcd/kustomize-controller",
+        takes: "2 minutes on two cores",
+    };
+    flux_controller(&PROGRAM, progress)
+}
+
+/// Flux's source-controller, which fetches what is to be applied, from Git for one.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn source_controller(progress: &Progress) -> Result<FluxController> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &FLUX,
+        name: "source-controller",
+        package: "github.com/fluxcd/source-controller",
+        source: "github.com/fluxcd/source-controller",
+        takes: "2 minutes on two cores",
+    };
+    flux_controller(&PROGRAM, progress)
+}
+
+fn flux_controller(program: &GoProgram, progress: &Progress) -> Result<FluxController> {
+    let cache = Places::of_environment().cache;
+    let what = format!("definitions-of-{}", program.name);
+    Ok(FluxController {
+        program: pinned(program, progress)?,
+        definitions: go_build::files_of(program, "config/crd/bases", &what, &cache, progress)?,
+    })
 }
 
 /// A program in the one version that its module pins.

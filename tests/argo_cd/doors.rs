@@ -10,7 +10,7 @@ use super::scene::{Apply, Scene, health_of, words};
 use super::story::{
     ORDERS, PROGRAM, changed, changed_otherwise, has, id, id_of_change_to, message,
 };
-use super::support::said;
+use super::support::{ADMIN, said};
 
 /// The change was applied once, as decided, and Argo CD sees nothing to do.
 async fn was_approved_once(scene: &Scene, door: Door, by: &str) {
@@ -50,8 +50,7 @@ async fn by_the_action(apply: Apply) {
     assert!(refused.contains("permission denied"), "{refused}");
     scene.argo.logs_in("alice").await;
     let refused = said(&approve("alice"));
-    let words = "the annotation sluice.dev/approve needs the verb approve on Pipeline orders";
-    assert!(refused.contains(words), "{refused}");
+    assert!(refused.contains("cannot create resource"), "{refused}");
     scene
         .argo
         .cluster
@@ -63,10 +62,8 @@ async fn by_the_action(apply: Apply) {
     })
     .await;
 
-    was_approved_once(&scene, Door::Annotation, SERVER).await;
+    was_approved_once(&scene, Door::Object, SERVER).await;
     assert_eq!(scene.syncs().await, syncs, "nothing was synced for it");
-    let now = scene.story.now().await;
-    assert_eq!(now.annotations()[annotation::APPROVE], id(&waiting));
     assert!(!scene.actions().await.is_empty(), "Argo CD says who ran it");
     let refused = said(&approve("alice"));
     assert!(
@@ -83,6 +80,30 @@ async fn a_change_is_approved_by_the_action() {
 #[tokio::test]
 async fn a_change_is_approved_by_the_action_under_server_side_apply() {
     by_the_action(Apply::ServerSide).await;
+}
+
+/// By hand: `kubectl annotate`. The annotation isn't in Git, and stays.
+async fn by_an_annotation(apply: Apply) {
+    let mut scene = Scene::begin(argo().await, apply).await;
+    scene.commit(json!({"spec": {"program": {"sql": changed()}}})).await;
+    let waiting = scene.until_waiting("Suspended").await;
+    scene.until_synced("Suspended").await;
+    let syncs = scene.syncs().await;
+    scene.story.approve(&id(&waiting)).await;
+    was_approved_once(&scene, Door::Annotation, ADMIN).await;
+    assert_eq!(scene.syncs().await, syncs, "nothing was synced for it");
+    let now = scene.story.now().await;
+    assert_eq!(now.annotations()[annotation::APPROVE], id(&waiting));
+}
+
+#[tokio::test]
+async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone() {
+    by_an_annotation(Apply::ClientSide).await;
+}
+
+#[tokio::test]
+async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under_server_side_apply() {
+    by_an_annotation(Apply::ServerSide).await;
 }
 
 async fn by_a_commit(apply: Apply) {
@@ -200,7 +221,7 @@ async fn rejected_by_the_action(apply: Apply) {
     })
     .await;
     scene.story.until_rejected().await;
-    let expected = (Outcome::Rejected, Door::Annotation, SERVER.to_owned());
+    let expected = (Outcome::Rejected, Door::Object, SERVER.to_owned());
     assert_eq!(scene.decision().await, expected);
     let app = scene.until_synced("Degraded").await;
     let told = words(&health_of(&app));

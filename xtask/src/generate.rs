@@ -156,7 +156,7 @@ fn definitions() -> Result<Vec<Generated>, Error> {
     let mut together = header("src/crd/");
     for crd in sluice::crd::all() {
         let name = format!("{}.yaml", crd.spec.names.plural);
-        let yaml = serde_saphyr::to_string(&crd).map_err(|error| Error::Yaml {
+        let yaml = sluice::crd::manifest(&crd).map_err(|error| Error::Yaml {
             name: name.clone(),
             reason: error.to_string(),
         })?;

@@ -91,15 +91,15 @@ impl<'a> Decider<'a> {
                 self.warn("BuildLeftBehind", message);
                 true
             }
+            // Somebody started the pipeline between the look and the call, which says nothing about what
+            // was to be brought there.
+            "update" if error.code() == Some("UpdateRestrictedToStopped") => true,
             "update" => {
                 self.take_new_retry();
                 let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
                 self.status.refusal = wanted.map(|content| Refusal {
                     digest: content.digest(),
-                    only_with_storage: matches!(
-                        error,
-                        engine::Error::Refused { code, .. } if code == "EditRestrictedToClearedStorage"
-                    ),
+                    only_with_storage: error.code() == Some("EditRestrictedToClearedStorage"),
                     message: error.to_string(),
                 });
                 true

@@ -38,6 +38,7 @@ impl Decider<'_> {
                 "the pipeline is stopped, as it should be".into(),
             );
         } else if self.refused_change_holds()
+            || self.has_nothing_to_go_on_with()
             || !self.compiled(seen)
             || self.is_being_cleared(state)
         {
@@ -54,6 +55,28 @@ impl Decider<'_> {
         } else if !self.must_wait_after_failure() && self.may_start(info, seen) {
             self.start(info, state);
         }
+    }
+
+    /// Whether the new content is held back, and what the engine has in its place is neither settled nor
+    /// was it running last: nobody asks for that. It would come to the gate, and be stopped there again.
+    fn has_nothing_to_go_on_with(&mut self) -> bool {
+        let target = self.status.content.as_ref().map(|content| &content.target);
+        let settled = self.status.settled.as_ref().map(|settled| &settled.target);
+        let ran = self.status.run.as_ref();
+        let ran = ran.filter(|run| run.past_gate_since.is_some());
+        let goes_on = settled.is_none()
+            || target == settled
+            || ran.is_some_and(|run| Some(&run.target) == target);
+        let Some(hold) = self.held.as_mut().filter(|_| !goes_on) else {
+            return false;
+        };
+        let why = self.status.refusal.as_ref();
+        let why = why.map_or(hold.message.as_str(), |refusal| &refusal.message);
+        hold.message = format!(
+            "nothing runs: what the engine holds is asked for by nobody any more, and the new content can't take its place ({why}). Put into the spec what the engine takes, such as what ran before"
+        );
+        self.status.phase = Some("Stopped".into());
+        true
     }
 
     /// Whether the change that would come up was rejected, or failed when it was applied. Only a

@@ -564,7 +564,7 @@ fn while_an_update_would_lose_the_state_nothing_is_written() {
 fn a_retry_of_an_update_that_the_engine_refuses_is_one_try_and_the_old_content_goes_on() {
     let mut world = World::running("A");
     world.annotate(annotation::RETRY, "left over from before");
-    world.engine.refuses_updates = true;
+    world.engine.refuses_updates = Some("InvalidRuntimeConfig");
     let config = serde_json::json!({"min_batch_size_records": 7});
     world.spec(|spec| spec.runtime_config = config.as_object().cloned());
     world.settle();
@@ -579,6 +579,48 @@ fn a_retry_of_an_update_that_the_engine_refuses_is_one_try_and_the_old_content_g
         tried + 1
     );
     rests(&mut world);
+}
+
+#[test]
+fn a_program_that_is_refused_in_the_place_of_one_that_waits_starts_nothing_over_and_over() {
+    let mut world = World::waiting("A", "B");
+    world.engine.refuses_updates = Some("InvalidRuntimeConfig");
+    world.edit("C");
+    world.settle();
+    let (ready, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!((&*ready, &*reason), ("False", "EngineRefused"));
+    assert!(message.contains("nothing runs"), "{message}");
+    assert_eq!(world.phase(), "Stopped");
+    let starts = count(&world, |act| matches!(act, Act::Start(_)));
+    rests(&mut world);
+    assert_eq!(count(&world, |act| matches!(act, Act::Start(_))), starts);
+
+    world.engine.refuses_updates = None;
+    world.edit("A");
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.engine.sql.as_str()),
+        ("Running", "A")
+    );
+}
+
+/// Found on a real API server: somebody started the pipeline between the look and the call.
+#[test]
+fn an_update_that_came_while_somebody_started_the_pipeline_is_no_refusal_of_what_it_brings() {
+    let mut world = World::running("A");
+    world.engine.refuses_updates = Some("UpdateRestrictedToStopped");
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.status().refusal, None);
+    assert_eq!(world.condition("Ready").unwrap().1, "Updating");
+    let tried = count(&world, |act| matches!(act, Act::Update(_)));
+    assert!(
+        tried <= 6,
+        "it is tried every 10 s, not at each look: {tried}"
+    );
+    world.engine.refuses_updates = None;
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
 }
 
 /// The same manifest is applied anew, as another object, by a tool that moves or restores it.
