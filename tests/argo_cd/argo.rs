@@ -166,6 +166,27 @@ impl Argo {
             _parts: running,
         };
         argo.logs_in("admin").await;
+        // Where each project has an account, the default one has the controller's own.
+        let account = json!({"spec": {"destinationServiceAccounts": [{
+            "server": "*",
+            "namespace": "*",
+            "defaultServiceAccount": format!("{namespace}:argocd-application-controller"),
+        }]}});
+        let account = format!("--patch={account}");
+        let patch = [
+            "patch",
+            "appproject",
+            "default",
+            "-n",
+            namespace,
+            "--type=merge",
+            &account,
+        ];
+        eventually("there is the default project", || async {
+            let output = argo.cluster.kubectl(ADMIN, &patch);
+            output.status.success().then_some(()).ok_or(said(&output))
+        })
+        .await;
         argo
     }
 

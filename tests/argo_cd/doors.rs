@@ -85,7 +85,9 @@ async fn a_change_is_approved_by_the_action_under_server_side_apply() {
 /// By hand: `kubectl annotate`. The annotation isn't in Git, and stays.
 async fn by_an_annotation(apply: Apply) {
     let mut scene = Scene::begin(argo().await, apply).await;
-    scene.commit(json!({"spec": {"program": {"sql": changed()}}})).await;
+    scene
+        .commit(json!({"spec": {"program": {"sql": changed()}}}))
+        .await;
     let waiting = scene.until_waiting("Suspended").await;
     scene.until_synced("Suspended").await;
     let syncs = scene.syncs().await;
@@ -102,7 +104,8 @@ async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone() {
 }
 
 #[tokio::test]
-async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under_server_side_apply() {
+async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under_server_side_apply()
+{
     by_an_annotation(Apply::ServerSide).await;
 }
 

@@ -85,13 +85,14 @@ fn actions(account: Option<&str>) -> Result<String, Error> {
     let mut all = String::from("discovery.lua: |\n");
     indented(&mut all, 2, &script("pipeline-actions.lua")?.text);
     all += "definitions:\n";
-    for name in ["approve", "reject"] {
-        let _ = writeln!(all, "- name: {name}\n  action.lua: |");
-        indented(
-            &mut all,
-            4,
-            &vote.with("local vote = ", &format!("\"{name}\""))?,
+    for (name, decision) in [("approve", "Approve"), ("reject", "Reject")] {
+        let _ = writeln!(
+            all,
+            "- name: {name}
+  action.lua: |"
         );
+        let vote = vote.with("local decision = ", &format!("\"{decision}\""))?;
+        indented(&mut all, 4, &vote);
     }
     Ok(all)
 }
