@@ -117,6 +117,12 @@ impl Scene {
                 "syncPolicy": {
                     "automated": {"selfHeal": true, "prune": true},
                     "syncOptions": options,
+                    // Otherwise a commit that corrects another one waits until all attempts at that are over.
+                    "retry": {
+                        "limit": 5,
+                        "refresh": true,
+                        "backoff": {"duration": "2s", "factor": 1, "maxDuration": "2s"},
+                    },
                 },
             },
         });
