@@ -228,6 +228,23 @@ impl Argo {
             .expect("argocd can be started")
     }
 
+    /// A folder with a command `argocd` that speaks to it as one of its users, made in another folder.
+    pub async fn command_line(&self, folder: &Path, user: &str) -> PathBuf {
+        self.logs_in(user).await;
+        let bin = folder.join("bin");
+        std::fs::create_dir(&bin).expect("a folder");
+        let command = bin.join("argocd");
+        let script = format!(
+            "#!/bin/sh\nARGOCD_BINARY_NAME=argocd HOME='{home}' exec '{program}' \"$@\" --config '{home}/{user}.config'\n",
+            home = self.home.path().display(),
+            program = self.tool.program.display(),
+        );
+        std::fs::write(&command, script).expect("a file");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&command, executable).expect("it can be executed");
+        bin
+    }
+
     /// The last that a part has logged about something.
     pub fn logged(&self, part: &str, about: &str) -> String {
         let log = std::fs::read_to_string(self.home.path().join(format!("{part}.log")));

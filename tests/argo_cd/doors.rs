@@ -12,6 +12,25 @@ use super::story::{
 };
 use super::support::{ADMIN, said};
 
+use libtest_mimic::Trial;
+
+/// All stories.
+pub fn all() -> Vec<Trial> {
+    super::trials![
+        a_change_is_approved_by_the_action,
+        a_change_is_approved_by_the_action_under_server_side_apply,
+        a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone,
+        a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under_server_side_apply,
+        a_change_is_approved_by_a_commit,
+        a_change_is_approved_by_a_commit_under_server_side_apply,
+        a_change_and_its_approval_come_in_one_commit,
+        a_change_is_approved_by_an_object_of_another_application,
+        a_change_is_approved_by_an_object_of_another_application_under_server_side_apply,
+        a_change_is_rejected_by_the_action_and_taken_back_by_a_commit,
+        a_change_is_rejected_by_the_action_under_server_side_apply,
+    ]
+}
+
 /// The change was applied once, as decided, and Argo CD sees nothing to do.
 async fn was_approved_once(scene: &Scene, door: Door, by: &str) {
     scene.story.until_sealed().await;
@@ -72,12 +91,10 @@ async fn by_the_action(apply: Apply) {
     );
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_the_action() {
     by_the_action(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_the_action_under_server_side_apply() {
     by_the_action(Apply::ServerSide).await;
 }
@@ -98,12 +115,10 @@ async fn by_an_annotation(apply: Apply) {
     assert_eq!(now.annotations()[annotation::APPROVE], id(&waiting));
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone() {
     by_an_annotation(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under_server_side_apply()
 {
     by_an_annotation(Apply::ServerSide).await;
@@ -135,17 +150,14 @@ async fn by_a_commit(apply: Apply) {
     assert_eq!(scene.story.engine.calls_to("/orders/approve").len(), 1);
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_a_commit() {
     by_a_commit(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_a_commit_under_server_side_apply() {
     by_a_commit(Apply::ServerSide).await;
 }
 
-#[tokio::test]
 async fn a_change_and_its_approval_come_in_one_commit() {
     let mut scene = Scene::begin(argo().await, Apply::ClientSide).await;
     let expected = id_of_change_to(&scene.story.now().await, &changed());
@@ -158,7 +170,7 @@ async fn by_an_object(apply: Apply) {
     let mut scene = Scene::begin(argo().await, apply).await;
     let approvals = format!("{}-approvals", scene.name());
     scene.repository.commit("approvals/readme.txt", "none yet");
-    scene.application("default", &approvals, "approvals").await;
+    scene.application(&approvals, "approvals").await;
     scene
         .commit(json!({"spec": {"program": {"sql": changed()}}}))
         .await;
@@ -191,12 +203,10 @@ async fn by_an_object(apply: Apply) {
     assert_eq!(app["status"]["health"]["status"], "Healthy");
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_an_object_of_another_application() {
     by_an_object(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a_change_is_approved_by_an_object_of_another_application_under_server_side_apply() {
     by_an_object(Apply::ServerSide).await;
 }
@@ -241,12 +251,10 @@ async fn rejected_by_the_action(apply: Apply) {
     assert_eq!(scene.story.engine.bootstraps().await.len(), 0);
 }
 
-#[tokio::test]
 async fn a_change_is_rejected_by_the_action_and_taken_back_by_a_commit() {
     rejected_by_the_action(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a_change_is_rejected_by_the_action_under_server_side_apply() {
     rejected_by_the_action(Apply::ServerSide).await;
 }

@@ -6,7 +6,19 @@ use sluice::crd::{ApprovalState, Door, Outcome, Pipeline};
 use super::argo::{argo, careful_argo};
 use super::scene::{Apply, Scene};
 use super::story::{ORDERS, PROGRAM, changed, changed_otherwise, id, is_at};
-use super::support::{ADMIN, create};
+use super::support::{ADMIN, said, workspace};
+
+use libtest_mimic::Trial;
+
+/// All stories.
+pub fn all() -> Vec<Trial> {
+    super::trials![
+        a1_approved_true_in_git_is_refused_and_approves_nothing,
+        a1_what_a_person_approves_stays_and_what_git_has_approves_nothing,
+        a1_what_a_person_approves_stays_under_server_side_apply,
+        a13_an_account_that_may_only_edit_brings_changes_and_another_one_approvals,
+    ]
+}
 
 /// What a sync that failed says.
 async fn until_refused(scene: &Scene, words: &str) -> Value {
@@ -18,7 +30,6 @@ async fn until_refused(scene: &Scene, words: &str) -> Value {
         .await
 }
 
-#[tokio::test]
 async fn a1_approved_true_in_git_is_refused_and_approves_nothing() {
     let mut scene = Scene::begin(argo().await, Apply::ClientSide).await;
     let both = json!({"program": {"sql": changed()}, "approved": true});
@@ -68,39 +79,40 @@ async fn a_persons_approved_true(apply: Apply) {
     assert_eq!(scene.story.engine.calls_to("/orders/approve").len(), 1);
 }
 
-#[tokio::test]
 async fn a1_what_a_person_approves_stays_and_what_git_has_approves_nothing() {
     a_persons_approved_true(Apply::ClientSide).await;
 }
 
-#[tokio::test]
 async fn a1_what_a_person_approves_stays_under_server_side_apply() {
     a_persons_approved_true(Apply::ServerSide).await;
 }
 
-/// An account of the scene's namespace, bound to a role there.
-async fn account(scene: &Scene, name: &str, role: &str) {
-    let accounts = scene
-        .story
-        .api::<k8s_openapi::api::core::v1::ServiceAccount>();
-    let made = create(&accounts, json!({"metadata": {"name": name}})).await;
-    made.expect("the account");
-    let user = format!("system:serviceaccount:{}:{name}", scene.name());
-    scene.argo.cluster.grant(&scene.name(), &user, role).await;
+/// Applies `examples/argo-cd/accounts.yaml`, with what is in it called as in this scene.
+fn apply_accounts(scene: &Scene) {
+    let example = workspace().join("examples/argo-cd/accounts.yaml");
+    let text = std::fs::read_to_string(example).expect("the example");
+    let url = scene.repository.url();
+    let text = text
+        .replace("https://git.example.com/shop-approvals.git", &url)
+        .replace("https://git.example.com/shop.git", &url)
+        .replace("shop", &scene.name())
+        .replace(
+            "namespace: argocd",
+            &format!("namespace: {}", scene.argo.namespace),
+        );
+    let file = scene.repository.folder().join(".git/accounts.yaml");
+    std::fs::write(&file, text).expect("a file");
+    let file = file.to_str().expect("a path in UTF-8");
+    let output = scene.argo.cluster.kubectl(ADMIN, &["apply", "-f", file]);
+    assert!(output.status.success(), "{}", said(&output));
 }
 
-#[tokio::test]
 async fn a13_an_account_that_may_only_edit_brings_changes_and_another_one_approvals() {
     let mut scene = Scene::prepared(careful_argo().await, Apply::ClientSide).await;
     let (name, approvals) = (scene.name(), format!("{}-approvals", scene.name()));
-    account(&scene, "pipelines", "sluice-editor").await;
-    account(&scene, "approvals", "sluice-approver").await;
-    scene.project(&name, "pipelines").await;
-    scene.project(&approvals, "approvals").await;
     scene.repository.commit("approvals/readme.txt", "none yet");
     scene.commit(json!({})).await;
-    scene.application(&name, &name, "pipelines").await;
-    scene.application(&approvals, &approvals, "approvals").await;
+    apply_accounts(&scene);
     scene.story.until_settled_as("Running").await;
     scene.until_synced("Healthy").await;
 
@@ -144,22 +156,21 @@ async fn a13_an_account_that_may_only_edit_brings_changes_and_another_one_approv
         scene.decision().await,
         (Outcome::Approved, Door::Object, by)
     );
-    // And it may edit nothing.
+    // And it brings nothing else.
     let text = json!({
         "apiVersion": "sluice.dev/v1alpha1",
         "kind": "Pipeline",
-        "metadata": {"name": ORDERS},
+        "metadata": {"name": "another"},
         "spec": {"engineRef": {"name": "engine"}, "program": {"sql": PROGRAM}},
     });
     scene
         .repository
-        .commit("approvals/orders.json", &text.to_string());
+        .commit("approvals/another.json", &text.to_string());
     scene.look(&approvals).await;
     scene
-        .until_of(&approvals, "the approvals' account may not edit", |app| {
+        .until_of(&approvals, "the approvals' project may not", |app| {
             let operation = &app["status"]["operationState"];
-            operation["phase"] != "Succeeded"
-                && operation.to_string().contains("cannot patch resource")
+            operation["phase"] != "Succeeded" && operation.to_string().contains("is not permitted")
         })
         .await;
 }

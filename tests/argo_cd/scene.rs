@@ -40,9 +40,7 @@ impl Scene {
     pub async fn begin_with(argo: &'static Argo, apply: Apply, further: Value) -> Self {
         let mut scene = Self::prepared(argo, apply).await;
         scene.commit(further).await;
-        scene
-            .application("default", &scene.name(), "pipelines")
-            .await;
+        scene.application(&scene.name(), "pipelines").await;
         scene.story.until_settled_as("Running").await;
         scene.until_synced("Healthy").await;
         scene
@@ -92,7 +90,7 @@ impl Scene {
     }
 
     /// Creates an Application for a folder of the repository.
-    pub async fn application(&self, project: &str, name: &str, folder: &str) {
+    pub async fn application(&self, name: &str, folder: &str) {
         let mut options = vec![];
         let mut annotations = json!({});
         if self.apply == Apply::ServerSide {
@@ -104,7 +102,7 @@ impl Scene {
             "kind": "Application",
             "metadata": {"name": name, "annotations": annotations},
             "spec": {
-                "project": project,
+                "project": "default",
                 "source": {
                     "repoURL": self.repository.url(),
                     "targetRevision": "main",
@@ -130,28 +128,6 @@ impl Scene {
         let params = PostParams::default();
         let made = self.applications.create(&params, &application).await;
         made.expect("the Application");
-    }
-
-    /// Creates a project whose Applications are synced under this account of the story's namespace.
-    pub async fn project(&self, name: &str, account: &str) {
-        let project = json!({
-            "apiVersion": "argoproj.io/v1alpha1",
-            "kind": "AppProject",
-            "metadata": {"name": name},
-            "spec": {
-                "sourceRepos": ["*"],
-                "destinations": [{"server": "*", "namespace": self.name()}],
-                "destinationServiceAccounts": [{
-                    "server": "*",
-                    "namespace": self.name(),
-                    "defaultServiceAccount": account,
-                }],
-            },
-        });
-        let project = serde_json::from_value(project).expect("an object");
-        let projects = kind("AppProject", &self.story, self.argo.namespace);
-        let made = projects.create(&PostParams::default(), &project).await;
-        made.expect("the AppProject");
     }
 
     /// An Application as it is now.

@@ -8,6 +8,20 @@ use serde_json::{Value, json};
 use super::argo::{SERVER, tool};
 use super::support::{CHANGE, said, workspace};
 
+use libtest_mimic::Trial;
+
+/// All stories.
+pub fn all() -> Vec<Trial> {
+    super::trials![
+        a_pipeline_is_as_healthy_as_its_conditions_say,
+        a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it,
+        an_engine_that_may_still_come_up_is_progressing,
+        actions_are_there_while_a_change_waits,
+        an_action_votes_on_the_whole_id_of_what_waits,
+        an_action_refuses_where_nothing_waits_or_something_else_does,
+    ]
+}
+
 /// Runs `argocd admin settings resource-overrides …` on an object, with a patch of `argocd/`.
 fn argocd(patch: &str, object: &Value, command: &[&str]) -> Output {
     let folder = tempfile::tempdir().expect("a folder");
@@ -66,8 +80,7 @@ fn waiting() -> Value {
     )
 }
 
-#[test]
-fn a_pipeline_is_as_healthy_as_its_conditions_say() {
+async fn a_pipeline_is_as_healthy_as_its_conditions_say() {
     let stalled = |reason: &str| {
         let mut object = pipeline("False", reason, json!({}));
         let conditions = object["status"]["conditions"]
@@ -112,8 +125,7 @@ fn a_pipeline_is_as_healthy_as_its_conditions_say() {
     }
 }
 
-#[test]
-fn a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it() {
+async fn a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it() {
     let asked = |form: &str| {
         let mut object = waiting();
         object["metadata"]["annotations"] = json!({"sluice.dev/argocd-waits-as": form});
@@ -147,8 +159,7 @@ fn a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it(
     assert!(message.ends_with("in Git. nobody vouches"), "{message}");
 }
 
-#[test]
-fn an_engine_that_may_still_come_up_is_progressing() {
+async fn an_engine_that_may_still_come_up_is_progressing() {
     for (status, reason, expected) in [
         ("True", "Answers", "Healthy"),
         ("False", "NotAskedYet", "Progressing"),
@@ -163,8 +174,7 @@ fn an_engine_that_may_still_come_up_is_progressing() {
     }
 }
 
-#[test]
-fn actions_are_there_while_a_change_waits() {
+async fn actions_are_there_while_a_change_waits() {
     let listed = |object: &Value| said(&argocd("suspended.yaml", object, &["list-actions"]));
     let enabled = |object: &Value| {
         let text = listed(object);
@@ -191,8 +201,7 @@ fn made(patch: &str, object: &Value, action: &[&str]) -> Value {
     serde_saphyr::from_str(yaml).expect("YAML")
 }
 
-#[test]
-fn an_action_votes_on_the_whole_id_of_what_waits() {
+async fn an_action_votes_on_the_whole_id_of_what_waits() {
     let vote = made("suspended.yaml", &waiting(), &["approve"]);
     let expected = json!({
         "apiVersion": "sluice.dev/v1alpha1",
@@ -230,8 +239,7 @@ fn an_action_votes_on_the_whole_id_of_what_waits() {
     assert_eq!(named["spec"]["voter"], SERVER);
 }
 
-#[test]
-fn an_action_refuses_where_nothing_waits_or_something_else_does() {
+async fn an_action_refuses_where_nothing_waits_or_something_else_does() {
     let refused = |object: &Value, action: &[&str]| {
         let output = argocd(
             "suspended.yaml",

@@ -10,6 +10,17 @@ use super::scene::{Apply, Scene, health_of, words};
 use super::story::{changed, id, is_at};
 use super::support::said;
 
+use libtest_mimic::Trial;
+
+/// All stories.
+pub fn all() -> Vec<Trial> {
+    super::trials![
+        a_commit_that_approves_is_kept_out_while_what_is_suspended_holds_the_sync_open,
+        a_commit_that_approves_lands_where_the_pipeline_asks_to_be_healthy_while_it_waits,
+        a_commit_that_approves_lands_where_all_that_waits_is_healthy,
+    ]
+}
+
 /// What comes after the Pipeline: a ConfigMap of the next wave, and one that a hook makes.
 fn followers(version: &str) -> String {
     let follower = |name: &str, annotation: Value| {
@@ -42,9 +53,7 @@ async fn begin(argo: &'static Argo, further: Value) -> Scene {
         .repository
         .commit("pipelines/followers.json", &followers("1"));
     scene.commit(further).await;
-    scene
-        .application("default", &scene.name(), "pipelines")
-        .await;
+    scene.application(&scene.name(), "pipelines").await;
     scene.until_synced("Healthy").await;
     scene.story.until_settled_as("Running").await;
     assert_eq!(version(&scene, "hook").await.as_deref(), Some("1"));
@@ -68,7 +77,6 @@ fn open_sync(application: &Value) -> Option<&str> {
         .then(|| operation["operation"]["sync"]["revision"].as_str())?
 }
 
-#[tokio::test]
 async fn a_commit_that_approves_is_kept_out_while_what_is_suspended_holds_the_sync_open() {
     let mut scene = begin(argo().await, json!({})).await;
     change(&mut scene).await;
@@ -163,7 +171,6 @@ fn controller_of(scene: &Scene) -> String {
     CONTROLLER.replace(":argocd:", &format!(":{}:", scene.argo.namespace))
 }
 
-#[tokio::test]
 async fn a_commit_that_approves_lands_where_the_pipeline_asks_to_be_healthy_while_it_waits() {
     let annotations = json!({"sluice.dev/argocd-waits-as": "Healthy"});
     lands(
@@ -176,7 +183,6 @@ async fn a_commit_that_approves_lands_where_the_pipeline_asks_to_be_healthy_whil
     .await;
 }
 
-#[tokio::test]
 async fn a_commit_that_approves_lands_where_all_that_waits_is_healthy() {
     lands(begin(careful_argo().await, json!({})).await).await;
 }
