@@ -15,7 +15,9 @@ use libtest_mimic::Trial;
 /// All stories.
 pub fn all() -> Vec<Trial> {
     super::trials![
-        a_commit_that_approves_is_kept_out_while_what_is_suspended_holds_the_sync_open,
+        a_commit_that_approves_is_kept_out_by_what_is_suspended_until_the_action_ends_the_sync,
+        a_sync_that_is_stuck_is_ended_and_the_commit_that_approves_lands,
+        a_rejection_ends_the_sync_as_failed,
         a_commit_that_approves_lands_where_the_pipeline_asks_to_be_healthy_while_it_waits,
         a_commit_that_approves_lands_where_all_that_waits_is_healthy,
     ]
@@ -77,24 +79,20 @@ fn open_sync(application: &Value) -> Option<&str> {
         .then(|| operation["operation"]["sync"]["revision"].as_str())?
 }
 
-async fn a_commit_that_approves_is_kept_out_while_what_is_suspended_holds_the_sync_open() {
+/// A change waits, and with it its sync; a commit that would approve it was seen, and isn't applied. Returns what
+/// waits.
+async fn kept_out() -> (Scene, Pipeline) {
     let mut scene = begin(argo().await, json!({})).await;
     change(&mut scene).await;
     let changing = scene.repository.head();
     let waiting = scene.until_waiting("Suspended").await;
-    let app = scene
+    scene
         .until("the sync waits for the Pipeline", |app| {
             let said = &app["status"]["operationState"]["message"];
             open_sync(app) == Some(&changing)
-                && said.as_str().unwrap_or_default().contains("Pipeline")
+                && said == "waiting for healthy state of sluice.dev/Pipeline/orders"
         })
         .await;
-    let said_by_sync = &app["status"]["operationState"]["message"];
-    assert_eq!(
-        said_by_sync,
-        "waiting for healthy state of sluice.dev/Pipeline/orders"
-    );
-
     let approving = scene
         .commit(json!({"spec": {"approvedChange": id(&waiting)}}))
         .await;
@@ -113,34 +111,69 @@ async fn a_commit_that_approves_is_kept_out_while_what_is_suspended_holds_the_sy
     assert_eq!(scene.story.now().await.spec.approved_change, None);
     assert_eq!(version(&scene, "next").await.as_deref(), Some("1"));
     assert_eq!(version(&scene, "hook").await.as_deref(), Some("1"));
+    (scene, waiting)
+}
 
-    // What doesn't come by this sync ends it: here the action. Then the commit lands, and does nothing.
+/// Alice votes in Argo CD.
+async fn votes(scene: &Scene, action: &str) {
+    let name = scene.name();
     scene
         .argo
         .cluster
-        .grant(&scene.name(), SERVER, "sluice-approver")
+        .grant(&name, SERVER, "sluice-approver")
         .await;
     scene.argo.logs_in("alice").await;
-    let name = scene.name();
-    let action = [
-        "app", "actions", "run", &name, "approve", "--kind", "Pipeline",
-    ];
+    let action = ["app", "actions", "run", &name, action, "--kind", "Pipeline"];
     super::story::eventually("the action is taken", || async {
         let output = scene.argo.argocd("alice", &action);
         output.status.success().then_some(()).ok_or(said(&output))
     })
     .await;
+}
+
+/// The commit has come in, and with it what follows.
+async fn has_landed(scene: &Scene, waiting: &Pipeline) {
     scene.until_synced("Healthy").await;
-    let expected = (Outcome::Approved, Door::Object, SERVER.to_owned());
-    assert_eq!(scene.decision().await, expected);
-    assert_eq!(
-        scene.story.now().await.spec.approved_change,
-        Some(id(&waiting))
-    );
-    assert_eq!(version(&scene, "next").await.as_deref(), Some("2"));
-    assert_eq!(version(&scene, "hook").await.as_deref(), Some("2"));
+    let approved = scene.story.now().await.spec.approved_change;
+    assert_eq!(approved, Some(id(waiting)));
+    assert_eq!(version(scene, "next").await.as_deref(), Some("2"));
+    assert_eq!(version(scene, "hook").await.as_deref(), Some("2"));
     scene.rests().await;
     assert_eq!(scene.story.engine.calls_to("/orders/approve").len(), 1);
+}
+
+async fn a_commit_that_approves_is_kept_out_by_what_is_suspended_until_the_action_ends_the_sync() {
+    let (scene, waiting) = kept_out().await;
+    votes(&scene, "approve").await;
+    has_landed(&scene, &waiting).await;
+    let expected = (Outcome::Approved, Door::Object, SERVER.to_owned());
+    assert_eq!(scene.decision().await, expected);
+}
+
+async fn a_sync_that_is_stuck_is_ended_and_the_commit_that_approves_lands() {
+    let (scene, waiting) = kept_out().await;
+    let ended = scene
+        .argo
+        .argocd("admin", &["app", "terminate-op", &scene.name()]);
+    assert!(ended.status.success(), "{}", said(&ended));
+    has_landed(&scene, &waiting).await;
+    let expected = (Outcome::Approved, Door::Field, CONTROLLER.to_owned());
+    assert_eq!(scene.decision().await, expected);
+}
+
+async fn a_rejection_ends_the_sync_as_failed() {
+    let (scene, _) = kept_out().await;
+    votes(&scene, "reject").await;
+    scene.story.until_rejected().await;
+    scene
+        .until("the sync has failed", |app| {
+            let operation = &app["status"]["operationState"];
+            let results = operation["syncResult"]["resources"].to_string();
+            operation["phase"] != "Succeeded" && results.contains("was rejected")
+        })
+        .await;
+    assert_eq!(version(&scene, "next").await.as_deref(), Some("1"));
+    assert_eq!(scene.story.engine.calls_to("/orders/approve"), []);
 }
 
 /// A change waits, is told, and holds nothing up; a commit approves it.
