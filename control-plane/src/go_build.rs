@@ -52,8 +52,9 @@ pub(crate) fn build(
     })
 }
 
-/// A folder of files that a module of the program's has in a folder, such as the definitions of its kinds:
-/// from the cache, else taken from the module into the cache. Its name there is that of `what`.
+/// A folder of files that a module of the program's has in a folder, such as the definitions of its kinds, or
+/// of a single file of it: from the cache, else taken from the module into the cache. Its name there is that
+/// of `what`.
 ///
 /// # Errors
 /// As [`build`].
@@ -76,7 +77,8 @@ pub(crate) fn files_of(
         // A module's files can't be written to, nor, copied so, removed.
         let script = r#""$1" mod download "$2" &&
             from=$("$1" list -m -f '{{.Dir}}' "$2") &&
-            mkdir files && cp "$from/$3"/* files/ && chmod u+w files/* && mv files complete"#;
+            if [ -d "$from/$3" ]; then set -- "$from/$3"/*; else set -- "$from/$3"; fi &&
+            mkdir files && cp "$@" files/ && chmod u+w files/* && mv files complete"#;
         let words = [
             "sh",
             "-c",

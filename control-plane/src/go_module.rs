@@ -1,6 +1,6 @@
 //! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm,
-//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/flux/` for Flux's
-//! controllers. `go/kstatus/` also holds a program of ours.
+//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/argocd/` for Argo CD,
+//! `go/flux/` for Flux's controllers. `go/kstatus/` and `go/redis/` also hold programs of ours.
 //!
 //! They are part of this crate's code, so that it can build without its checkout being there.
 //!
@@ -63,6 +63,24 @@ pub(crate) const PROMTOOL: GoModule = GoModule {
     go_sum: include_str!("../go/promtool/go.sum"),
     main_go: None,
     main: "github.com/prometheus/prometheus",
+};
+
+/// Argo CD, with the `replace` lines of its own module.
+pub(crate) const ARGO_CD: GoModule = GoModule {
+    name: "argocd",
+    go_mod: include_str!("../go/argocd/go.mod"),
+    go_sum: include_str!("../go/argocd/go.sum"),
+    main_go: None,
+    main: "github.com/argoproj/argo-cd/v3",
+};
+
+/// A server that speaks Redis' protocol: a library with a program of ours around it.
+pub(crate) const REDIS: GoModule = GoModule {
+    name: "redis",
+    go_mod: include_str!("../go/redis/go.mod"),
+    go_sum: include_str!("../go/redis/go.sum"),
+    main_go: Some(include_str!("../go/redis/main.go")),
+    main: "github.com/alicebob/miniredis/v2",
 };
 
 /// Flux's controllers: one module, since they share most of what takes time to build.
@@ -160,7 +178,7 @@ impl GoModule {
                 &format!("v{version}"),
             ),
             // Nothing asks them which version they are: the cache is named after it.
-            "checks" | "promtool" | "flux" | "kstatus" => {}
+            "argocd" | "checks" | "flux" | "kstatus" | "promtool" | "redis" => {}
             _ => {
                 for package in [
                     "k8s.io/component-base/version",

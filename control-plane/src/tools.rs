@@ -7,7 +7,7 @@ use crate::cargo_install::CratesProgram;
 use crate::error::Result;
 use crate::finding::{self, Requirement};
 use crate::go_build;
-use crate::go_module::{CHECKS, FLUX, GoProgram, HELM, KSTATUS, PROMTOOL};
+use crate::go_module::{ARGO_CD, CHECKS, FLUX, GoProgram, HELM, KSTATUS, PROMTOOL, REDIS};
 use crate::progress::Progress;
 use crate::python;
 use crate::version::Version;
@@ -122,6 +122,53 @@ pub fn promtool(progress: &Progress) -> Result<PathBuf> {
         Some((path, _)) => Ok(path),
         None => pinned(&PROGRAM, progress),
     }
+}
+
+/// Argo CD: one program that plays all of its parts, with what is installed beside it.
+#[derive(Clone, Debug)]
+pub struct ArgoCd {
+    /// The program. Which part it plays it takes from its name, or from `ARGOCD_BINARY_NAME`, such as
+    /// `argocd-repo-server`; as `argocd` it is the command line.
+    pub program: PathBuf,
+    /// What installs it, as people apply it: definitions, accounts and their rights, ConfigMaps, and Deployments.
+    pub manifests: PathBuf,
+}
+
+/// Argo CD, in the one version that the shipped integration is tried with.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn argo_cd(progress: &Progress) -> Result<ArgoCd> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &ARGO_CD,
+        name: "argocd",
+        package: "github.com/argoproj/argo-cd/v3/cmd",
+        source: "github.com/argoproj/argo-cd/v3",
+        takes: "3 minutes on two cores",
+    };
+    let cache = Places::of_environment().cache;
+    let file = "manifests/install.yaml";
+    Ok(ArgoCd {
+        program: pinned(&PROGRAM, progress)?,
+        manifests: go_build::files_of(&PROGRAM, file, "manifests", &cache, progress)?
+            .join("install.yaml"),
+    })
+}
+
+/// A server that speaks Redis' protocol, as Argo CD needs one: `go/redis/main.go`. It is given the address to
+/// listen at.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn redis(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &REDIS,
+        name: "redis",
+        package: ".",
+        source: "github.com/alicebob/miniredis/v2",
+        takes: "seconds",
+    };
+    pinned(&PROGRAM, progress)
 }
 
 /// The program `go/kstatus/main.go`, which says how far objects are by the rules of kstatus.
