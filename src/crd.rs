@@ -7,12 +7,14 @@
 
 mod compact;
 mod engine;
+mod manifest;
 mod pipeline;
 mod pipeline_approval;
 mod status;
 
 pub use compact::CompactObject;
 pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
+pub use manifest::manifest;
 pub use pipeline::{
     ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,
     DeletionPolicy, DesiredState, EngineRef, Pipeline, PipelineSpec, Program,
@@ -27,8 +29,11 @@ pub use status::{
     Settled, StopKind, Target, Turn, Vote,
 };
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
 use kube::CustomResourceExt;
+use serde_json::json;
 
 /// The API group of every resource, and the prefix of every annotation, of Sluice.
 pub const GROUP: &str = "sluice.dev";
@@ -75,5 +80,21 @@ pub const IN_USE: &str = "sluice.dev/in-use";
 
 /// The definitions of all custom resources, in the order in which they are applied.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()]
+    let mut all = vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()];
+    all.iter_mut().for_each(begin_unobserved);
+    all
+}
+
+/// Has the API server say of an object that nobody has looked at yet that its generation wasn't observed.
+/// An object without status is ready by the rules of kstatus, by which Flux and Helm wait, so they would
+/// be done before the operator has begun.
+fn begin_unobserved(crd: &mut CustomResourceDefinition) {
+    let schemas = crd.spec.versions.iter_mut().filter_map(|version| {
+        let whole = version.schema.as_mut()?.open_api_v3_schema.as_mut()?;
+        whole.properties.as_mut()?.get_mut("status")
+    });
+    for status in schemas {
+        // No object has this generation: they begin at 1.
+        status.default = Some(JSON(json!({"observedGeneration": -1})));
+    }
 }

@@ -72,7 +72,7 @@ fn check(args: sluice::check::Args) -> Result<(), Box<dyn std::error::Error>> {
 fn crds() -> Result<(), Box<dyn std::error::Error>> {
     let mut text = String::new();
     for crd in sluice::crd::all() {
-        text += &format!("---\n{}\n", serde_saphyr::to_string(&crd)?);
+        text += &format!("---\n{}\n", sluice::crd::manifest(&crd)?);
     }
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }

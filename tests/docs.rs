@@ -199,7 +199,13 @@ fn everything_that_is_audited_is_explained() {
 #[test]
 fn every_phase_is_explained() {
     let decide = decide();
-    let calls = [".ready(", ".progressing(", ".waiting_for(", "phase = Some("];
+    let calls = [
+        ".ready(",
+        ".progressing(",
+        ".waiting_for(",
+        ".decided_against(",
+        "phase = Some(",
+    ];
     let mut met = given(
         &decide,
         &calls,
@@ -355,6 +361,7 @@ const TYPED: &[(&str, &str)] = &[
         "docs/approving.md",
         "every_way_to_approve_works_as_its_page_shows",
     ),
+    ("docs/argo-cd.md", "the_page_of_argo_cd_shows_what_is_seen"),
     (
         "docs/concepts.md",
         "what_the_page_of_the_concepts_shows_is_seen",
@@ -395,6 +402,16 @@ const NOT_TYPED: &[(&str, &str, &str)] = &[
         "README.md",
         "make demo",
         "runs for minutes; `.ci/run` types both",
+    ),
+    (
+        "docs/status.md",
+        "kubectl wait",
+        "each is for another moment: tests/cluster/waiting.rs has them",
+    ),
+    (
+        "docs/flux.md",
+        "kubectl annotate",
+        "Flux has to be there: tests/flux/stories.rs writes it so",
     ),
     (
         "docs/install.md",

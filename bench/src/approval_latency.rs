@@ -41,6 +41,11 @@ pub struct ApprovalLatency {
     /// How many Pipelines take turns
     #[arg(long, default_value_t = 20)]
     pipelines: usize,
+
+    /// Whether the operator requires the admission policies, as the chart has it: then it looks at them
+    /// before each decision
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set, default_value_t = true)]
+    require_policies: bool,
 }
 
 /// All that is measured.
@@ -80,6 +85,8 @@ impl ApprovalLatency {
                 "200ms",
                 "--resend-after",
                 "1s",
+                "--require-policies",
+                &self.require_policies.to_string(),
             ])
             .await?;
         let api: Api<Pipeline> = objects(&stage.client("admin").await?, NAMESPACE);

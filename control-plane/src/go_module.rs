@@ -1,5 +1,6 @@
 //! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm,
-//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images.
+//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/argocd/` for Argo CD,
+//! `go/flux/` for Flux's controllers. `go/kstatus/` and `go/redis/` also hold programs of ours.
 //!
 //! They are part of this crate's code, so that it can build without its checkout being there.
 //!
@@ -22,6 +23,8 @@ pub(crate) struct GoModule {
     pub(crate) name: &'static str,
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
+    /// Our own program in it, where there is one.
+    pub(crate) main_go: Option<&'static str>,
     /// The Go module whose version is the version of its programs.
     main: &'static str,
 }
@@ -31,6 +34,7 @@ pub(crate) const KUBERNETES: GoModule = GoModule {
     name: "kubernetes",
     go_mod: include_str!("../go/go.mod"),
     go_sum: include_str!("../go/go.sum"),
+    main_go: None,
     main: "k8s.io/kubernetes",
 };
 
@@ -39,6 +43,7 @@ pub(crate) const HELM: GoModule = GoModule {
     name: "helm",
     go_mod: include_str!("../go/helm/go.mod"),
     go_sum: include_str!("../go/helm/go.sum"),
+    main_go: None,
     main: "helm.sh/helm/v4",
 };
 
@@ -47,6 +52,7 @@ pub(crate) const CHECKS: GoModule = GoModule {
     name: "checks",
     go_mod: include_str!("../go/checks/go.mod"),
     go_sum: include_str!("../go/checks/go.sum"),
+    main_go: None,
     main: "github.com/yannh/kubeconform",
 };
 
@@ -55,7 +61,44 @@ pub(crate) const PROMTOOL: GoModule = GoModule {
     name: "promtool",
     go_mod: include_str!("../go/promtool/go.mod"),
     go_sum: include_str!("../go/promtool/go.sum"),
+    main_go: None,
     main: "github.com/prometheus/prometheus",
+};
+
+/// Argo CD, with the `replace` lines of its own module.
+pub(crate) const ARGO_CD: GoModule = GoModule {
+    name: "argocd",
+    go_mod: include_str!("../go/argocd/go.mod"),
+    go_sum: include_str!("../go/argocd/go.sum"),
+    main_go: None,
+    main: "github.com/argoproj/argo-cd/v3",
+};
+
+/// A server that speaks Redis' protocol: a library with a program of ours around it.
+pub(crate) const REDIS: GoModule = GoModule {
+    name: "redis",
+    go_mod: include_str!("../go/redis/go.mod"),
+    go_sum: include_str!("../go/redis/go.sum"),
+    main_go: Some(include_str!("../go/redis/main.go")),
+    main: "github.com/alicebob/miniredis/v2",
+};
+
+/// Flux's controllers: one module, since they share most of what takes time to build.
+pub(crate) const FLUX: GoModule = GoModule {
+    name: "flux",
+    go_mod: include_str!("../go/flux/go.mod"),
+    go_sum: include_str!("../go/flux/go.sum"),
+    main_go: None,
+    main: "github.com/fluxcd/kustomize-controller",
+};
+
+/// The library by which Flux and Helm tell whether an object is ready, with a program of ours around it.
+pub(crate) const KSTATUS: GoModule = GoModule {
+    name: "kstatus",
+    go_mod: include_str!("../go/kstatus/go.mod"),
+    go_sum: include_str!("../go/kstatus/go.sum"),
+    main_go: Some(include_str!("../go/kstatus/main.go")),
+    main: "github.com/fluxcd/cli-utils",
 };
 
 /// A program of a [`GoModule`].
@@ -101,13 +144,14 @@ impl GoModule {
     /// programs are made of.
     pub(crate) fn cache(&self, cache: &std::path::Path) -> PathBuf {
         let mut digest = Sha256::new();
-        for part in [
+        let parts = [
             self.go_mod,
             self.go_sum,
             RECIPE,
             std::env::consts::OS,
             std::env::consts::ARCH,
-        ] {
+        ];
+        for part in parts.into_iter().chain(self.main_go) {
             digest.update(part.as_bytes());
             digest.update([0]);
         }
@@ -134,7 +178,7 @@ impl GoModule {
                 &format!("v{version}"),
             ),
             // Nothing asks them which version they are: the cache is named after it.
-            "checks" | "promtool" => {}
+            "argocd" | "checks" | "flux" | "kstatus" | "promtool" | "redis" => {}
             _ => {
                 for package in [
                     "k8s.io/component-base/version",

@@ -7,7 +7,7 @@ use crate::cargo_install::CratesProgram;
 use crate::error::Result;
 use crate::finding::{self, Requirement};
 use crate::go_build;
-use crate::go_module::{CHECKS, GoProgram, HELM, PROMTOOL};
+use crate::go_module::{ARGO_CD, CHECKS, FLUX, GoProgram, HELM, KSTATUS, PROMTOOL, REDIS};
 use crate::progress::Progress;
 use crate::python;
 use crate::version::Version;
@@ -122,6 +122,116 @@ pub fn promtool(progress: &Progress) -> Result<PathBuf> {
         Some((path, _)) => Ok(path),
         None => pinned(&PROGRAM, progress),
     }
+}
+
+/// Argo CD: one program that plays all of its parts, with what is installed beside it.
+#[derive(Clone, Debug)]
+pub struct ArgoCd {
+    /// The program. Which part it plays it takes from its name, or from `ARGOCD_BINARY_NAME`, such as
+    /// `argocd-repo-server`; as `argocd` it is the command line.
+    pub program: PathBuf,
+    /// What installs it, as people apply it: definitions, accounts and their rights, ConfigMaps, and Deployments.
+    pub manifests: PathBuf,
+}
+
+/// Argo CD, in the one version that the shipped integration is tried with.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn argo_cd(progress: &Progress) -> Result<ArgoCd> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &ARGO_CD,
+        name: "argocd",
+        package: "github.com/argoproj/argo-cd/v3/cmd",
+        source: "github.com/argoproj/argo-cd/v3",
+        takes: "3 minutes on two cores",
+    };
+    let cache = Places::of_environment().cache;
+    let file = "manifests/install.yaml";
+    Ok(ArgoCd {
+        program: pinned(&PROGRAM, progress)?,
+        manifests: go_build::files_of(&PROGRAM, file, "manifests", &cache, progress)?
+            .join("install.yaml"),
+    })
+}
+
+/// A server that speaks Redis' protocol, as Argo CD needs one: `go/redis/main.go`. It is given the address to
+/// listen at.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn redis(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &REDIS,
+        name: "redis",
+        package: ".",
+        source: "github.com/alicebob/miniredis/v2",
+        takes: "seconds",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// The program `go/kstatus/main.go`, which says how far objects are by the rules of kstatus.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn kstatus(progress: &Progress) -> Result<PathBuf> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &KSTATUS,
+        name: "kstatus",
+        package: ".",
+        source: "github.com/fluxcd/cli-utils",
+        takes: "a minute on two cores",
+    };
+    pinned(&PROGRAM, progress)
+}
+
+/// A controller of Flux's, with the definitions of the kinds that it looks after.
+#[derive(Clone, Debug)]
+pub struct FluxController {
+    /// The program.
+    pub program: PathBuf,
+    /// A folder with the definitions, and nothing else.
+    pub definitions: PathBuf,
+}
+
+/// Flux's kustomize-controller, which applies what a source holds.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn kustomize_controller(progress: &Progress) -> Result<FluxController> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &FLUX,
+        name: "kustomize-controller",
+        package: "github.com/fluxcd/kustomize-controller",
+        source: "github.com/fluxcd/kustomize-controller",
+        takes: "2 minutes on two cores",
+    };
+    flux_controller(&PROGRAM, progress)
+}
+
+/// Flux's source-controller, which fetches what is to be applied, from Git for one.
+///
+/// # Errors
+/// As [`kubeconform`].
+pub fn source_controller(progress: &Progress) -> Result<FluxController> {
+    const PROGRAM: GoProgram = GoProgram {
+        module: &FLUX,
+        name: "source-controller",
+        package: "github.com/fluxcd/source-controller",
+        source: "github.com/fluxcd/source-controller",
+        takes: "2 minutes on two cores",
+    };
+    flux_controller(&PROGRAM, progress)
+}
+
+fn flux_controller(program: &GoProgram, progress: &Progress) -> Result<FluxController> {
+    let cache = Places::of_environment().cache;
+    let what = format!("definitions-of-{}", program.name);
+    Ok(FluxController {
+        program: pinned(program, progress)?,
+        definitions: go_build::files_of(program, "config/crd/bases", &what, &cache, progress)?,
+    })
 }
 
 /// A program in the one version that its module pins.

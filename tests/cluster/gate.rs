@@ -503,7 +503,7 @@ async fn a5_a_rejection_beats_an_approval_and_keeps_the_checkpoint() {
         "{shown}"
     );
     assert!(has(&rejected, "Ready", "False", "Rejected"));
-    assert!(!has_type(&rejected, "Stalled") && !has_type(&rejected, "Reconciling"));
+    assert!(has_type(&rejected, "Stalled") && !has_type(&rejected, "Reconciling"));
     story.engine.ticks(2).await;
     assert_eq!(
         story.engine.done()[begin..],

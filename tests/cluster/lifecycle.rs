@@ -245,7 +245,7 @@ async fn sql_comes_from_a_config_map_and_follows_it() {
     story.create(ORDERS, json!({"program": from})).await;
     let missing = story.until_ready("False", "ContentNotFound").await;
     assert!(
-        has_type(&missing, "Stalled") && message(&missing, "Ready").contains("ConfigMap program")
+        !has_type(&missing, "Stalled") && message(&missing, "Ready").contains("ConfigMap program")
     );
     story
         .config_map("program", json!({"other.sql": PROGRAM}))

@@ -545,6 +545,48 @@ async fn a13_a_policy_that_rejects_what_waits_needs_the_right_to_approve() {
 }
 
 #[tokio::test]
+async fn a13_a_rejection_by_annotation_may_be_taken_away_once_it_is_recorded() {
+    let cluster = Cluster::shared().await;
+    let namespace = staffed(cluster).await;
+    for role in ["sluice-editor", "sluice-approver"] {
+        cluster.grant(&namespace, "dave", role).await;
+    }
+    let by_bob = raw::<Pipeline>(&cluster.client_for("bob").await, &namespace);
+    let by_dave = raw::<Pipeline>(&cluster.client_for("dave").await, &namespace);
+    create(&by_bob, pipeline("orders", json!({"program": {"sql": ""}})))
+        .await
+        .expect("bob may edit");
+    let reject = async |api: &Api<DynamicObject>, id: Value| {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"sluice.dev/reject": id}}}));
+        let patched = api.patch("orders", &PatchParams::default(), &patch).await;
+        answer(patched)
+    };
+    let ours = cluster.client_for(OPERATOR).await;
+    // That of another change than was rejected may yet decide something.
+    let other = "f".repeat(32);
+    for (id, state) in [
+        (CHANGE, "Awaiting"),
+        (CHANGE, "Applying"),
+        (CHANGE, "Superseded"),
+        (&other, "Rejected"),
+    ] {
+        write_approval(&ours, &namespace, "orders", state).await;
+        eventually("the binding counts", || reject(&by_dave, json!(id))).await;
+        let refused = reject(&by_bob, Value::Null).await;
+        let refused = refused.expect_err("it may decide something");
+        let sentence = "removing the annotation sluice.dev/reject needs the verb approve";
+        assert!(refused.message.contains(sentence), "{}", refused.message);
+    }
+    reject(&by_dave, json!(CHANGE)).await.expect("a vote");
+    write_approval(&ours, &namespace, "orders", "Rejected").await;
+    let refused = reject(&by_bob, json!(other)).await;
+    refused.expect_err("another vote is another vote");
+    reject(&by_bob, Value::Null)
+        .await
+        .expect("what is recorded holds without it");
+}
+
+#[tokio::test]
 async fn a1_robots_name_the_change() {
     let cluster = Cluster::shared().await;
     let namespace = staffed(cluster).await;

@@ -328,6 +328,11 @@ pub fn pipeline(name: &str, spec: Value) -> Value {
     })
 }
 
+/// The status of an object that nobody has looked at, as the API server fills it in.
+pub fn unobserved() -> Value {
+    json!({"observedGeneration": -1})
+}
+
 /// The id of the change that tests vote on.
 pub const CHANGE: &str = "0123456789abcdef0123456789abcdef";
 

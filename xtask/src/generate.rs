@@ -4,9 +4,11 @@
 //! - `deploy/sluice.yaml`: from the chart, by `helm template` with its default values
 //! - `deploy/write-names.yaml`: the same for clusters that know mutating admission policies, what is more there
 //! - `charts/sluice-pipelines/values.schema.json`: from the same types; `docs/values.md`: from both charts
+//! - `argocd/*.yaml`: from the scripts in `argocd/lua/`
 //! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `src/crd/`, the arguments
 //!   of `sluice run`, and what `/metrics` serves
 
+mod argo_cd;
 mod figures;
 mod flags;
 mod markdown;
@@ -47,6 +49,8 @@ pub enum Error {
         name: String,
         source: serde_json::Error,
     },
+    #[error("{script} has no line {line:?}, which is replaced: see xtask/src/generate/argo_cd.rs")]
+    Script { script: String, line: &'static str },
     #[error("`helm template` failed ({status}):\n{output}")]
     Helm { status: String, output: String },
     #[error(transparent)]
@@ -72,6 +76,7 @@ impl Generate {
         let mut differ = self.clear_away(&definitions)?;
         differ.extend(self.settle(definitions)?);
         differ.extend(self.settle(documents()?)?);
+        differ.extend(self.settle(argo_cd::patches()?)?);
         differ.extend(self.settle(rendered_chart()?)?);
         if self.check && !differ.is_empty() {
             return Err(Error::Differ(differ));
@@ -151,7 +156,7 @@ fn definitions() -> Result<Vec<Generated>, Error> {
     let mut together = header("src/crd/");
     for crd in sluice::crd::all() {
         let name = format!("{}.yaml", crd.spec.names.plural);
-        let yaml = serde_saphyr::to_string(&crd).map_err(|error| Error::Yaml {
+        let yaml = sluice::crd::manifest(&crd).map_err(|error| Error::Yaml {
             name: name.clone(),
             reason: error.to_string(),
         })?;

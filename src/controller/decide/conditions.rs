@@ -122,6 +122,19 @@ impl Decider<'_> {
         self.unset(STALLED);
     }
 
+    /// Nothing is known yet. What was said of an older spec doesn't hold for this one: kstatus would take
+    /// it for a word about the spec as it is, since it looks at the status' generation only.
+    pub(super) fn not_looked_yet(&mut self) {
+        let generation = self.input.pipeline.metadata.generation;
+        let ready = self.stored(READY);
+        if ready.is_some_and(|ready| ready.observed_generation == generation) {
+            return;
+        }
+        let phase = self.status.phase.clone().unwrap_or("Pending".to_owned());
+        let message = "the engine was not asked yet".to_owned();
+        self.progressing(&phase, Reason::Updating, message);
+    }
+
     /// Somebody or something is waited for, and that is no error.
     pub(super) fn waiting_for(&mut self, phase: &str, reason: Reason, message: String) {
         self.phase(phase);
@@ -138,22 +151,45 @@ impl Decider<'_> {
         }
     }
 
+    /// Something that the spec names isn't there. It may be on its way, as where all of it is applied at
+    /// once, and is taken up when it comes: so what waits for the Pipeline isn't told that it has failed.
+    pub(super) fn missing(&mut self, reason: Reason, message: String) {
+        let phase = self.status.phase.clone().unwrap_or("Pending".to_owned());
+        let is_news = self.is_news(READY, reason);
+        self.waiting_for(&phase, reason, message.clone());
+        if is_news {
+            self.tell_of(reason, message);
+        }
+    }
+
+    /// Somebody has decided against it, which was told then, and nothing will happen until somebody acts.
+    pub(super) fn decided_against(&mut self, phase: &str, reason: Reason, message: String) {
+        self.phase(phase);
+        self.set(READY, "False", reason, message.clone());
+        self.set(STALLED, "True", reason, message);
+        self.unset(RECONCILING);
+    }
+
     /// Nothing will happen until somebody acts. The phase stays what it was.
     pub(super) fn stalled(&mut self, reason: Reason, message: String) {
         if self.status.phase.is_none() {
             self.phase("Pending");
         }
-        let was_there = self.has(STALLED, reason);
+        let is_news = self.is_news(STALLED, reason);
         self.set(READY, "False", reason, message.clone());
         self.set(STALLED, "True", reason, message.clone());
         self.unset(RECONCILING);
-        if !was_there {
-            self.reports.push(super::Report {
-                warning: true,
-                reason: static_name(reason),
-                message: shortened(message),
-            });
+        if is_news {
+            self.tell_of(reason, message);
         }
+    }
+
+    fn tell_of(&mut self, reason: Reason, message: String) {
+        self.reports.push(super::Report {
+            warning: true,
+            reason: static_name(reason),
+            message: shortened(message),
+        });
     }
 
     /// The engine gives no good answer: nothing is known, and it is asked again by itself.
@@ -298,9 +334,9 @@ impl Decider<'_> {
         status.conditions.iter().find(|c| c.type_ == type_)
     }
 
-    fn has(&self, type_: &str, reason: Reason) -> bool {
+    fn is_news(&self, type_: &str, reason: Reason) -> bool {
         self.stored(type_)
-            .is_some_and(|condition| condition.reason == reason.as_str())
+            .is_none_or(|condition| condition.reason != reason.as_str())
     }
 
     fn unset(&mut self, type_: &str) {
@@ -341,7 +377,7 @@ pub(super) fn shortened(message: String) -> String {
     }
 }
 
-/// The reason of the Event that goes with a stalled Pipeline.
+/// The reason of the Event that goes with a Pipeline that is stalled, or misses something.
 fn static_name(reason: Reason) -> &'static str {
     match reason {
         Reason::CompileFailed => "CompileFailed",

@@ -334,7 +334,7 @@ impl Decider<'_> {
             self.command(annotation::RETRY, &approval.change_id),
             id = approval.change_id,
         );
-        self.waiting_for("Rejected", Reason::Rejected, message);
+        self.decided_against("Rejected", Reason::Rejected, message);
     }
 
     /// A command that sets an annotation of the Pipeline.

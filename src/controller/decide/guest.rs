@@ -103,7 +103,8 @@ impl Decider<'_> {
                 "{}; it is started by whoever looks after it",
                 self.in_words(&error.code, &error.message)
             );
-            self.waiting_for("Failed", Reason::Failed, message);
+            self.status.phase = Some("Failed".into());
+            self.stalled(Reason::Failed, message);
         } else {
             self.ready(
                 "Stopped",

@@ -236,7 +236,7 @@ impl Decider<'_> {
                 self.waiting_for("AwaitingApproval", Reason::AwaitingApproval, message);
             }
             Some(Shown::Rejected(message)) => {
-                self.waiting_for("Rejected", Reason::Rejected, message);
+                self.decided_against("Rejected", Reason::Rejected, message);
             }
             None => {}
         }

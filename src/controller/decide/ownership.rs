@@ -42,9 +42,12 @@ impl<'a> Decider<'a> {
     pub(super) fn pipeline_to_work_on(&mut self) -> Option<(&'a EngineInfo, Seen)> {
         let input = self.input;
         let (info, pipeline) = match input.engine {
-            Observation::NotYet => return None,
+            Observation::NotYet => {
+                self.not_looked_yet();
+                return None;
+            }
             Observation::NotConfigured(message) => {
-                self.stalled(Reason::EngineNotFound, message.clone());
+                self.missing(Reason::EngineNotFound, message.clone());
                 return None;
             }
             Observation::NoAnswer { kind, message } => {
@@ -72,7 +75,7 @@ impl<'a> Decider<'a> {
         let content = match input.content {
             Ok(content) => content.as_ref(),
             Err(message) => {
-                self.stalled(Reason::ContentNotFound, message.clone());
+                self.missing(Reason::ContentNotFound, message.clone());
                 return None;
             }
         };

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sluice::crd::PipelineApproval;
 
 use super::super::support::{
-    CHANGE, OPERATOR, answer, create, eventually, pipeline, raw, vote, write_approval,
+    CHANGE, OPERATOR, answer, create, eventually, pipeline, raw, unobserved, vote, write_approval,
 };
 use super::scene::{Scene, annotations, both, refused, stamps};
 
@@ -292,7 +292,7 @@ async fn a12_what_comes_back_from_a_backup_is_in_the_name_of_whoever_brings_it_b
     let restored = restore("dave").await.expect("dave may approve");
     assert_eq!(
         restored.data["status"],
-        Value::Null,
+        unobserved(),
         "no status comes along"
     );
     // The ids in it are those of another object, and so approve nothing; nor does what stood in its status.

@@ -7,7 +7,7 @@ use kube::core::Status;
 use serde_json::{Value, json};
 
 use super::super::support::{
-    ADMIN, CHANGE, OPERATOR, answer, create, eventually, pipeline, said, write_approval,
+    ADMIN, CHANGE, OPERATOR, answer, create, eventually, pipeline, said, unobserved, write_approval,
 };
 use super::scene::{Scene, annotations, both, refused, stamps};
 
@@ -318,7 +318,7 @@ async fn a2_an_object_that_is_made_again_under_the_same_name_carries_no_approval
     let again = again.expect("alice may");
     // Another uid makes another id of every change, so the vote fits none.
     assert_ne!(again.metadata.uid, before.metadata.uid);
-    assert_eq!(again.data["status"], Value::Null);
+    assert_eq!(again.data["status"], unobserved());
     let ours = scene.cluster.client_for(OPERATOR).await;
     write_approval(&ours, &scene.namespace, "orders", "Awaiting").await;
     assert_eq!(scene.stamps().await, json!({"approved-change-by": "alice"}));

@@ -39,6 +39,8 @@ pub struct World {
     last_call: Option<LastCall>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
+    /// Whether nothing is known of the engine, as when the operator has just been started.
+    pub engine_is_unasked: bool,
     /// What is known of the admission policies.
     pub trust: Trust,
     pub may_note_policies: bool,
@@ -133,6 +135,7 @@ impl World {
             decided: vec![],
             last_call: None,
             about_to_tell: None,
+            engine_is_unasked: false,
             trust: Trust {
                 required: false,
                 pipelines: Standing::Absent("nobody has installed any".to_owned()),
@@ -340,6 +343,7 @@ impl World {
                         self.phases.extend(status.phase.clone());
                     }
                     self.check_reports(&plan.reports, &status);
+                    check_that_it_speaks_of_the_spec(&status);
                     self.store(*status);
                     self.reports.extend(plan.reports);
                     outcome = None;
@@ -400,18 +404,24 @@ impl World {
                 Seen::Brief(self.engine.shown().expect("it exists"))
             }
         });
+        let answered = Observation::Answered {
+            info: EngineInfo {
+                edition: self.engine.edition.to_owned(),
+                version: "0.337.0".to_owned(),
+            },
+            pipeline,
+            checkpoints: None,
+        };
+        let engine = if self.engine_is_unasked {
+            Observation::NotYet
+        } else {
+            answered
+        };
         decide(&Input {
             pipeline: &self.pipeline,
             content: &content,
             objects: &self.objects,
-            engine: &Observation::Answered {
-                info: EngineInfo {
-                    edition: self.engine.edition.to_owned(),
-                    version: "0.337.0".to_owned(),
-                },
-                pipeline,
-                checkpoints: None,
-            },
+            engine: &engine,
             build: self.engine.build_state().as_ref(),
             compile_beforehand: true,
             trust: &self.trust,
@@ -490,6 +500,17 @@ impl World {
             _ => {}
         }
     }
+}
+
+/// kstatus compares the generation of the status with the object's, and then takes `Ready` as it is.
+fn check_that_it_speaks_of_the_spec(status: &PipelineStatus) {
+    let mut conditions = status.conditions.iter();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
+    assert_eq!(
+        ready.map(|ready| ready.observed_generation),
+        Some(status.observed_generation),
+        "Ready is about the spec that the status is about"
+    );
 }
 
 impl Engine {

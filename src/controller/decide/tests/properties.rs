@@ -30,6 +30,8 @@ enum Happening {
     ForgetApproval,
     CrashAfter(usize),
     RestartOperator,
+    /// The operator looks before it has heard of the engine.
+    ReconcileUnasked,
     /// The manager's answers are as old as they can be.
     PollLate,
     /// Somebody approves at the engine itself.
@@ -67,6 +69,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(ForgetApproval),
         4 => (1usize..5).prop_map(CrashAfter),
         1 => Just(RestartOperator),
+        2 => Just(ReconcileUnasked),
         3 => Just(PollLate),
         1 => Just(ApproveOutside),
         1 => any::<bool>().prop_map(StartOutside),
@@ -249,6 +252,11 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
             world.restart_operator();
         }
         Happening::RestartOperator => world.restart_operator(),
+        Happening::ReconcileUnasked => {
+            world.engine_is_unasked = true;
+            world.reconcile();
+            world.engine_is_unasked = false;
+        }
         Happening::ToggleAudit => world.audit_is_stuck = !world.audit_is_stuck,
         Happening::Reconcile => world.reconcile(),
         Happening::Tick => world.engine.tick(),

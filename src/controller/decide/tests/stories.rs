@@ -711,3 +711,36 @@ fn a_change_taken_back_before_its_decision_brings_the_old_program_up_unasked() {
     );
     assert_eq!(world.approval_state(), Some(ApprovalState::Superseded));
 }
+
+#[test]
+fn what_was_said_of_an_older_spec_is_not_said_of_the_one_that_is_there() {
+    let mut world = World::new("A");
+    world.engine_is_unasked = true;
+    world.reconcile();
+    assert_eq!(world.condition("Ready").unwrap().0, "False");
+    assert!(world.condition("Reconciling").is_some());
+    world.engine_is_unasked = false;
+    world.settle();
+    // An operator that is started anew says of what it has looked at before what was said.
+    world.engine_is_unasked = true;
+    world.reconcile();
+    assert_eq!(world.condition("Ready").unwrap().0, "True");
+    world.edit("B");
+    world.reconcile();
+    assert_eq!(world.condition("Ready").unwrap().0, "False");
+    assert!(world.condition("Reconciling").is_some());
+}
+
+#[test]
+fn a_rejected_change_goes_on_only_if_somebody_acts() {
+    let mut world = World::waiting("A", "B");
+    assert_eq!(world.condition("Stalled"), None, "waiting is no failure");
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    assert_eq!(world.condition("Stalled").unwrap().1, "Rejected");
+    assert_eq!(world.reported("Rejected"), 1);
+    world.annotate(annotation::RETRY, &id);
+    world.settle();
+    assert_eq!(world.condition("Stalled"), None);
+}
