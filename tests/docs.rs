@@ -351,7 +351,7 @@ fn every_field_of_a_pipelines_status_but_the_conditions_is_kept_from_others() {
     );
 }
 
-/// Pages with commands, and the test that types all of them. It names the page.
+/// Pages with commands, and the test that types all of them, as `tests/cluster/pages.rs` says. It names the page.
 const TYPED: &[(&str, &str)] = &[
     (
         "README.md",

@@ -16,6 +16,8 @@ mod waves;
 #[path = "../cluster/operator.rs"]
 mod operator;
 #[allow(dead_code)]
+mod pages;
+#[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]
 mod stand_in;
 #[allow(dead_code)]

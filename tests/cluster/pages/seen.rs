@@ -188,14 +188,12 @@ impl Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::Comparison;
-
     const A: &str = "0123456789abcdef0123456789abcdef";
     const B: &str = "fedcba9876543210fedcba9876543210";
 
     #[test]
     fn ids_are_compared_by_which_is_which() {
-        let mut comparison = Comparison::default();
+        let mut comparison = super::Comparison::default();
         assert_eq!(
             comparison.compare("change 01234567\n", "change fedcba98\n"),
             Ok(())
@@ -219,7 +217,8 @@ mod tests {
 
     #[test]
     fn what_is_left_out_may_be_anything_and_nothing_else_may() {
-        let compare = |shown: &str, seen: &str| Comparison::default().compare(shown, seen).is_ok();
+        let compare =
+            |shown: &str, seen: &str| super::Comparison::default().compare(shown, seen).is_ok();
         assert!(compare("a\n…\nd\n", "a\nb\nc\nd\n"));
         assert!(compare("a\n…\n", "a\n"));
         assert!(compare("a long…\n", "a long line\n"));
@@ -234,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_a_watch_shows_is_looked_for_in_its_order() {
-        let found = |shown: &str| Comparison::found_in(shown, "a\nb  1s\nc\nd\n");
+        let found = |shown: &str| super::Comparison::found_in(shown, "a\nb  1s\nc\nd\n");
         assert_eq!(found("a\nb  2s\nd\n"), Some("a\nb  1s\nd\n".to_owned()));
         assert_eq!(found("c\na\n"), None);
     }
