@@ -28,3 +28,4 @@ pub mod metrics;
 pub mod policies;
 pub mod run;
 pub mod telemetry;
+pub mod yaml;

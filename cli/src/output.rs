@@ -40,7 +40,7 @@ pub fn structured(value: &Value, output: Output) -> String {
     let json = || printable_json(&format!("{value:#}\n"));
     match output {
         Output::Text | Output::Json => json(),
-        Output::Yaml => match serde_saphyr::to_string(value) {
+        Output::Yaml => match sluice::yaml::to_string(value) {
             // What would have to be escaped is shown as JSON, which is YAML too.
             Ok(yaml) if is_printable(&yaml) => format!("{}\n", yaml.trim_end()),
             _ => json(),
@@ -58,6 +58,7 @@ mod tests {
         for value in [
             json!({"name": "orders", "sql": "a\n  b\n", "odd": ["yes", "1", null, "x: y"]}),
             json!({"name": "x\u{1b}[2J\u{202e}"}),
+            json!({"revision": 3, "share": 0.5}),
         ] {
             for output in [Output::Json, Output::Yaml] {
                 let text = structured(&value, output);
