@@ -351,17 +351,243 @@ fn every_field_of_a_pipelines_status_but_the_conditions_is_kept_from_others() {
     );
 }
 
-/// The documents that people read.
-fn documents() -> Vec<PathBuf> {
+/// Pages with commands, and the test that types all of them. It names the page.
+const TYPED: &[(&str, &str)] = &[
+    (
+        "README.md",
+        "what_the_readme_and_the_pages_for_those_who_run_it_show_is_seen",
+    ),
+    (
+        "docs/approving.md",
+        "every_way_to_approve_works_as_its_page_shows",
+    ),
+    ("docs/argo-cd.md", "the_page_of_argo_cd_shows_what_is_seen"),
+    (
+        "docs/concepts.md",
+        "what_the_page_of_the_concepts_shows_is_seen",
+    ),
+    (
+        "docs/first-pipeline.md",
+        "the_page_of_the_first_pipeline_leads_to_an_approved_change_in_five_minutes",
+    ),
+    (
+        "docs/install.md",
+        "what_the_pages_of_installation_and_security_show_is_seen",
+    ),
+    (
+        "docs/kubectl-sluice.md",
+        "the_page_of_the_plugin_shows_what_is_seen",
+    ),
+    (
+        "docs/operations.md",
+        "what_the_readme_and_the_pages_for_those_who_run_it_show_is_seen",
+    ),
+    (
+        "docs/rest.md",
+        "what_the_readme_and_the_pages_for_those_who_run_it_show_is_seen",
+    ),
+    (
+        "docs/security.md",
+        "what_the_pages_of_installation_and_security_show_is_seen",
+    ),
+    (
+        "docs/troubleshooting.md",
+        "the_symptoms_look_as_the_page_shows",
+    ),
+];
+
+/// Blocks of commands (`sh`) that no test types: the page, how the block begins, and why.
+const NOT_TYPED: &[(&str, &str, &str)] = &[
+    (
+        "README.md",
+        "make demo",
+        "runs for minutes; `.ci/run` types both",
+    ),
+    (
+        "docs/status.md",
+        "kubectl wait",
+        "each is for another moment: tests/cluster/waiting.rs has them",
+    ),
+    (
+        "docs/flux.md",
+        "kubectl annotate",
+        "Flux has to be there: tests/flux/stories.rs writes it so",
+    ),
+    (
+        "docs/install.md",
+        "make image",
+        "builds for minutes, and pushes",
+    ),
+    (
+        "docs/install.md",
+        "docker build",
+        "needs a container engine",
+    ),
+    (
+        "simulator/README.md",
+        "feldera-sim --listen",
+        "serves until it is ended: `StandIn` in tests/cluster starts it so",
+    ),
+    (
+        "tests/contract/README.md",
+        "engine-contract --url",
+        "needs an engine: tests/contract/tests starts one",
+    ),
+    (
+        "tests/contract/README.md",
+        "target/debug/feldera-sim",
+        "in two terminals: tests/contract/tests does the same",
+    ),
+    (
+        "tests/contract/README.md",
+        "export ENGINE_CONTRACT_URL",
+        "needs a real Feldera",
+    ),
+];
+
+/// What a block may be that isn't commands. `text` is what programs say, and pictures.
+const LANGUAGES: [&str; 7] = ["yaml", "sql", "json", "python", "text", "toml", "promql"];
+
+/// A line that people would type.
+fn looks_typed(line: &str) -> bool {
+    let programs = [
+        "$ ", "kubectl ", "helm ", "sluice ", "curl ", "make ", "cargo ", "docker ", "git ",
+        "flux ", "argocd ", "target/",
+    ];
+    let line = line.trim_start_matches("sudo ");
+    programs.iter().any(|program| line.starts_with(program))
+}
+
+/// All pages of the checkout.
+fn pages(folder: &Path, pages: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            self::pages(&path, pages);
+        } else if name.ends_with(".md") {
+            pages.push(path);
+        }
+    }
+}
+
+/// The blocks of a page: what language each says it is, and its lines.
+fn blocks(text: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut blocks = vec![];
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        // One that is quoted itself has four backticks.
+        if let Some(language) = line.strip_prefix("```") {
+            let block = lines.by_ref().take_while(|line| *line != "```");
+            blocks.push((language, block.collect()));
+        }
+    }
+    blocks
+}
+
+/// Every file of tests that has a test of this name.
+fn files_with(test: &str, folder: &Path, files: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_with(test, &path, files);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            if text.contains(&format!("fn {test}(")) {
+                files.push(text);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_command_of_the_documents_is_typed_by_a_test() {
     let root = Path::new(ROOT);
-    let folders = ["", "docs", "simulator", "tests/contract", "examples"];
-    let files = folders
+    let mut all = vec![];
+    pages(root, &mut all);
+    let mut typed = Names::new();
+    let mut not_typed = BTreeSet::new();
+    for path in all {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let page = path.strip_prefix(root).unwrap().display().to_string();
+        for (language, lines) in blocks(&text) {
+            let first = lines.first().copied().unwrap_or_default();
+            let exception = NOT_TYPED
+                .iter()
+                .find(|(of, begin, _)| *of == page && first.starts_with(begin));
+            match language {
+                "console" => drop(typed.insert(page.clone())),
+                "sh" => assert!(
+                    not_typed.insert(exception.unwrap_or_else(|| panic!(
+                        "{page}: nobody types `{first}`: make it a block of `console`, or say in NOT_TYPED why not"
+                    ))),
+                    "{page}: two blocks begin with `{first}`"
+                ),
+                other => {
+                    assert!(
+                        LANGUAGES.contains(&other),
+                        "{page}: a block begins with ```{other}; say `console` for commands, or one of {LANGUAGES:?}"
+                    );
+                    let command = lines.iter().find(|line| looks_typed(line));
+                    // An example in YAML may be a script.
+                    assert!(
+                        other != "text" || command.is_none(),
+                        "{page}: {command:?} looks like a command: make its block one of `console`"
+                    );
+                }
+            }
+        }
+    }
+    assert_eq!(
+        not_typed.len(),
+        NOT_TYPED.len(),
+        "only these are there: {not_typed:?}"
+    );
+    let listed: Names = TYPED.iter().map(|(page, _)| (*page).to_owned()).collect();
+    assert_eq!(
+        typed, listed,
+        "pages with commands, and those that TYPED names"
+    );
+    for (page, test) in TYPED {
+        let mut files = vec![];
+        files_with(test, &root.join("tests"), &mut files);
+        assert!(
+            files
+                .iter()
+                .any(|file| file.contains(&format!("\"{page}\""))),
+            "no file of tests has {test} and names {page}"
+        );
+    }
+}
+
+#[test]
+fn every_alert_is_explained_where_it_points_to() {
+    let alerts = std::fs::read_to_string(Path::new(ROOT).join("charts/sluice/files/alerts.yaml"));
+    let alerts = alerts.unwrap();
+    let after = |key: &str| -> Vec<String> {
+        let lines = alerts
+            .lines()
+            .map(|line| line.trim().trim_start_matches("- "));
+        lines
+            .filter_map(|line| Some(line.strip_prefix(key)?.trim().to_owned()))
+            .collect()
+    };
+    let names: Names = after("alert:").into_iter().collect();
+    assert!(names.len() > 10, "{names:?}");
+    let page = std::fs::read_to_string(Path::new(ROOT).join("docs/operations.md")).unwrap();
+    let section = page.split("\n## What each alert means\n").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let headings = section.lines().filter_map(|line| line.strip_prefix("### "));
+    let explained: Names = headings.map(str::to_owned).collect();
+    assert_eq!(
+        names, explained,
+        "alerts, and what docs/operations.md explains"
+    );
+    let pointed: Names = after("runbook:").into_iter().collect();
+    let sections = names
         .iter()
-        .flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
-    let paths = files.map(|entry| entry.unwrap().path());
-    paths
-        .filter(|path| path.extension().is_some_and(|end| end == "md"))
-        .collect()
+        .map(|name| format!("docs/operations.md#{}", anchor(name)));
+    assert_eq!(pointed, sections.collect(), "where the alerts point to");
 }
 
 /// A heading as GitHub makes an anchor of it.
@@ -384,7 +610,9 @@ fn anchors(document: &Path) -> Names {
 #[test]
 fn every_link_of_the_documents_leads_somewhere() {
     let mut seen = 0;
-    for document in documents() {
+    let mut documents = vec![];
+    pages(Path::new(ROOT), &mut documents);
+    for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
         for (at, _) in text.match_indices("](") {
             let target = text[at + 2..].split(')').next().unwrap_or_default();

@@ -326,30 +326,12 @@ fn alerts() -> Vec<Value> {
 }
 
 #[test]
-fn every_alert_is_tried_and_stands_in_the_documents() {
+fn every_alert_is_tried() {
     let tried = read("tests/chart/alerts.yaml");
-    let operations = read("docs/operations.md");
     for alert in alerts() {
         let name = alert["alert"].as_str().unwrap();
         // Once in the history in which all is well, and once where it isn't.
         assert!(tried.matches(name).count() >= 2, "{name} isn't tried");
-        assert!(
-            operations.contains(&format!("`{name}`")),
-            "{name} isn't in docs/operations.md"
-        );
-        let runbook = alert["annotations"]["runbook"].as_str().unwrap();
-        let (file, anchor) = runbook.split_once('#').expect("a section");
-        let heading = |line: &str| {
-            let words = line.trim_start_matches('#').trim().to_lowercase();
-            let kept = words
-                .chars()
-                .filter(|c| c.is_alphanumeric() || " -".contains(*c));
-            line.starts_with('#') && kept.collect::<String>().replace(' ', "-") == anchor
-        };
-        assert!(
-            read(file).lines().any(heading),
-            "{name}: there is no {runbook}"
-        );
     }
 }
 
