@@ -151,7 +151,7 @@ async fn a13_an_account_that_may_only_edit_brings_changes_and_another_one_approv
     scene.look(&approvals).await;
     scene.look(&name).await;
     scene.story.until_sealed().await;
-    let by = format!("system:serviceaccount:{name}:approvals");
+    let by = format!("system:serviceaccount:{name}-approvals:approvals");
     assert_eq!(
         scene.decision().await,
         (Outcome::Approved, Door::Object, by)

@@ -1,5 +1,7 @@
 //! A Pipeline in Git, an Application that brings it to the cluster, and what can be seen of both.
 
+use std::time::{Duration, Instant};
+
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
@@ -9,6 +11,11 @@ use sluice::crd::{Door, Outcome, Pipeline};
 use super::argo::Argo;
 use super::git::Repository;
 use super::story::{ORDERS, PATIENCE, PROGRAM, Story, approval, merge};
+
+/// The annotation by which Argo CD is asked to look. It removes it when it has.
+const REFRESH: &str = "argocd.argoproj.io/refresh";
+/// After how long it must have overlooked it.
+const OVERLOOKED: Duration = Duration::from_secs(5);
 
 /// How Argo CD applies what is in Git.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +87,11 @@ impl Scene {
 
     /// Has Argo CD look into Git, as a webhook of the Git server does; otherwise it does every 2 to 3 minutes.
     pub async fn look(&self, application: &str) {
-        let patch = json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}});
+        self.ask_to_look(application, "normal").await;
+    }
+
+    async fn ask_to_look(&self, application: &str, how: &str) {
+        let patch = json!({"metadata": {"annotations": {REFRESH: how}}});
         let patch = Patch::Merge(patch);
         let params = PatchParams::default();
         match self.applications.patch(application, &params, &patch).await {
@@ -153,19 +164,28 @@ impl Scene {
         what: &str,
         holds: impl Fn(&Value) -> bool,
     ) -> Value {
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
+        let mut asked = Instant::now();
         loop {
             let now = self.of(application).await;
             if holds(&now) {
                 return now;
             }
-            if std::time::Instant::now() > deadline {
+            // It overlooks one now and then that is asked for while it is busy with the last, and then sees no
+            // difference in the same word said again.
+            let open = now["metadata"]["annotations"][REFRESH].as_str();
+            if let Some(open) = open.filter(|_| asked.elapsed() > OVERLOOKED) {
+                let other = if open == "normal" { "hard" } else { "normal" };
+                self.ask_to_look(application, other).await;
+                asked = Instant::now();
+            }
+            if Instant::now() > deadline {
                 let logged = self
                     .argo
                     .logged("argocd-application-controller", application);
                 panic!("waited in vain until {what}\n{:#}\n{logged}", now["status"]);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -205,7 +225,7 @@ impl Scene {
             let now = self
                 .until("Argo CD has looked", |application| {
                     let annotations = &application["metadata"]["annotations"];
-                    annotations["argocd.argoproj.io/refresh"].is_null()
+                    annotations[REFRESH].is_null()
                 })
                 .await;
             assert_eq!(now["status"]["sync"]["status"], "Synced", "{now:#}");
