@@ -366,13 +366,13 @@ impl Unfounded {
                 why.unwrap_or("the admission policies aren't in force")
             ),
             (Doubt::NoName, _) if is_object => format!(
-                "{place} doesn't count, because it names nobody: delete it and create it again, or approve with: {other_way}"
+                "{place} doesn't count, because it names nobody: create another one, or approve with: {other_way}"
             ),
             (Doubt::NoName, _) => format!(
                 "{place} doesn't count, because it was there before the admission policies that vouch for who wrote it: take it away and set it again, or approve with: {other_way}"
             ),
             (Doubt::Unguarded, _) if is_object => format!(
-                "{place} doesn't count, because it is older than the admission policies that vouch for who wrote it: delete it and create it again, or approve with: {other_way}"
+                "{place} doesn't count, because it is older than the admission policies that vouch for who wrote it: create another one, or approve with: {other_way}"
             ),
             (Doubt::Unguarded, _) => format!(
                 "{place} doesn't count, because it stood there while no admission policies vouched for who wrote it: take it away and, once this message is gone, set it again, or approve with: {other_way}"

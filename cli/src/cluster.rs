@@ -158,26 +158,38 @@ impl Cluster {
             })
     }
 
-    /// Stores a vote. `Ok(false)`: the same vote was stored before.
-    pub async fn store(&self, vote: &PipelineApproval) -> Result<bool, Error> {
+    /// Stores a vote, and returns it as it is stored; `false` if it was there before. With `anew`, what was there
+    /// before doesn't count, and it is stored beside that.
+    pub async fn store(
+        &self,
+        mut vote: PipelineApproval,
+        anew: bool,
+    ) -> Result<(PipelineApproval, bool), Error> {
         let api: Api<PipelineApproval> = Api::namespaced(self.client.clone(), &self.namespace);
         let explain = |error: Failure| error.explain("pipelineapprovals.sluice.dev");
-        match call("store the vote", api.create(&PostParams::default(), vote)).await {
-            Ok(_) => Ok(true),
-            Err(Failure::Refused(status)) if status.is_already_exists() => {
-                let name = vote.metadata.name.as_deref().unwrap_or_default();
-                let there = call("read the vote", api.get(name))
-                    .await
-                    .map_err(explain)?;
-                match same_vote(vote, &there) {
-                    true => Ok(false),
-                    false => Err(Error::ForeignVote(name.to_owned())),
-                }
+        for _ in 0..ATTEMPTS {
+            match call("store the vote", api.create(&PostParams::default(), &vote)).await {
+                Ok(stored) => return Ok((stored, true)),
+                Err(Failure::Refused(status)) if status.is_already_exists() => {}
+                Err(error) => return Err(explain(error)),
             }
-            Err(error) => Err(explain(error)),
+            let name = vote.metadata.name.as_deref().unwrap_or_default();
+            let there = call("read the vote", api.get(name))
+                .await
+                .map_err(explain)?;
+            match same_vote(&vote, &there) {
+                true if anew => vote = vote.beside(&there),
+                true => return Ok((there, false)),
+                false => return Err(Error::ForeignVote(name.to_owned())),
+            }
         }
+        Err(Error::ForeignVote(vote.metadata.name.unwrap_or_default()))
     }
 }
+
+/// How many votes that don't count may be there. One more comes with each time that the policies are replaced
+/// while a change waits, and its voter votes again.
+const ATTEMPTS: usize = 8;
 
 /// Whether two objects state the same vote; the reason may be another.
 fn same_vote(one: &PipelineApproval, other: &PipelineApproval) -> bool {

@@ -51,7 +51,7 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
     }
     let voter = cluster.whoami().await?;
     let vote = vote(&pipeline, change, ballot, &voter);
-    let stored = cluster.store(&vote).await?;
+    let (vote, stored) = cluster.store(vote, has_unfounded_votes(&pipeline)).await?;
     println!(
         "{} {}{} change {} of Pipeline {} (PipelineApproval {}).",
         printable(&voter),
@@ -62,6 +62,15 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
         vote.name_any(),
     );
     Ok(change.change_id.clone())
+}
+
+/// Whether the operator says that an approval fits the change and doesn't count. It may be one by this voter,
+/// from before the policies of today.
+fn has_unfounded_votes(pipeline: &Pipeline) -> bool {
+    let conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "UnfoundedApproval" && condition.status == "True")
 }
 
 /// The vote as an object. It is tied to the diff that was shown, too.

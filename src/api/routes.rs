@@ -19,6 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -107,19 +108,20 @@ impl State {
         self
     }
 
-    /// Fails if a vote that is stored now could not count.
-    fn votes_count(&self) -> Result<(), Error> {
+    /// Since when votes that are stored count; `None` if all do. Fails if one that is stored now could not
+    /// count.
+    fn votes_count_since(&self) -> Result<Option<Timestamp>, Error> {
         let Some(trust) = self.policies.as_ref().map(watch::Receiver::borrow) else {
-            return Ok(());
+            return Ok(None);
         };
+        if !trust.required {
+            return Ok(None);
+        }
         let (reason, passes) = match &trust.votes {
             Standing::Unknown(why) => (why, true),
             Standing::Absent(why) => (why, false),
-            Standing::InForce { .. } => return Ok(()),
+            Standing::InForce { since, .. } => return Ok(Some(*since)),
         };
-        if !trust.required {
-            return Ok(());
-        }
         let reason = reason.clone();
         Err(Error::PoliciesNotInForce { reason, passes })
     }
@@ -262,9 +264,9 @@ pub(super) async fn approve(
 
     let (change_id, number) = match decide(&pipeline, &query, &user.name) {
         Answer::Store { change_id, number } => {
-            state.votes_count()?;
+            let since = state.votes_count_since()?;
             let vote = vote::of(&pipeline, &change_id, &user);
-            vote::store(&cluster, &pipeline, &vote).await?;
+            vote::store(&cluster, &pipeline, vote, since).await?;
             (change_id, number)
         }
         Answer::Stored { change_id, number } => (change_id, number),

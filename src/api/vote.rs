@@ -2,8 +2,10 @@
 //!
 //! The object's name is a digest of the Pipeline, the change, the user and the decision. So of
 //! repeated calls, and of replicas that serve them at once, one creates the object and the others
-//! find it.
+//! find it. One that is older than the policies that vouch for names doesn't count: then the vote is
+//! stored beside it.
 
+use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt, api::PostParams};
 
 use super::{
@@ -16,6 +18,10 @@ use crate::telemetry;
 
 /// The field manager of what this endpoint writes.
 const FIELD_MANAGER: &str = "sluice-rest";
+
+/// How many objects may be in the way: those that are gone by the time that they are read, and those that
+/// don't count, of which each has its own time of the policies.
+const ATTEMPTS: usize = 8;
 
 /// The object that says that `user` approves the change.
 pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineApproval {
@@ -40,11 +46,13 @@ pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineA
     vote
 }
 
-/// Stores the vote, or finds that it is stored. When this returns, the API server has it.
+/// Stores the vote, or finds that it is stored. When this returns, the API server has it. What was stored before
+/// `count_since`, if that is given, doesn't count.
 pub(super) async fn store(
     cluster: &Cluster,
     pipeline: &Pipeline,
-    vote: &PipelineApproval,
+    mut vote: PipelineApproval,
+    count_since: Option<Timestamp>,
 ) -> Result<(), Error> {
     let namespace = vote.namespace().unwrap_or_default();
     let call = Call {
@@ -57,17 +65,17 @@ pub(super) async fn store(
         field_manager: Some(FIELD_MANAGER.to_owned()),
         ..PostParams::default()
     };
-    // A second attempt, for an object that was in the way and is gone by the time it is read.
-    for _ in 0..2 {
-        match cluster.attempt(call, api.create(&params, vote)).await {
+    for _ in 0..ATTEMPTS {
+        match cluster.attempt(call, api.create(&params, &vote)).await {
             Ok(_) => return Ok(()),
             Err(Ok(status)) if status.is_already_exists() => {}
             Err(Ok(status)) => return Err(refused(call, &status)),
             Err(Err(error)) => return Err(error),
         }
-        match existing(cluster, vote).await? {
+        match existing(cluster, &vote).await? {
             None => {}
-            Some(existing) if !is_same(&existing, vote) => return Err(taken(pipeline, vote)),
+            Some(existing) if !is_same(&existing, &vote) => return Err(taken(pipeline, &vote)),
+            Some(existing) if is_older(&existing, count_since) => vote = vote.beside(&existing),
             // Whoever deletes a vote withdraws it, so it isn't one any more; and while its name is
             // held by a finalizer, no other can be stored.
             Some(existing) if existing.metadata.deletion_timestamp.is_some() => {
@@ -80,7 +88,13 @@ pub(super) async fn store(
             Some(_) => return Ok(()),
         }
     }
-    Err(taken(pipeline, vote))
+    Err(taken(pipeline, &vote))
+}
+
+/// Whether a vote was stored before votes counted.
+fn is_older(existing: &PipelineApproval, count_since: Option<Timestamp>) -> bool {
+    let made = existing.metadata.creation_timestamp.as_ref();
+    count_since.is_some_and(|since| made.is_none_or(|made| made.0 < since))
 }
 
 /// Whether the vote is stored.

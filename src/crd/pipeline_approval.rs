@@ -146,9 +146,7 @@ impl PipelineApproval {
             VoteDecision::Approve => "approve",
             VoteDecision::Reject => "reject",
         };
-        // A NUL can't stand in any of the parts, so no two votes share a digest's input.
-        let digest = Sha256::digest([uid, change_id, voter, decision_word].join("\0"));
-        let suffix: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let suffix = suffix(&[uid, change_id, voter, decision_word]);
         let readable: String = pipeline_name.chars().take(200).collect();
         let mut vote = Self::new(
             &format!("{readable}-{decision_word}-{suffix}"),
@@ -172,5 +170,62 @@ impl PipelineApproval {
             vec![owner]
         });
         vote
+    }
+
+    /// The same vote under another name, for where `other` has its name and can't count, because it is older
+    /// than the policies that vouch for names. The new name follows from that object, so that also of these
+    /// only one is made.
+    #[must_use]
+    pub fn beside(&self, other: &Self) -> Self {
+        let mut vote = self.clone();
+        let name = other.name_any();
+        let uid = other.metadata.uid.as_deref().unwrap_or_default();
+        let readable = name
+            .rsplit_once('-')
+            .map_or(name.as_str(), |(start, _)| start);
+        vote.metadata.name = Some(format!("{readable}-{}", suffix(&[&name, uid])));
+        vote
+    }
+}
+
+/// Sixteen digits that follow from all of the parts.
+fn suffix(parts: &[&str]) -> String {
+    // A NUL can't stand in any of the parts, so no two votes share a digest's input.
+    let digest = Sha256::digest(parts.join("\0"));
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vote_beside_another_has_a_name_of_its_own_and_says_the_same() {
+        let pipeline: Pipeline = serde_json::from_value(serde_json::json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
+            "metadata": {"name": "orders", "uid": "uid"}, "spec": {},
+        }))
+        .unwrap();
+        let vote = |change| {
+            PipelineApproval::for_vote(
+                &pipeline,
+                change,
+                "alice",
+                VoteDecision::Approve,
+                None,
+                None,
+            )
+        };
+        let mut other = vote("a");
+        let named = |uid: &str, other: &mut PipelineApproval| {
+            other.metadata.uid = Some(uid.into());
+            vote("a").beside(other).name_any()
+        };
+        let first = named("1", &mut other);
+        assert!(first.starts_with("orders-approve-") && first.len() == other.name_any().len());
+        assert_ne!(first, other.name_any());
+        assert_eq!(first, named("1", &mut other), "repeated, it is the same");
+        assert_ne!(first, named("2", &mut other));
+        assert_eq!(vote("a").beside(&other).spec, other.spec);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Decider;
 use crate::approval::{self, Names};
-use crate::crd::{ApprovalState, PipelineStatus, PoliciesSeen};
+use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen};
 use crate::policies::Standing;
 
 /// How soon a Pipeline asks again whether it is its turn.
@@ -86,9 +86,13 @@ impl Decider<'_> {
             self.namespace()
         );
         let mut is_sure = true;
-        let message = self
-            .count_votes()
-            .unfounded
+        // What is approved already needs no further approval.
+        let waits = |waiting: &Approval| waiting.state == ApprovalState::Awaiting;
+        let unfounded = match self.waiting().is_some_and(waits) {
+            true => self.count_votes().unfounded,
+            false => vec![],
+        };
+        let message = unfounded
             .iter()
             .map(|unfounded| {
                 let standing = match unfounded.place.starts_with("PipelineApproval") {

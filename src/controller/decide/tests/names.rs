@@ -214,3 +214,24 @@ fn replaced_policies_cost_no_write_where_no_vote_stands_and_none_is_waited_for()
     world.settle();
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
 }
+
+/// As an upgrade from a version finds it that knew no names.
+#[test]
+fn a3_what_was_approved_before_names_were_required_needs_no_further_approval() {
+    let mut world = waiting();
+    world.trust = Trust {
+        required: false,
+        ..absent()
+    };
+    world.approve_by_annotation();
+    // The old version dies before it tells the engine.
+    world.reconcile_until(1);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Applying));
+    world.restart_operator();
+    world.trust = trust(in_force("second"));
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert!(!world.approval().decision.unwrap().verified);
+    assert_eq!(world.reported("UnfoundedApproval"), 0);
+    assert_eq!(world.approve_calls(), 1);
+}
