@@ -16,7 +16,7 @@ use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials![
+    super::trials::trials![
         a_change_is_approved_by_the_action,
         a_change_is_approved_by_the_action_under_server_side_apply,
         a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone,
@@ -102,11 +102,7 @@ async fn a_change_is_approved_by_the_action_under_server_side_apply() {
 /// By hand: `kubectl annotate`. The annotation isn't in Git, and stays.
 async fn by_an_annotation(apply: Apply) {
     let mut scene = Scene::begin(argo().await, apply).await;
-    scene
-        .commit(json!({"spec": {"program": {"sql": changed()}}}))
-        .await;
-    let waiting = scene.until_waiting("Suspended").await;
-    scene.until_synced("Suspended").await;
+    let waiting = scene.brings(&changed(), "Suspended").await;
     let syncs = scene.syncs().await;
     scene.story.approve(&id(&waiting)).await;
     was_approved_once(&scene, Door::Annotation, ADMIN).await;
@@ -126,11 +122,7 @@ async fn a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone_under
 
 async fn by_a_commit(apply: Apply) {
     let mut scene = Scene::begin(argo().await, apply).await;
-    scene
-        .commit(json!({"spec": {"program": {"sql": changed()}}}))
-        .await;
-    let waiting = scene.until_waiting("Suspended").await;
-    scene.until_synced("Suspended").await;
+    let waiting = scene.brings(&changed(), "Suspended").await;
     scene
         .commit(json!({"spec": {"approvedChange": id(&waiting)}}))
         .await;
@@ -219,11 +211,7 @@ async fn rejected_by_the_action(apply: Apply) {
         .cluster
         .grant(&name, SERVER, "sluice-approver")
         .await;
-    scene
-        .commit(json!({"spec": {"program": {"sql": changed()}}}))
-        .await;
-    scene.until_waiting("Suspended").await;
-    scene.until_synced("Suspended").await;
+    scene.brings(&changed(), "Suspended").await;
     scene.argo.logs_in("alice").await;
     let reject = [
         "app", "actions", "run", &name, "reject", "--kind", "Pipeline",

@@ -28,41 +28,16 @@ mod story;
 mod support;
 #[path = "../cluster/tied.rs"]
 mod tied;
-
-use libtest_mimic::{Arguments, Failed, Trial};
-
-/// How many stories go on at a time, unless `--test-threads` says otherwise. They mostly wait.
-const AT_A_TIME: usize = 7;
-
-/// A test of a story, by its name.
-fn trial(name: &str, story: impl Future<Output = ()> + Send + 'static) -> Trial {
-    Trial::test(name, || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Failed::from)?;
-        runtime.block_on(story);
-        Ok(())
-    })
-}
-
-/// The tests of these stories.
-macro_rules! trials {
-    ($($story:ident),* $(,)?) => {
-        vec![$(super::trial(stringify!($story), $story())),*]
-    };
-}
-use trials;
+#[path = "../cluster/trials.rs"]
+mod trials;
 
 fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_A_TIME);
-    let trials = [
+    let stories = [
         page::all(),
         scripts::all(),
         waves::all(),
         doors::all(),
         rights::all(),
     ];
-    libtest_mimic::run(&arguments, trials.into_iter().flatten().collect()).exit();
+    trials::run(stories.into_iter().flatten().collect());
 }

@@ -15,7 +15,7 @@ const REPOSITORY: &str = "https://git.example.com/shop.git";
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials![the_page_of_argo_cd_shows_what_is_seen]
+    super::trials::trials![the_page_of_argo_cd_shows_what_is_seen]
 }
 
 /// A working copy of a bare repository, with the Pipeline in two versions beside it.

@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials![
+    super::trials::trials![
         a1_approved_true_in_git_is_refused_and_approves_nothing,
         a1_what_a_person_approves_stays_and_what_git_has_approves_nothing,
         a1_what_a_person_approves_stays_under_server_side_apply,
@@ -51,11 +51,7 @@ async fn a1_approved_true_in_git_is_refused_and_approves_nothing() {
 /// approves nothing by it.
 async fn a_persons_approved_true(apply: Apply) {
     let mut scene = Scene::begin(argo().await, apply).await;
-    scene
-        .commit(json!({"spec": {"program": {"sql": changed()}}}))
-        .await;
-    scene.until_waiting("Suspended").await;
-    scene.until_synced("Suspended").await;
+    scene.brings(&changed(), "Suspended").await;
     let syncs = scene.syncs().await;
     scene.story.patch(json!({"spec": {"approved": true}})).await;
     scene.story.until_sealed().await;
@@ -116,11 +112,7 @@ async fn a13_an_account_that_may_only_edit_brings_changes_and_another_one_approv
     scene.story.until_settled_as("Running").await;
     scene.until_synced("Healthy").await;
 
-    scene
-        .commit(json!({"spec": {"program": {"sql": changed()}}}))
-        .await;
-    let waiting = scene.until_waiting("Healthy").await;
-    scene.until_synced("Healthy").await;
+    let waiting = scene.brings(&changed(), "Healthy").await;
     scene
         .commit(json!({"spec": {"approvedChange": id(&waiting)}}))
         .await;

@@ -215,6 +215,15 @@ impl Scene {
         waiting
     }
 
+    /// Commits another program, and waits until that is synced and waits for a decision. Returns the Pipeline.
+    pub async fn brings(&mut self, sql: &str, health: &str) -> Pipeline {
+        self.commit(json!({"spec": {"program": {"sql": sql}}}))
+            .await;
+        let waiting = self.until_waiting(health).await;
+        self.until_synced(health).await;
+        waiting
+    }
+
     /// Holds it to be at rest: Argo CD, though it looks again, and the operator, though it asks again, write
     /// nothing, and nothing drifts.
     pub async fn rests(&self) {

@@ -12,7 +12,7 @@ use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials![
+    super::trials::trials![
         a_pipeline_is_as_healthy_as_its_conditions_say,
         a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it,
         an_engine_that_may_still_come_up_is_progressing,

@@ -14,7 +14,7 @@ use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials![
+    super::trials::trials![
         a_commit_that_approves_is_kept_out_by_what_is_suspended_until_the_action_ends_the_sync,
         a_sync_that_is_stuck_is_ended_and_the_commit_that_approves_lands,
         a_rejection_ends_the_sync_as_failed,

@@ -10,13 +10,7 @@ use libtest_mimic::Trial;
 use super::scene::{PIPELINES, Scene, Wait};
 use super::story::{PROGRAM, approval, changed, changed_otherwise, has_type, id, is_at, is_in};
 use super::support::{ADMIN, said};
-
-/// The tests of these stories.
-macro_rules! trials {
-    ($($story:ident),* $(,)?) => {
-        vec![$(super::trial(stringify!($story), $story())),*]
-    };
-}
+use super::trials::trials;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
