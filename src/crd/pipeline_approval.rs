@@ -128,7 +128,8 @@ pub struct OnBehalfOf {
 impl PipelineApproval {
     /// The object that states one vote: owned by its Pipeline, and named after a digest of the
     /// Pipeline's uid, the change, the voter and the decision, so that a repeated vote meets its
-    /// own object instead of making a second one.
+    /// own object instead of making a second one. What is written on somebody's behalf has another name than
+    /// what he writes himself: each has its own grounds to count, and neither may be in the other's way.
     ///
     /// `voter` is the user's name; it goes into the object's name, and is stated as the voter unless
     /// the object is written on that user's behalf.
@@ -146,7 +147,9 @@ impl PipelineApproval {
             VoteDecision::Approve => "approve",
             VoteDecision::Reject => "reject",
         };
-        let suffix = suffix(&[uid, change_id, voter, decision_word]);
+        let mut parts = vec![uid, change_id, voter, decision_word];
+        parts.extend(on_behalf_of.is_some().then_some("on behalf"));
+        let suffix = suffix(&parts);
         let readable: String = pipeline_name.chars().take(200).collect();
         let mut vote = Self::new(
             &format!("{readable}-{decision_word}-{suffix}"),
@@ -199,13 +202,36 @@ fn suffix(parts: &[&str]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_vote_beside_another_has_a_name_of_its_own_and_says_the_same() {
-        let pipeline: Pipeline = serde_json::from_value(serde_json::json!({
+    fn orders() -> Pipeline {
+        serde_json::from_value(serde_json::json!({
             "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
             "metadata": {"name": "orders", "uid": "uid"}, "spec": {},
         }))
-        .unwrap();
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_written_on_somebodys_behalf_is_not_in_the_way_of_what_he_writes_himself() {
+        let alice = OnBehalfOf {
+            username: "alice".into(),
+            uid: None,
+            groups: vec![],
+            api_key: None,
+        };
+        let name = |on_behalf_of| {
+            let pipeline = orders();
+            let approve = VoteDecision::Approve;
+            let vote =
+                PipelineApproval::for_vote(&pipeline, "a", "alice", approve, None, on_behalf_of);
+            vote.name_any()
+        };
+        assert_ne!(name(None), name(Some(alice.clone())));
+        assert_eq!(name(Some(alice.clone())), name(Some(alice)));
+    }
+
+    #[test]
+    fn a_vote_beside_another_has_a_name_of_its_own_and_says_the_same() {
+        let pipeline = orders();
         let vote = |change| {
             PipelineApproval::for_vote(
                 &pipeline,

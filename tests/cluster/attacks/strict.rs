@@ -2,12 +2,16 @@
 //!
 //! These stories change the policies of their cluster, so they have one of their own, one after the other.
 
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use std::process::Command;
+
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
+use super::super::plugin::plugin;
 use super::super::story::{
     Story, approval, changed, changed_otherwise, eventually, extended, has, has_type, id, is_at,
     message,
@@ -71,6 +75,23 @@ async fn vote_by(story: &Story, user: &str, name: &str, change: &str) -> Pipelin
         create(&api, object).await
     })
     .await
+}
+
+/// What `kubectl sluice approve` says, in the hands of a user.
+async fn approve_by_plugin(story: &Story, user: &str, change: &str) -> Result<(), String> {
+    let plugin = plugin().await;
+    let namespace: &str = &story.namespace;
+    let kubectl = story.cluster().plane().kubectl(user).expect("a known user");
+    let environment = kubectl
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let output = Command::new(plugin)
+        .envs(environment)
+        .args(["approve", "orders", "-n", namespace])
+        .args(["--change", change, "--yes"])
+        .output()
+        .expect("the plugin can be started");
+    output.status.success().then_some(()).ok_or(said(&output))
 }
 
 /// What the REST endpoint answers to an approval by a user with a token of the cluster.
@@ -396,6 +417,57 @@ async fn a12_votes_from_before_the_policies_block_nothing_and_count_once_they_ar
     patch(&story, "alice", vote).await;
     let decision = approval(&story.until_sealed().await).decision;
     assert_eq!(decision.expect("a decision").by, "alice");
+}
+
+/// Alice votes by the plugin while no operator is there, and the policies are replaced before one is, as when Sluice
+/// is upgraded. Returns the change, for which her vote then doesn't count.
+async fn voted_before_the_policies_of_today(story: &mut Story) -> String {
+    let waiting = id(&story.waiting().await);
+    story.kill_operator();
+    eventually("the vote is stored", || {
+        approve_by_plugin(story, "alice", &waiting)
+    })
+    .await;
+    let votes: Api<PipelineApproval> = story.api();
+    let votes = votes.list(&ListParams::default()).await.expect("votes");
+    let voted = votes.items[0].creation_timestamp();
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(story.client.clone());
+    // Their times are in whole seconds.
+    eventually("the policies are younger", || async {
+        delete(story.cluster(), "validatingadmissionpolicy", "sluice-votes");
+        put_policies_back(story.cluster()).await;
+        let policy = policies.get("sluice-votes").await.expect("the policy");
+        (policy.creation_timestamp() > voted)
+            .then_some(())
+            .ok_or(())
+    })
+    .await;
+    story.start_operator().await;
+    until_unfounded(story, "older than the admission policies").await;
+    still_waits(story).await;
+    waiting
+}
+
+#[tokio::test]
+async fn a12_who_voted_before_the_policies_of_today_votes_again_by_the_plugin() {
+    let (mut story, _turn) = begin().await;
+    let waiting = voted_before_the_policies_of_today(&mut story).await;
+    let stored = approve_by_plugin(&story, "alice", &waiting).await;
+    stored.expect("it is stored");
+    let decision = approval(&story.until_sealed().await).decision;
+    let decision = decision.expect("a decision");
+    assert_eq!((decision.by.as_str(), decision.verified), ("alice", true));
+}
+
+#[tokio::test]
+async fn a12_who_voted_before_the_policies_of_today_votes_again_by_rest() {
+    let (mut story, _turn) = begin().await;
+    voted_before_the_policies_of_today(&mut story).await;
+    let (status, answer) = approve_by_rest(&story, "alice").await;
+    assert_eq!(status, 202, "{answer}");
+    let decision = approval(&story.until_sealed().await).decision;
+    let decision = decision.expect("a decision");
+    assert_eq!((decision.by.as_str(), decision.verified), ("alice", true));
 }
 
 #[tokio::test]
