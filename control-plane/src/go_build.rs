@@ -152,6 +152,8 @@ fn compile(
         &go.to_string_lossy(),
         "build",
         "-trimpath",
+        "-tags",
+        program.module.tags.unwrap_or_default(),
         "-ldflags",
         &program.module.linker_flags(),
         "-o",

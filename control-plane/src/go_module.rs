@@ -1,5 +1,5 @@
 //! The Go modules that the programs are built from: `go/` for Kubernetes and etcd, `go/helm/` for Helm,
-//! `go/checks/` and `go/promtool/` for what judges manifests, alerts and images, `go/argocd/` for Argo CD,
+//! `go/checks/` and `go/prometheus/` for what judges manifests, alerts, dashboards and images, `go/argocd/` for Argo CD,
 //! `go/flux/` for Flux's controllers. `go/kstatus/` and `go/redis/` also hold programs of ours.
 //!
 //! They are part of this crate's code, so that it can build without its checkout being there.
@@ -23,6 +23,8 @@ pub(crate) struct GoModule {
     pub(crate) name: &'static str,
     pub(crate) go_mod: &'static str,
     pub(crate) go_sum: &'static str,
+    /// What its programs are built with or without, as `go build -tags` has it.
+    pub(crate) tags: Option<&'static str>,
     /// Our own program in it, where there is one.
     pub(crate) main_go: Option<&'static str>,
     /// The Go module whose version is the version of its programs.
@@ -34,6 +36,7 @@ pub(crate) const KUBERNETES: GoModule = GoModule {
     name: "kubernetes",
     go_mod: include_str!("../go/go.mod"),
     go_sum: include_str!("../go/go.sum"),
+    tags: None,
     main_go: None,
     main: "k8s.io/kubernetes",
 };
@@ -43,6 +46,7 @@ pub(crate) const HELM: GoModule = GoModule {
     name: "helm",
     go_mod: include_str!("../go/helm/go.mod"),
     go_sum: include_str!("../go/helm/go.sum"),
+    tags: None,
     main_go: None,
     main: "helm.sh/helm/v4",
 };
@@ -52,15 +56,18 @@ pub(crate) const CHECKS: GoModule = GoModule {
     name: "checks",
     go_mod: include_str!("../go/checks/go.mod"),
     go_sum: include_str!("../go/checks/go.sum"),
+    tags: None,
     main_go: None,
     main: "github.com/yannh/kubeconform",
 };
 
-/// Prometheus' own checker of rules: apart, since it takes minutes to build.
-pub(crate) const PROMTOOL: GoModule = GoModule {
-    name: "promtool",
-    go_mod: include_str!("../go/promtool/go.mod"),
-    go_sum: include_str!("../go/promtool/go.sum"),
+/// Prometheus, and its checker of rules.
+pub(crate) const PROMETHEUS: GoModule = GoModule {
+    name: "prometheus",
+    go_mod: include_str!("../go/prometheus/go.mod"),
+    go_sum: include_str!("../go/prometheus/go.sum"),
+    // Without the clients of all the clouds in which it could look for what to ask: they take most of the time.
+    tags: Some("remove_all_sd"),
     main_go: None,
     main: "github.com/prometheus/prometheus",
 };
@@ -70,6 +77,7 @@ pub(crate) const ARGO_CD: GoModule = GoModule {
     name: "argocd",
     go_mod: include_str!("../go/argocd/go.mod"),
     go_sum: include_str!("../go/argocd/go.sum"),
+    tags: None,
     main_go: None,
     main: "github.com/argoproj/argo-cd/v3",
 };
@@ -79,6 +87,7 @@ pub(crate) const REDIS: GoModule = GoModule {
     name: "redis",
     go_mod: include_str!("../go/redis/go.mod"),
     go_sum: include_str!("../go/redis/go.sum"),
+    tags: None,
     main_go: Some(include_str!("../go/redis/main.go")),
     main: "github.com/alicebob/miniredis/v2",
 };
@@ -88,6 +97,7 @@ pub(crate) const FLUX: GoModule = GoModule {
     name: "flux",
     go_mod: include_str!("../go/flux/go.mod"),
     go_sum: include_str!("../go/flux/go.sum"),
+    tags: None,
     main_go: None,
     main: "github.com/fluxcd/kustomize-controller",
 };
@@ -97,6 +107,7 @@ pub(crate) const KSTATUS: GoModule = GoModule {
     name: "kstatus",
     go_mod: include_str!("../go/kstatus/go.mod"),
     go_sum: include_str!("../go/kstatus/go.sum"),
+    tags: None,
     main_go: Some(include_str!("../go/kstatus/main.go")),
     main: "github.com/fluxcd/cli-utils",
 };
@@ -151,7 +162,7 @@ impl GoModule {
             std::env::consts::OS,
             std::env::consts::ARCH,
         ];
-        for part in parts.into_iter().chain(self.main_go) {
+        for part in parts.into_iter().chain(self.main_go).chain(self.tags) {
             digest.update(part.as_bytes());
             digest.update([0]);
         }
@@ -177,9 +188,7 @@ impl GoModule {
                 "helm.sh/helm/v4/internal/version.version",
                 &format!("v{version}"),
             ),
-            // Nothing asks them which version they are: the cache is named after it.
-            "argocd" | "checks" | "flux" | "kstatus" | "promtool" | "redis" => {}
-            _ => {
+            "kubernetes" => {
                 for package in [
                     "k8s.io/component-base/version",
                     "k8s.io/client-go/pkg/version",
@@ -197,6 +206,8 @@ impl GoModule {
                     numbers.next().unwrap_or(""),
                 );
             }
+            // Nothing asks them which version they are: the cache is named after it.
+            _ => {}
         }
         flags
     }

@@ -4,6 +4,7 @@ mod attacks;
 mod audit;
 mod chart;
 mod crds;
+mod dashboard;
 mod engine_faults;
 mod everyday;
 mod gate;

@@ -46,6 +46,7 @@ fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
         tools::kubeconform(progress)?,
         tools::kube_score(progress)?,
         tools::promtool(progress)?,
+        tools::prometheus(progress)?,
         tools::argo_cd(progress)?.program,
         tools::redis(progress)?,
         tools::kstatus(progress)?,
@@ -69,7 +70,7 @@ impl Test {
     pub fn run(self) -> Result<ExitCode, Error> {
         let begin = Instant::now();
         say::heading(
-            "Programs that the tests need: etcd, Kubernetes, Helm, Argo CD, Flux, checkers of manifests, and Feldera's clients",
+            "Programs that the tests need: etcd, Kubernetes, Helm, Argo CD, Flux, Prometheus, checkers of manifests, and Feldera's clients",
         );
         let progress = Progress::stderr();
         let binaries = Binaries::prepare(&progress)?;
