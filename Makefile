@@ -5,8 +5,8 @@
 # make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
 # All of them build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
-# (etcd, Kubernetes, Helm, Argo CD, Flux, promtool and Feldera's fda, built from source: about half an hour on
-# two cores, once per machine).
+# (etcd, Kubernetes, Helm, Argo CD, Flux, promtool, Feldera's fda and the last release of Sluice, built from source:
+# about half an hour on two cores, once per machine).
 # Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
 
 CARGO ?= cargo
