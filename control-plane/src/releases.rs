@@ -77,6 +77,21 @@ impl Release {
         Some(format!("{missing} {why}"))
     }
 
+    /// A text file of it, by its path in the checkout.
+    ///
+    /// # Errors
+    /// When this checkout doesn't have it (see [`Release::missing`]).
+    pub fn file(&self, path: &str) -> Result<String> {
+        let object = format!("{}:{path}", self.commit);
+        let output =
+            git(Path::new(ROOT), &["show", &object]).map_err(Error::io(|| "run git".to_owned()))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(Error::NoSuchRelease(said))
+    }
+
     /// Takes it out of the history and builds it: from the cache, else into the cache, once per machine.
     ///
     /// # Errors

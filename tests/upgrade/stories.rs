@@ -1,6 +1,9 @@
 //! What becomes of pipelines that run, wait, are approved and are rejected while Sluice is upgraded under them, and
 //! rolled back.
 
+use std::path::Path;
+
+use control_plane::releases::PREVIOUS;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
@@ -9,7 +12,7 @@ use super::scene::{NAMESPACE, Scene, before, ours};
 use super::story::{
     FUNCTIONS, OTHER_FUNCTIONS, approval, eventually, has, id, is_at, is_in, status, with_functions,
 };
-use super::support::{create, said};
+use super::support::{create, said, workspace};
 use super::trials::trials;
 
 /// All stories.
@@ -22,6 +25,7 @@ pub fn all() -> Vec<Trial> {
         a_rollback_loses_nothing_and_neither_does_the_next_upgrade,
         changed_functions_are_decided_or_reverted_before_a_rollback,
         definitions_and_pipelines_outlive_both_releases,
+        plain_manifests_are_applied_over_those_of_the_release_before,
     ]
 }
 
@@ -303,4 +307,27 @@ async fn definitions_and_pipelines_outlive_both_releases() {
     let sealed = scene.sealed_once("orders", &ids[0]).await;
     assert_eq!(id(&sealed), ids[0]);
     assert_eq!(uid(&scene), first);
+}
+
+async fn plain_manifests_are_applied_over_those_of_the_release_before() {
+    let mut scene = Scene::empty().await;
+    scene.kubectl(&format!("create namespace {NAMESPACE}"));
+    let files = tempfile::tempdir().expect("a folder");
+    for file in ["crds.yaml", "sluice.yaml", "kustomization.yaml"] {
+        let text = PREVIOUS.file(&format!("deploy/{file}"));
+        let text = text.unwrap_or_else(|error| panic!("{error}"));
+        std::fs::write(files.path().join(file), text).expect("a file");
+    }
+    let apply = |folder: &Path| format!("apply --server-side -k {}", folder.display());
+    scene.kubectl(&apply(files.path()));
+    scene.kubectl("wait --for=condition=Established --timeout=60s crd --all");
+    scene.start_a_replica().await;
+    scene.until_pipelines_are_taken().await;
+    scene.story.engine_object(json!({})).await;
+    let ids = scene.wait_for_approval(&["orders"]).await;
+    scene.kubectl(&apply(&workspace().join("deploy")));
+    scene.roll_out().await;
+    scene.still_waits("orders", &ids[0]).await;
+    scene.approve("orders", &ids[0]);
+    scene.sealed_once("orders", &ids[0]).await;
 }
