@@ -1,5 +1,5 @@
 # For those who have a container engine; `make image` makes the same without one.
-#   docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) -t registry.example.com/sluice:0.1.0 .
+#   docker build --build-arg COMMIT=$(git rev-parse --short=12 HEAD) -t registry.example.com/sluice:0.2.0 .
 FROM rust:1.95-alpine AS build
 RUN apk add --no-cache musl-dev
 WORKDIR /sluice

@@ -1,12 +1,12 @@
 # make demo        the whole story on a real API server, told with real programs; then it is yours to play with
 # make demo-down   ends what the demo left running
 # make test        all tests
-# make image       the operator's image, with no container engine; PUSH=REGISTRY/sluice:0.1.0 pushes it
+# make image       the operator's image, with no container engine; PUSH=REGISTRY/sluice:0.2.0 pushes it
 # make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
 # All of them build what they need, say so, and keep it: in target/, and in ${XDG_CACHE_HOME:-~/.cache}/sluice
-# (etcd, Kubernetes, Helm, Argo CD, Flux, Prometheus and Feldera's fda, built from source: about half an hour on
-# two cores, once per machine).
+# (etcd, Kubernetes, Helm, Argo CD, Flux, Prometheus, Feldera's fda and the last release of Sluice, built from source:
+# about half an hour on two cores, once per machine).
 # Needed beforehand: Rust, Go, Python 3 and a C compiler. `make check-tools` says whether they will do.
 
 CARGO ?= cargo

@@ -372,7 +372,7 @@ const TYPED: &[(&str, &str)] = &[
     ),
     (
         "docs/install.md",
-        "what_the_pages_of_installation_and_security_show_is_seen",
+        "what_the_pages_of_installation_removal_and_security_show_is_seen",
     ),
     (
         "docs/kubectl-sluice.md",
@@ -388,12 +388,17 @@ const TYPED: &[(&str, &str)] = &[
     ),
     (
         "docs/security.md",
-        "what_the_pages_of_installation_and_security_show_is_seen",
+        "what_the_pages_of_installation_removal_and_security_show_is_seen",
     ),
     (
         "docs/troubleshooting.md",
         "the_symptoms_look_as_the_page_shows",
     ),
+    (
+        "docs/uninstall.md",
+        "what_the_pages_of_installation_removal_and_security_show_is_seen",
+    ),
+    ("docs/upgrade.md", "what_the_page_of_upgrades_shows_is_seen"),
 ];
 
 /// Blocks of commands (`sh`) that no test types: the page, how the block begins, and why.

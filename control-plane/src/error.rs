@@ -50,6 +50,10 @@ pub enum Error {
         hint: String,
     },
 
+    /// A former release isn't to be had from this checkout.
+    #[error("{0}")]
+    NoSuchRelease(String),
+
     /// One of the programs ended before the control plane was ready.
     #[error(
         "{component} ended ({status}) before the control plane was ready. The last lines of its log:\n{log}"

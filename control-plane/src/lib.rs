@@ -15,6 +15,7 @@
 //! 1. `binaries` finds the programs (`finding`) or builds them from Go modules (`go_module`, `go_build`),
 //!    each at most once per machine (`making`). [`tools`] does the same for Helm, and for the clients that
 //!    judge the stand-in engine: one from its crate (`cargo_install`), one in a `python` environment.
+//!    [`releases`] does it for the release of Sluice before this one, out of this repository's history.
 //! 2. `pki`, `users` and `kubeconfig` write who may connect, and how.
 //! 3. `components` says which arguments each program gets; `process` starts it, and `supervisor` makes
 //!    sure that it ends when its starter ends, however that happens.
@@ -52,6 +53,7 @@ mod process;
 mod progress;
 mod python;
 mod random;
+pub mod releases;
 mod running;
 mod shared;
 mod state;

@@ -22,7 +22,7 @@ pub struct FelderaConfig {
     pub edition: String,
     /// Sluice's name and version, where an instance has Feldera's. Clients warn of another version than
     /// their own, and go on.
-    #[schema(example = "sluice-0.1.0")]
+    #[schema(example = "sluice-0.2.0")]
     pub version: String,
     /// Empty.
     pub revision: String,

@@ -33,12 +33,6 @@ impl Operator {
 
     /// Starts one that reaches its cluster as this kubeconfig says.
     pub fn start_with(kubeconfig: &Path, log: &Path, further: &[&str]) -> Self {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(log)
-            .expect("a log");
-        let log_start = file.metadata().expect("a file").len();
         let arguments = [
             "run",
             "--admin-listen",
@@ -77,9 +71,21 @@ impl Operator {
             .into_iter()
             .map(str::to_owned)
             .collect();
+        let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        Self::of_program(program, &arguments, kubeconfig, log)
+    }
+
+    /// Starts this program with just these arguments: it may be of another release.
+    pub fn of_program(program: &Path, arguments: &[String], kubeconfig: &Path, log: &Path) -> Self {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log");
+        let log_start = file.metadata().expect("a file").len();
         let process = Tied::start(
-            Path::new(env!("CARGO_BIN_EXE_sluice")),
-            &arguments,
+            program,
+            arguments,
             &[("KUBECONFIG", kubeconfig)],
             file.into(),
         );

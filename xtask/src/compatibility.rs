@@ -5,6 +5,7 @@
 
 use std::process::{Command, ExitCode};
 
+use control_plane::releases::PREVIOUS;
 use serde_json::Value;
 
 use crate::say;
@@ -30,23 +31,23 @@ pub enum Error {
     },
 }
 
-/// Compares with the last release, if there is one.
+/// Compares with the last release, if this checkout has it.
 pub fn check() -> Result<ExitCode, Error> {
-    let tags = git(&["tag", "--list", "v*", "--sort=-version:refname"])?;
-    let Some(release) = tags.lines().next() else {
-        say::line(
-            "There is no release yet (no tag v…), so nothing to compare the definitions with.",
-        );
+    if let Some(missing) = PREVIOUS.missing() {
+        say::line(format!(
+            "The definitions aren't compared with those of the last release: {missing}."
+        ));
         return Ok(ExitCode::SUCCESS);
-    };
+    }
+    let (release, commit) = (PREVIOUS.version, PREVIOUS.commit);
     let mut breaks = vec![];
-    let files = git(&["ls-tree", "--name-only", release, "crds/"])?;
+    let files = git(&["ls-tree", "--name-only", commit, "crds/"])?;
     for file in files.lines() {
         let unreadable = |reason: String| Error::Unreadable {
             what: format!("{file} of {release}"),
             reason,
         };
-        let text = git(&["show", &format!("{release}:{file}")])?;
+        let text = git(&["show", &format!("{commit}:{file}")])?;
         let before: Value =
             serde_saphyr::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
         let name = &before["metadata"]["name"];

@@ -28,7 +28,7 @@ const AUTHORITIES: [&str; 3] = [
 
 #[derive(Args)]
 pub struct Image {
-    /// Push it there as well, as registry.example.com/sluice:0.1.0, with the credentials of `docker login`
+    /// Push it there as well, as registry.example.com/sluice:0.2.0, with the credentials of `docker login`
     #[arg(long, value_name = "REFERENCE")]
     push: Option<String>,
     /// That registry speaks plain HTTP
@@ -107,7 +107,7 @@ impl Image {
         match &self.push {
             Some(reference) => self.push(&oci, reference)?,
             None => say::line(
-                "To push it: `make image PUSH=registry.example.com/sluice:0.1.0`, or any tool that knows OCI layouts.",
+                "To push it: `make image PUSH=registry.example.com/sluice:0.2.0`, or any tool that knows OCI layouts.",
             ),
         }
         Ok(ExitCode::SUCCESS)

@@ -6,6 +6,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use clap::Args;
+use control_plane::releases::PREVIOUS;
 use control_plane::{Binaries, ControlPlane, Options, Progress, TEST_CONTROL_PLANE};
 
 use crate::say;
@@ -53,6 +54,10 @@ fn prepare_judges(progress: &Progress) -> Result<Vec<PathBuf>, Error> {
         tools::kustomize_controller(progress)?.program,
         tools::source_controller(progress)?.program,
     ];
+    match PREVIOUS.missing() {
+        None => judges.push(PREVIOUS.build(progress)?.sluice),
+        Some(missing) => say::line(format!("Upgrades from it aren't tried: {missing}.")),
+    }
     for folder in JUDGES {
         let failed = |error| Error::Folder(folder, error);
         for entry in std::fs::read_dir(folder).map_err(failed)? {
@@ -70,7 +75,7 @@ impl Test {
     pub fn run(self) -> Result<ExitCode, Error> {
         let begin = Instant::now();
         say::heading(
-            "Programs that the tests need: etcd, Kubernetes, Helm, Argo CD, Flux, Prometheus, checkers of manifests, and Feldera's clients",
+            "Programs that the tests need: etcd, Kubernetes, Helm, Argo CD, Flux, Prometheus, checkers of manifests, Feldera's clients, and the last release",
         );
         let progress = Progress::stderr();
         let binaries = Binaries::prepare(&progress)?;

@@ -1,15 +1,21 @@
-//! `docs/install.md`: installation, upgrade and removal. And `docs/security.md`, which goes on where it ends:
-//! with the plain manifests, by which nobody's name is written for them.
+//! `docs/install.md` and, where nothing may be left for what it says without Helm, `docs/uninstall.md`. And
+//! `docs/security.md`, which goes on where they end: with the plain manifests, by which nobody's name is written for
+//! them.
 
 use super::page::Page;
 use super::scene::{Empty, NAMESPACE};
 
 #[tokio::test]
-async fn what_the_pages_of_installation_and_security_show_is_seen() {
+async fn what_the_pages_of_installation_removal_and_security_show_is_seen() {
     let mut scene = Empty::with_engine(&[]).await;
     let mut page = Page::of("docs/install.md");
     let mut installed = vec![];
     while let Some(typed) = page.next(&scene.shell) {
+        if typed.command == "kubectl apply --server-side -k deploy" {
+            let mut removal = Page::of("docs/uninstall.md");
+            scene.types(&mut removal).await;
+            removal.end();
+        }
         scene.types_one(&mut page, &typed).await;
         let mut words = typed.command.split_whitespace();
         if typed.command.starts_with("helm install ") {
