@@ -20,12 +20,20 @@ local reason = given["reason"]
 if reason == "" then
   reason = nil
 end
+-- A vote that is there and doesn't count, since it is older than the admission policies, keeps its name: another
+-- one is put beside it.
+local again = ""
+for _, condition in ipairs(obj.status.conditions or {}) do
+  if condition.type == "UnfoundedApproval" and condition.status == "True" then
+    again = "-" .. obj.metadata.resourceVersion
+  end
+end
 local names = {Approve = "approve", Reject = "reject"}
 local vote = {
   apiVersion = obj.apiVersion,
   kind = "PipelineApproval",
   metadata = {
-    name = obj.metadata.name .. "-" .. names[decision] .. "-" .. approval.changeId,
+    name = obj.metadata.name .. "-" .. names[decision] .. "-" .. approval.changeId .. again,
     namespace = obj.metadata.namespace,
     -- It is shown below its Pipeline, and goes with it.
     ownerReferences = {
