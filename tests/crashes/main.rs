@@ -54,11 +54,11 @@ struct End {
 /// Tells a story, with a crash where one is asked for. What is left in the end is compared with what was
 /// left without a crash, if that is known.
 async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) -> End {
-    let mut story = Story::without_operator(&[]).await;
+    let story = Story::without_operator(&[]).await;
     let proxy = Proxy::start(&story).await;
     let engine = json!({"url": proxy.engine_url});
     story.engine_object(engine).await;
-    proxy.run_operator(&mut story).await;
+    proxy.run_operator();
     (plot.prologue)(&story, &proxy).await;
     story.rests().await;
     proxy.arm(crash);

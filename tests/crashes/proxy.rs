@@ -10,6 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
 
 use crate::operator::{Operator, operators_kubeconfig};
 use crate::story::Story;
@@ -61,16 +62,23 @@ impl fmt::Display for Write {
     }
 }
 
-/// The proxy, and the operator behind it.
-#[derive(Clone)]
+/// The proxy, and the operator behind it. Both end with this, however the story does: hundreds of stories are told
+/// in one process.
 pub struct Proxy {
     /// Where the engine seems to be.
     pub engine_url: String,
-    kubeconfig: PathBuf,
-    flags: Arc<Vec<String>>,
-    log: PathBuf,
     audit: PathBuf,
+    start: Start,
     shared: Arc<Shared>,
+    tasks: Mutex<Vec<AbortHandle>>,
+}
+
+/// How the operator is started.
+#[derive(Clone)]
+struct Start {
+    kubeconfig: PathBuf,
+    flags: Vec<String>,
+    log: PathBuf,
 }
 
 struct Shared {
@@ -109,8 +117,8 @@ impl Proxy {
             engine: story.engine.url.clone(),
             inner: Mutex::default(),
         });
-        let api_url = serve("API server", &shared).await;
-        let engine_url = serve("engine", &shared).await;
+        let (api_url, for_api) = serve("API server", &shared).await;
+        let (engine_url, for_engine) = serve("engine", &shared).await;
         let kubeconfig = operators_kubeconfig(story.cluster(), Some(&api_url)).await;
         let namespace = story.namespace.to_string();
         let audit = story.log().with_extension("audit");
@@ -125,36 +133,32 @@ impl Proxy {
         ];
         Self {
             engine_url,
-            kubeconfig,
-            flags: Arc::new(flags),
-            log: story.log().to_owned(),
             audit,
+            start: Start {
+                kubeconfig,
+                flags,
+                log: story.log().to_owned(),
+            },
             shared,
+            tasks: Mutex::new(vec![for_api, for_engine]),
         }
     }
 
     /// Starts the operator; from now on it is started again whenever it was killed.
-    pub async fn run_operator(&self, _story: &mut Story) {
-        self.start_operator();
-        let this = self.clone();
-        tokio::spawn(async move {
-            // Ends with the story's runtime.
+    pub fn run_operator(&self) {
+        self.shared.start_operator(&self.start);
+        let (start, shared) = (self.start.clone(), Arc::clone(&self.shared));
+        let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                let dead = this.shared.inner.lock().expect("no panic").is_dead;
+                let dead = shared.inner.lock().expect("no panic").is_dead;
                 if dead {
-                    this.start_operator();
+                    shared.start_operator(&start);
                 }
             }
         });
-    }
-
-    fn start_operator(&self) {
-        let flags: Vec<&str> = self.flags.iter().map(String::as_str).collect();
-        let operator = Operator::start_with(&self.kubeconfig, &self.log, &flags);
-        let mut inner = self.shared.inner.lock().expect("no panic");
-        inner.operator = Some(operator);
-        inner.is_dead = false;
+        let mut tasks = self.tasks.lock().expect("no panic");
+        tasks.push(task.abort_handle());
     }
 
     /// Where the REST endpoint of the operator listens that runs now, if one does.
@@ -191,14 +195,25 @@ impl Proxy {
     }
 }
 
-async fn serve(to: &'static str, shared: &Arc<Shared>) -> String {
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for task in self.tasks.get_mut().expect("no panic") {
+            task.abort();
+        }
+        let mut inner = self.shared.inner.lock().expect("no panic");
+        inner.operator = None;
+        inner.is_dead = true;
+    }
+}
+
+async fn serve(to: &'static str, shared: &Arc<Shared>) -> (String, AbortHandle) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let router = Router::new()
         .fallback(pass_on)
         .with_state((to, Arc::clone(shared)));
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    format!("http://{address}")
+    let task = tokio::spawn(async move { axum::serve(listener, router).await });
+    (format!("http://{address}"), task.abort_handle())
 }
 
 async fn pass_on(
@@ -277,6 +292,14 @@ impl Shared {
             inner.crash = None;
             crash.position
         })
+    }
+
+    fn start_operator(&self, start: &Start) {
+        let flags: Vec<&str> = start.flags.iter().map(String::as_str).collect();
+        let operator = Operator::start_with(&start.kubeconfig, &start.log, &flags);
+        let mut inner = self.inner.lock().expect("no panic");
+        inner.operator = Some(operator);
+        inner.is_dead = false;
     }
 
     fn kill(&self) {
