@@ -37,7 +37,8 @@ enum Chore {
     Bench(bench::Bench),
     /// The operator's image, with no container engine; what `make image` makes
     Image(image::Image),
-    /// Check that the definitions still take what those of the last release took
+    /// Check that what people rely on of the last release is still there: definitions, chart values, flags, metrics,
+    /// reasons
     Compatibility,
     /// Check the licences of everything that is linked into the programs
     Licences,

@@ -48,7 +48,7 @@ mod tests {
                     "type": "object",
                     "required": ["a"],
                     "properties": {
-                        "a": {"type": "string", "maxLength": 10, "nullable": true},
+                        "a": {"type": "string", "maxLength": 10, "nullable": true, "default": "y"},
                         "b": {"type": "string", "enum": ["x", "y"]},
                         "c": {"type": "array", "items": {"type": "integer", "minimum": 1}},
                     },
@@ -102,13 +102,18 @@ mod tests {
                 "Thing v1 .spec .b: the value \"y\" isn't taken any more",
             ),
             (
+                "/properties/a/default",
+                json!("x"),
+                "Thing v1 .spec .a: the default was \"y\" and is \"x\"",
+            ),
+            (
                 "/properties/c/items/minimum",
                 json!(2),
                 "Thing v1 .spec .c items: minimum was 1 and is 2",
             ),
             (
                 "/properties",
-                json!({"a": {"type": "string", "maxLength": 10, "nullable": true}, "b": {"type": "string", "enum": ["x", "y"]}}),
+                json!({"a": {"type": "string", "maxLength": 10, "nullable": true, "default": "y"}, "b": {"type": "string", "enum": ["x", "y"]}}),
                 "Thing v1 .spec .c: the field is gone",
             ),
         ] {

@@ -41,6 +41,13 @@ pub fn narrower(before: &Value, now: &Value, place: &str, breaks: &mut Vec<Strin
             tell(format!("the value {value} isn't taken any more"));
         }
     }
+    if before["default"] != now["default"] {
+        let (before, now) = (&before["default"], &now["default"]);
+        tell(format!("the default was {before} and is {now}"));
+    }
+    if before["additionalProperties"] != false && now["additionalProperties"] == false {
+        tell("only fields that are named are taken now".to_owned());
+    }
     let required: Vec<&Value> = list(&before["required"]).collect();
     for field in list(&now["required"]).filter(|field| !required.contains(field)) {
         tell(format!("{field} is required now"));

@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 
-/// The tables that are compared, by what stands over their first column, and which further columns stay as they
-/// are. What isn't here explains, and may be said in other words.
-const KEPT: [(&str, &[usize]); 6] = [
-    // Its variable, its default.
-    ("flag", &[1, 2]),
+/// The tables that are compared: what stands over their first column, in which column the names are, and which
+/// columns stay as they are. What isn't here explains, and may be said in other words.
+const KEPT: [(&str, usize, &[usize]); 8] = [
+    // Its form, its variable, its default.
+    ("flag", 0, &[0, 1, 2]),
     // Its kind, its labels.
-    ("metric", &[1, 2]),
-    ("phase", &[]),
-    ("type", &[]),
-    ("reason", &[]),
-    ("Event", &[]),
+    ("metric", 0, &[1, 2]),
+    ("phase", 0, &[]),
+    ("type", 0, &[]),
+    ("reason", 0, &[]),
+    // The reasons of `Approved`.
+    ("status", 1, &[0]),
+    ("Event", 0, &[]),
+    // Annotations.
+    ("name", 0, &[]),
 ];
 
 /// A row: over what its first column stands, below which heading, and its name.
@@ -54,11 +58,13 @@ fn rows(page: &str) -> BTreeMap<Key, Vec<String>> {
         };
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let Some(known) = table else {
-            table = Some(KEPT.iter().find(|(first, _)| *first == cells[0]));
+            table = Some(KEPT.iter().find(|(first, ..)| *first == cells[0]));
             continue;
         };
-        let Some((first, kept)) = known else { continue };
-        for found in name.captures_iter(cells[0]) {
+        let Some((first, names, kept)) = known else {
+            continue;
+        };
+        for found in name.captures_iter(cells.get(*names).copied().unwrap_or_default()) {
             let key = ((*first).to_owned(), heading.clone(), found[1].to_owned());
             let cell = |column: &usize| cells.get(*column).copied().unwrap_or_default().to_owned();
             rows.insert(key, kept.iter().map(cell).collect());
@@ -104,7 +110,7 @@ mod tests {
             (
                 "`2s`",
                 "`3s`",
-                "Run: flag --every was [\"`EVERY`\", \"`2s`\"] and is [\"`EVERY`\", \"`3s`\"]",
+                "Run: flag --every was [\"`--every DURATION`\", \"`EVERY`\", \"`2s`\"] and is [\"`--every DURATION`\", \"`EVERY`\", \"`3s`\"]",
             ),
         ] {
             assert_eq!(breaks_between(PAGE, &PAGE.replace(from, to)), [told]);
