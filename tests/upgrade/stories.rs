@@ -23,7 +23,7 @@ pub fn all() -> Vec<Trial> {
         an_approval_that_nobody_decided_on_before_is_given_again_and_counts_once,
         while_both_releases_run_beside_each_other_an_approval_counts_once,
         a_rollback_loses_nothing_and_neither_does_the_next_upgrade,
-        changed_functions_are_decided_or_reverted_before_a_rollback,
+        changed_functions_are_approved_or_reverted_before_a_rollback,
         definitions_and_pipelines_outlive_both_releases,
         plain_manifests_are_applied_over_those_of_the_release_before,
     ]
@@ -44,7 +44,7 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
     let mut scene = Scene::of_the_release_before().await;
     let functions = json!({"program": {"sql": with_functions(), "udfRust": FUNCTIONS}});
     scene.story.create("functions", functions).await;
-    scene.run(&["plain", "functions"][..1]).await;
+    scene.run(&["plain"]).await;
     let ids = scene.wait_for_approval(&["waits", "rejected"]).await;
     let no = json!({"metadata": {"annotations": {annotation::REJECT: &ids[1], annotation::REASON: "not today"}}});
     scene.story.patch_of("rejected", no).await;
@@ -234,13 +234,13 @@ async fn a_rollback_loses_nothing_and_neither_does_the_next_upgrade() {
     assert_eq!(scene.approve_calls("rejected"), []);
 }
 
-async fn changed_functions_are_decided_or_reverted_before_a_rollback() {
+async fn changed_functions_are_approved_or_reverted_before_a_rollback() {
     let mut scene = Scene::of_the_release_before().await;
     scene.upgrade();
     scene.roll_out().await;
     let program =
         |functions: &str| json!({"program": {"sql": with_functions(), "udfRust": functions}});
-    let names = ["reverted", "left"];
+    let names = ["reverted", "left", "rejected"];
     let running = |p: &Pipeline| is_in(p, "Running") && status(p).settled.is_some();
     for name in names {
         scene.story.create(name, program(FUNCTIONS)).await;
@@ -251,6 +251,15 @@ async fn changed_functions_are_decided_or_reverted_before_a_rollback() {
         scene.story.patch_of(name, other).await;
         scene.waiting(name).await;
     }
+    let rejected = scene.waiting("rejected").await;
+    let no = json!({"metadata": {"annotations": {annotation::REJECT: id(&rejected)}}});
+    scene.story.patch_of("rejected", no).await;
+    scene
+        .story
+        .until_of("rejected", "it is rejected", |p| {
+            is_at(p, ApprovalState::Rejected)
+        })
+        .await;
     let back = json!({"spec": program(FUNCTIONS)});
     scene.story.patch_of("reverted", back).await;
     scene
@@ -264,13 +273,15 @@ async fn changed_functions_are_decided_or_reverted_before_a_rollback() {
     scene.roll_back();
     scene.roll_out().await;
     // Why docs/upgrade.md says what to do beforehand: that release has no gate for it.
-    eventually("it is taken up unasked", || async {
-        let functions = scene.story.engine.pipeline("left").await["udf_rust"].clone();
-        (functions == OTHER_FUNCTIONS)
-            .then_some(())
-            .ok_or(functions)
-    })
-    .await;
+    for name in ["left", "rejected"] {
+        eventually("it is taken up unasked", || async {
+            let functions = scene.story.engine.pipeline(name).await["udf_rust"].clone();
+            (functions == OTHER_FUNCTIONS)
+                .then_some(())
+                .ok_or(functions)
+        })
+        .await;
+    }
     scene.until_looked_at().await;
     assert_eq!(done_to(&scene, "reverted"), before);
 }
