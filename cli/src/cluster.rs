@@ -179,11 +179,12 @@ impl Cluster {
                 .map_err(explain)?;
             match same_vote(&vote, &there) {
                 true if anew => vote = vote.beside(&there),
-                true => return Ok((there, false)),
+                true if is_of_this_diff(&vote, &there) => return Ok((there, false)),
+                true => vote = vote.beside(&there),
                 false => return Err(Error::ForeignVote(name.to_owned())),
             }
         }
-        Err(Error::ForeignVote(vote.metadata.name.unwrap_or_default()))
+        Err(Error::VotesInVain(vote.spec.pipeline_ref.name))
     }
 }
 
@@ -191,13 +192,22 @@ impl Cluster {
 /// while a change waits, and its voter votes again.
 const ATTEMPTS: usize = 8;
 
-/// Whether two objects state the same vote; the reason may be another.
-fn same_vote(one: &PipelineApproval, other: &PipelineApproval) -> bool {
-    let (one, other) = (&one.spec, &other.spec);
-    one.pipeline_ref == other.pipeline_ref
-        && one.change_id == other.change_id
-        && one.decision == other.decision
-        && one.on_behalf_of == other.on_behalf_of
+/// Whether what is there is a vote of the same person, on the same change, the same way. The reason may be another.
+/// Names of objects can be foreseen: somebody else's vote under this one's name would otherwise pass for it.
+fn same_vote(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
+    let (vote, there) = (&vote.spec, &there.spec);
+    vote.pipeline_ref == there.pipeline_ref
+        && vote.change_id == there.change_id
+        && vote.decision == there.decision
+        && vote.on_behalf_of == there.on_behalf_of
+        // One from before votes had names can't count where names are required, and does elsewhere.
+        && (there.voter.is_none() || vote.voter == there.voter)
+}
+
+/// Whether the vote that is there counts for the diff that was shown now.
+fn is_of_this_diff(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
+    let digest = &there.spec.diff_digest;
+    digest.is_none() || *digest == vote.spec.diff_digest
 }
 
 /// Why a call failed.

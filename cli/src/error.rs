@@ -58,9 +58,14 @@ pub enum Error {
     NotConfirmed,
 
     #[error(
-        "PipelineApproval {0:?} exists and says something else; look at it: kubectl get fpa {0} -o yaml"
+        "PipelineApproval {0:?} has the name that your vote would have, and is another one, maybe by somebody else, so yours isn't stored; look at it: kubectl get fpa {0} -o yaml\nYou can vote by an annotation meanwhile"
     )]
     ForeignVote(String),
+
+    #[error(
+        "you have voted on this change several times, and none of it counts; see why: kubectl get fpl {0} -o jsonpath='{{.status.conditions[?(@.type==\"UnfoundedApproval\")].message}}'"
+    )]
+    VotesInVain(String),
 
     #[error("{}", printable(.0))]
     NotApplied(String),

@@ -8,7 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval};
+use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval, VoteDecision};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::super::plugin::plugin;
@@ -77,8 +77,18 @@ async fn vote_by(story: &Story, user: &str, name: &str, change: &str) -> Pipelin
     .await
 }
 
-/// What `kubectl sluice approve` says, in the hands of a user.
-async fn approve_by_plugin(story: &Story, user: &str, change: &str) -> Result<(), String> {
+/// What comes of `kubectl sluice approve` in the hands of a user.
+async fn approve_by_plugin(story: &Story, user: &str, change: &str) -> Result<String, String> {
+    vote_by_plugin(story, user, "approve", change).await
+}
+
+/// What `kubectl sluice approve` or `reject` says, as what went well or didn't.
+async fn vote_by_plugin(
+    story: &Story,
+    user: &str,
+    verb: &str,
+    change: &str,
+) -> Result<String, String> {
     let plugin = plugin().await;
     let namespace: &str = &story.namespace;
     let kubectl = story.cluster().plane().kubectl(user).expect("a known user");
@@ -87,11 +97,14 @@ async fn approve_by_plugin(story: &Story, user: &str, change: &str) -> Result<()
         .filter_map(|(name, value)| Some((name, value?)));
     let output = Command::new(plugin)
         .envs(environment)
-        .args(["approve", "orders", "-n", namespace])
-        .args(["--change", change, "--yes"])
+        .args([verb, "orders", "-n", namespace])
+        .args(["--change", change, "--reason", "as said", "--yes"])
         .output()
         .expect("the plugin can be started");
-    output.status.success().then_some(()).ok_or(said(&output))
+    match output.status.success() {
+        true => Ok(said(&output)),
+        false => Err(said(&output)),
+    }
 }
 
 /// What the REST endpoint answers to an approval by a user with a token of the cluster.
@@ -468,6 +481,62 @@ async fn a12_who_voted_before_the_policies_of_today_votes_again_by_rest() {
     let decision = approval(&story.until_sealed().await).decision;
     let decision = decision.expect("a decision");
     assert_eq!((decision.by.as_str(), decision.verified), ("alice", true));
+}
+
+#[tokio::test]
+async fn a12_nobody_takes_the_place_of_somebody_elses_no() {
+    let (story, _turn) = begin().await;
+    let waiting = story.waiting().await;
+    let change = id(&waiting);
+    let reject = VoteDecision::Reject;
+    let hers = PipelineApproval::for_vote(&waiting, &change, "alice", reject, None, None);
+    let votes: Api<PipelineApproval> =
+        Api::namespaced(story.cluster().client_for("dave").await, &story.namespace);
+    // Tied to a diff that there isn't, so that it doesn't count.
+    eventually("it may be written", || async {
+        let object = json!({
+            "metadata": {"name": hers.name_any()},
+            "spec": {
+                "pipelineRef": {"name": "orders"}, "changeId": change,
+                "decision": "Reject", "diffDigest": "0".repeat(64),
+            },
+        });
+        create(&votes, object).await
+    })
+    .await;
+    let refused = eventually("she may vote, and is told", || async {
+        match vote_by_plugin(&story, "alice", "reject", &change).await {
+            Err(refused) if refused.contains("yours isn't stored") => Ok(refused),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert!(refused.contains(&hers.name_any()), "{refused}");
+    still_waits(&story).await;
+    patch(&story, "alice", annotations(json!({"reject": change}))).await;
+    let decision = approval(&story.until_rejected().await).decision;
+    assert_eq!(decision.expect("a decision").by, "alice");
+}
+
+#[tokio::test]
+async fn a12_votes_by_the_plugin_do_not_pile_up_while_none_can_count() {
+    let (story, _turn) = begin().await;
+    let waiting = id(&story.waiting().await);
+    delete(story.cluster(), "validatingadmissionpolicy", "sluice-votes");
+    until_policies_are_missed(&story, "sluice-votes").await;
+    eventually("it is stored", || {
+        approve_by_plugin(&story, "alice", &waiting)
+    })
+    .await;
+    until_unfounded(&story, "nothing vouches for who wrote it").await;
+    for _ in 0..2 {
+        let said = approve_by_plugin(&story, "alice", &waiting).await;
+        let said = said.expect("it is there");
+        assert!(said.contains("had already approved"), "{said}");
+    }
+    let votes: Api<PipelineApproval> = story.api();
+    let votes = votes.list(&ListParams::default()).await.expect("votes");
+    assert_eq!(votes.items.len(), 1);
 }
 
 #[tokio::test]
