@@ -158,8 +158,8 @@ impl Cluster {
             })
     }
 
-    /// Stores a vote, and returns it as it is stored; `false` if it was there before. With `anew`, what was there
-    /// before doesn't count, and it is stored beside that.
+    /// Stores a vote, and returns it as it is stored; `false` if it was there before. What is another vote and has its
+    /// name is left alone, and so is, with `anew`, the same vote, which then doesn't count: it is stored beside that.
     pub async fn store(
         &self,
         mut vote: PipelineApproval,
@@ -177,23 +177,21 @@ impl Cluster {
             let there = call("read the vote", api.get(name))
                 .await
                 .map_err(explain)?;
-            match same_vote(&vote, &there) {
-                true if anew => vote = vote.beside(&there),
-                true if is_of_this_diff(&vote, &there) => return Ok((there, false)),
-                true => vote = vote.beside(&there),
-                false => return Err(Error::ForeignVote(name.to_owned())),
+            if !anew && same_vote(&vote, &there) {
+                return Ok((there, false));
             }
+            vote = vote.beside(&there);
         }
-        Err(Error::VotesInVain(vote.spec.pipeline_ref.name))
+        Err(Error::NamesTaken(vote.spec.pipeline_ref.name))
     }
 }
 
-/// How many votes that don't count may be there. One more comes with each time that the policies are replaced
-/// while a change waits, and its voter votes again.
+/// How many objects may have the name that a vote would have. One more comes with each time that the policies are
+/// replaced while a change waits, and its voter votes again.
 const ATTEMPTS: usize = 8;
 
-/// Whether what is there is a vote of the same person, on the same change, the same way. The reason may be another.
-/// Names of objects can be foreseen: somebody else's vote under this one's name would otherwise pass for it.
+/// Whether what is there is a vote of the same person, on the same change and diff, the same way. The reason may be
+/// another. Names of objects can be foreseen: somebody else's vote under this one's name would otherwise pass for it.
 fn same_vote(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
     let (vote, there) = (&vote.spec, &there.spec);
     vote.pipeline_ref == there.pipeline_ref
@@ -202,12 +200,7 @@ fn same_vote(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
         && vote.on_behalf_of == there.on_behalf_of
         // One from before votes had names can't count where names are required, and does elsewhere.
         && (there.voter.is_none() || vote.voter == there.voter)
-}
-
-/// Whether the vote that is there counts for the diff that was shown now.
-fn is_of_this_diff(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
-    let digest = &there.spec.diff_digest;
-    digest.is_none() || *digest == vote.spec.diff_digest
+        && (there.diff_digest.is_none() || vote.diff_digest == there.diff_digest)
 }
 
 /// Why a call failed.

@@ -58,14 +58,9 @@ pub enum Error {
     NotConfirmed,
 
     #[error(
-        "PipelineApproval {0:?} has the name that your vote would have, and is another one, maybe by somebody else, so yours isn't stored; look at it: kubectl get fpa {0} -o yaml\nYou can vote by an annotation meanwhile"
+        "the names that your vote could have are taken by votes that aren't yours or don't count, so it isn't stored; see what stands there: kubectl get fpa, kubectl describe fpl {0}\nBy an annotation you can vote all the same: sluice.dev/approve or sluice.dev/reject on the Pipeline, with the change's id"
     )]
-    ForeignVote(String),
-
-    #[error(
-        "you have voted on this change several times, and none of it counts; see why: kubectl get fpl {0} -o jsonpath='{{.status.conditions[?(@.type==\"UnfoundedApproval\")].message}}'"
-    )]
-    VotesInVain(String),
+    NamesTaken(String),
 
     #[error("{}", printable(.0))]
     NotApplied(String),
