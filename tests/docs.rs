@@ -318,8 +318,11 @@ fn every_attack_of_the_document_is_a_test() {
     let about_no_attack = set(&[
         "a12_each_vote_gets_the_name_of_whoever_wrote_it",
         "a12_through_each_door_the_name_comes_along",
+        "a12_votes_by_the_plugin_do_not_pile_up_while_none_can_count",
         "a12_votes_from_before_the_policies_block_nothing_and_count_once_they_are_given_anew",
         "a12_where_nothing_writes_names_the_refusal_says_what_to_write",
+        "a12_who_voted_before_the_policies_of_today_votes_again_by_rest",
+        "a12_who_voted_before_the_policies_of_today_votes_again_by_the_plugin",
     ]);
     assert_eq!(attacks, about_no_attack);
 }
