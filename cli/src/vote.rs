@@ -67,12 +67,9 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
 /// Whether the operator says that an approval fits the change and doesn't count. It may be one by this voter,
 /// from before the policies of today. While there are none, no other one would count either.
 fn has_unfounded_votes(pipeline: &Pipeline) -> bool {
-    let conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
-    let conditions: Vec<_> = conditions.collect();
     let is_true = |type_: &str| {
-        conditions
-            .iter()
-            .any(|condition| condition.type_ == type_ && condition.status == "True")
+        let mut conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
+        conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
     };
     is_true("UnfoundedApproval") && !is_true("PoliciesNotInForce")
 }

@@ -6,6 +6,16 @@ use crate::error::Result;
 use crate::making::{Wanted, Work};
 use crate::progress::Progress;
 
+/// What is said where a build of cargo's fails.
+pub(crate) const CRATES: &str = "Crates are downloaded from the registry that cargo is set to.";
+
+/// How cargo builds what is kept.
+pub(crate) const ENVIRONMENT: &[(&str, &str)] = &[
+    ("CARGO_PROFILE_DEV_DEBUG", "false"), // ten times the size, for nobody
+    ("CARGO_INCREMENTAL", "0"),
+    ("CARGO_TERM_COLOR", "never"),
+];
+
 /// A program that is published as a crate of the same name.
 #[derive(Debug)]
 pub(crate) struct CratesProgram {
@@ -68,13 +78,9 @@ impl CratesProgram {
                 how: "with `cargo install`",
                 takes: self.takes,
                 tool: "cargo install",
-                hint: "Crates are downloaded from the registry that cargo is set to.",
+                hint: CRATES,
                 command: words.map(str::to_owned).to_vec(),
-                env: &[
-                    ("CARGO_PROFILE_DEV_DEBUG", "false"), // ten times the size, for nobody
-                    ("CARGO_INCREMENTAL", "0"),
-                    ("CARGO_TERM_COLOR", "never"),
-                ],
+                env: ENVIRONMENT,
                 dir,
                 outcome: &outcome,
             };

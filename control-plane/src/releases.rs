@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::cargo_install;
 use crate::error::{Error, Result};
 use crate::go_module::cache_home;
 use crate::making::{Wanted, Work};
@@ -132,13 +133,9 @@ impl Release {
                 how: "out of this repository's history",
                 takes: "a minute and a half on two cores",
                 tool: "cargo build",
-                hint: "Crates are downloaded from the registry that cargo is set to.",
+                hint: cargo_install::CRATES,
                 command: words.map(str::to_owned).to_vec(),
-                env: &[
-                    ("CARGO_PROFILE_DEV_DEBUG", "false"), // ten times the size, for nobody
-                    ("CARGO_INCREMENTAL", "0"),
-                    ("CARGO_TERM_COLOR", "never"),
-                ],
+                env: cargo_install::ENVIRONMENT,
                 dir,
                 outcome: &outcome,
             };

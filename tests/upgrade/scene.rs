@@ -140,6 +140,17 @@ impl Scene {
         self.approve_by(&ours("kubectl-sluice"), pipeline, change);
     }
 
+    /// Has a change approved that is decided on, while the engine doesn't listen.
+    pub async fn approve_unheard(&self, pipeline: &str, change: &str) {
+        let fault = format!("503@/{pipeline}/approve");
+        self.story.engine.fault("error", fault).await;
+        self.approve(pipeline, change);
+        let decided = |p: &Pipeline| super::story::approval(p).decision.is_some();
+        self.story
+            .until_of(pipeline, "it is decided on", decided)
+            .await;
+    }
+
     /// A replica is started as the Deployment says: that release's program, with the chart's arguments, but for where
     /// it listens and how often it asks.
     pub async fn start_a_replica(&mut self) {

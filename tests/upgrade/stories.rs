@@ -104,19 +104,8 @@ async fn what_was_approved_before_is_applied_once() {
             .ok_or("not yet")
     })
     .await;
-    // Decided on, and the engine doesn't listen.
-    scene
-        .story
-        .engine
-        .fault("error", "503@/unheard/approve")
-        .await;
     // By the newer plugin, which is held to go with the older operator.
-    scene.approve("unheard", &ids[0]);
-    let decided = |p: &Pipeline| approval(p).decision.is_some();
-    scene
-        .story
-        .until_of("unheard", "it is decided on", decided)
-        .await;
+    scene.approve_unheard("unheard", &ids[0]).await;
     scene.kill_all();
     scene.upgrade();
     scene.story.engine.no_faults().await;
@@ -154,17 +143,7 @@ async fn while_both_releases_run_beside_each_other_an_approval_counts_once() {
     // The old one leads still, under the policies and rights of the new release.
     scene.approve_by(&before().plugin, "early", &ids[0]);
     scene.sealed_once("early", &ids[0]).await;
-    scene
-        .story
-        .engine
-        .fault("error", "503@/midway/approve")
-        .await;
-    scene.approve("midway", &ids[1]);
-    let decided = |p: &Pipeline| approval(p).decision.is_some();
-    scene
-        .story
-        .until_of("midway", "it is decided on", decided)
-        .await;
+    scene.approve_unheard("midway", &ids[1]).await;
     scene.end_a_replica().await;
     scene.story.engine.no_faults().await;
     scene.sealed_once("midway", &ids[1]).await;
@@ -196,17 +175,7 @@ async fn a_rollback_loses_nothing_and_neither_does_the_next_upgrade() {
         .story
         .until_of("rejected", "it is rejected", is_rejected)
         .await;
-    scene
-        .story
-        .engine
-        .fault("error", "503@/midway/approve")
-        .await;
-    scene.approve("midway", &further[1]);
-    let decided = |p: &Pipeline| approval(p).decision.is_some();
-    scene
-        .story
-        .until_of("midway", "it is decided on", decided)
-        .await;
+    scene.approve_unheard("midway", &further[1]).await;
 
     // The new one leads still, under the policies and rights of the old release.
     scene.roll_back();
