@@ -4,19 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 
 use control_plane::{Progress, tools};
-use futures::{StreamExt, TryStreamExt};
 use kube::Api;
-use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::{ApiResource, DynamicObject, ListParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, annotation};
 
 use super::story::{
-    FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, changed, edited, has, id, is_at, is_in,
-    with_functions,
+    FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PATIENCE, PROGRAM, Recording, Story, changed, edited, has,
+    id, is_at, is_in, with_functions,
 };
 use super::support::workspace;
 use sluice::crd::ApprovalState;
@@ -33,45 +30,29 @@ const ELSEWHERE: [&str; 1] = [
     "EngineRefused",
 ];
 
-/// Everything that a watcher sees of a story's Pipelines and Engines.
-struct Watch {
-    seen: Arc<Mutex<Vec<Value>>>,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
-}
+/// Everything that is written of a story's Pipelines and Engines.
+struct Watch([Recording<DynamicObject>; 2]);
 
 impl Watch {
-    fn of(story: &Story) -> Self {
-        let seen = Arc::<Mutex<Vec<Value>>>::default();
-        let kinds = [
-            ApiResource::erase::<Pipeline>(&()),
-            ApiResource::erase::<Engine>(&()),
-        ];
-        let task = |kind: ApiResource| {
+    async fn of(story: &Story) -> Self {
+        // As the API server has them: a type of ours could leave something out.
+        let of = async |kind: ApiResource| {
             let client = story.client.clone();
-            // As the API server has them: a type of ours could leave something out.
-            let api = Api::<DynamicObject>::namespaced_with(client, &story.namespace, &kind);
-            let sink = Arc::clone(&seen);
-            tokio::spawn(async move {
-                let mut objects = watcher(api, watcher::Config::default())
-                    .applied_objects()
-                    .boxed();
-                while let Ok(Some(object)) = objects.try_next().await {
-                    let object = serde_json::to_value(object).expect("JSON");
-                    sink.lock().expect("no panic").push(object);
-                }
-            })
+            let api = Api::namespaced_with(client, &story.namespace, &kind);
+            Recording::of(api, ListParams::default(), PATIENCE).await
         };
-        Self {
-            tasks: kinds.into_iter().map(task).collect(),
-            seen,
-        }
+        Self([
+            of(ApiResource::erase::<Pipeline>(&())).await,
+            of(ApiResource::erase::<Engine>(&())).await,
+        ])
     }
 
-    fn all(self) -> Vec<Value> {
-        for task in &self.tasks {
-            task.abort();
-        }
-        self.seen.lock().expect("no panic").clone()
+    async fn all(self) -> Vec<Value> {
+        let [pipelines, engines] = self.0;
+        let mut all = pipelines.complete().await;
+        all.extend(engines.complete().await);
+        let json = |object| serde_json::to_value(object).expect("JSON");
+        all.into_iter().map(json).collect()
     }
 }
 
@@ -174,7 +155,7 @@ fn check(objects: &[Value]) -> BTreeSet<String> {
 /// One Pipeline through its life.
 async fn a_life() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.create(ORDERS, json!({})).await;
     story.until_settled_as("Running").await;
     let desire = |state: &str| json!({"spec": {"desiredState": state}});
@@ -204,26 +185,26 @@ async fn a_life() -> Vec<Value> {
     story.rests().await;
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
-    watch.all()
+    watch.all().await
 }
 
 /// The engine can't bootstrap the new program from what runs.
 async fn lateness() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     let late = edited("notes (id INT)", "notes (id INT LATENESS 5)");
     story.running_with(json!({"program": {"sql": late}})).await;
     story
         .change_to(&late.replace("SELECT id, amount FROM", "SELECT id FROM"))
         .await;
     story.until_ready("False", "BootstrapRefused").await;
-    watch.all()
+    watch.all().await
 }
 
 /// The compiler, the policy, or somebody refuses the change.
 async fn refusals() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.running().await;
     story
         .change_to("CREATE VIEW v AS SELECT id FROM nowhere;")
@@ -238,13 +219,13 @@ async fn refusals() -> Vec<Value> {
     let waiting = story.until_waiting().await;
     story.annotate(annotation::REJECT, &id(&waiting)).await;
     story.until_rejected().await;
-    watch.all()
+    watch.all().await
 }
 
 /// A change at Sluice's own gate, beside a program that goes on.
 async fn functions() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.running_with_functions().await;
     let other = json!({"sql": with_functions(), "udfRust": OTHER_FUNCTIONS});
     story.patch(json!({"spec": {"program": other}})).await;
@@ -255,13 +236,13 @@ async fn functions() -> Vec<Value> {
     let back = json!({"sql": with_functions(), "udfRust": FUNCTIONS});
     story.patch(json!({"spec": {"program": back}})).await;
     story.until_ready("True", "Running").await;
-    watch.all()
+    watch.all().await
 }
 
 /// What fails.
 async fn failures() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.running().await;
     let fail = format!("/pipelines/{ORDERS}/fail");
     story
@@ -286,13 +267,13 @@ async fn failures() -> Vec<Value> {
         })
         .await;
     story.until_ready("False", "ApplyFailed").await;
-    watch.all()
+    watch.all().await
 }
 
 /// What can't be initialized isn't started again by itself.
 async fn no_first_start() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     let broken = edited(
         "AS SELECT id FROM notes",
         "WITH ('connectors' = '[{\"name\": \"file\", \"transport\": {\"name\": \"file_output\", \"config\": {\"path\": \"/nonexistent/x\"}}, \"format\": {\"name\": \"csv\"}}]') AS SELECT id FROM notes",
@@ -301,13 +282,13 @@ async fn no_first_start() -> Vec<Value> {
         .create(ORDERS, json!({"program": {"sql": broken}}))
         .await;
     story.until_ready("False", "Failed").await;
-    watch.all()
+    watch.all().await
 }
 
 /// The engine can't be reached, doesn't know the key, or says what nobody knows; then it is gone.
 async fn engines() -> Vec<Value> {
     let mut story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story
         .running_with(json!({"deletionPolicy": "Delete"}))
         .await;
@@ -332,13 +313,13 @@ async fn engines() -> Vec<Value> {
         .await;
     story.engine.comes_back();
     story.until_gone(ORDERS).await;
-    watch.all()
+    watch.all().await
 }
 
 /// What it names isn't there yet, or somebody else's.
 async fn strangers() -> Vec<Value> {
     let story = Story::without_engine().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     let from =
         json!({"sql": null, "sqlFrom": {"configMapKeyRef": {"name": "program", "key": "sql"}}});
     story.create(ORDERS, json!({"program": from})).await;
@@ -369,13 +350,13 @@ async fn strangers() -> Vec<Value> {
             has(p, "Ready", "True", "Running")
         })
         .await;
-    watch.all()
+    watch.all().await
 }
 
 /// Others undo what the spec says.
 async fn a_fight() -> Vec<Value> {
     let story = Story::begin().await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.running().await;
     let stop = format!("/pipelines/{ORDERS}/stop?force=false");
     for time in 1..=4 {
@@ -390,24 +371,24 @@ async fn a_fight() -> Vec<Value> {
             .await;
     }
     story.until_ready("False", "FoughtOver").await;
-    watch.all()
+    watch.all().await
 }
 
 /// An engine without checkpoints.
 async fn open_source() -> Vec<Value> {
     let story = Story::with(&["--edition", "open-source"]).await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.create(ORDERS, json!({})).await;
     story.until_ready("True", "Running").await;
     story.change_to(&changed()).await;
     story.until_ready("False", "StateLossNotAllowed").await;
-    watch.all()
+    watch.all().await
 }
 
 /// It is made, and later edited, while no operator looks.
 async fn nobody_looks() -> Vec<Value> {
     let mut story = Story::without_operator(&[]).await;
-    let watch = Watch::of(&story);
+    let watch = Watch::of(&story).await;
     story.engine_object(json!({})).await;
     let fresh = story.create(ORDERS, json!({})).await;
     let fresh = super::story::status(&fresh).observed_generation;
@@ -422,7 +403,7 @@ async fn nobody_looks() -> Vec<Value> {
     story.change_to(&changed()).await;
     story.start_operator().await;
     story.until_waiting().await;
-    watch.all()
+    watch.all().await
 }
 
 #[tokio::test]

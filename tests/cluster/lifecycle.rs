@@ -11,14 +11,14 @@ use super::story::{
 #[tokio::test]
 async fn a_new_pipeline_compiles_starts_and_is_settled() {
     let story = Story::with(&["--compile-time", "700ms"]).await;
-    let recording = story.record();
+    let recording = story.record().await;
     story
         .create(ORDERS, json!({"runtimeConfig": {"workers": 2}}))
         .await;
     let running = story.until_settled_as("Running").await;
     assert!(has(&running, "Ready", "True", "Running"));
     assert!(!has_type(&running, "Reconciling") && !has_type(&running, "Stalled"));
-    let phases = recording.phases();
+    let phases = recording.phases().await;
     assert!(
         phases.iter().any(|phase| phase == "Compiling"),
         "{phases:?}"

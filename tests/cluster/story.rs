@@ -12,15 +12,13 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::runtime::{WatchStreamExt, wait::await_condition, watcher};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use sluice::change::{self, Change, Content};
@@ -29,9 +27,14 @@ use sluice::crd::{
 };
 use tokio::sync::OnceCell;
 
+pub use self::recording::Recording;
 use super::operator::Operator;
 use super::stand_in::{Call, StandIn};
 use super::support::{Cluster, Namespace, create, pipeline};
+
+// Beside this file, whichever test program it is part of.
+#[path = "recording.rs"]
+mod recording;
 
 /// How long anything may take. It is for machines that build other things at the time.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -543,18 +546,9 @@ impl Story {
     }
 
     /// Watches the Pipeline from now on.
-    pub fn record(&self) -> Recording {
-        let api = self.api::<Pipeline>();
-        let seen = Arc::new(Mutex::new(vec![]));
-        let config = watcher::Config::default().fields(&format!("metadata.name={ORDERS}"));
-        let sink = Arc::clone(&seen);
-        let task = tokio::spawn(async move {
-            let mut stream = watcher(api, config).applied_objects().boxed();
-            while let Ok(Some(pipeline)) = stream.try_next().await {
-                sink.lock().expect("no panic").push(pipeline);
-            }
-        });
-        Recording { seen, task }
+    pub async fn record(&self) -> Recording<Pipeline> {
+        let params = ListParams::default().fields(&format!("metadata.name={ORDERS}"));
+        Recording::of(self.api(), params, PATIENCE).await
     }
 
     /// Creates or replaces a ConfigMap.
@@ -618,28 +612,12 @@ impl Story {
     }
 }
 
-/// What a watcher has seen of the Pipeline.
-pub struct Recording {
-    seen: Arc<Mutex<Vec<Pipeline>>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Recording {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Recording {
-    /// Everything so far.
-    pub fn all(&self) -> Vec<Pipeline> {
-        self.seen.lock().expect("no panic").clone()
-    }
-
+impl Recording<Pipeline> {
     /// The phases so far, each once per time that it began.
-    pub fn phases(&self) -> Vec<String> {
+    pub async fn phases(&self) -> Vec<String> {
         let mut phases: Vec<String> = self
-            .all()
+            .complete()
+            .await
             .iter()
             .map(|p| status(p).phase.unwrap_or_default())
             .collect();
@@ -661,14 +639,6 @@ impl Recording {
             )
         };
         self.all().iter().map(shown).collect()
-    }
-
-    /// Waits until something was seen, and returns what first.
-    pub async fn first(&self, what: &str, condition: impl Fn(&Pipeline) -> bool) -> Pipeline {
-        eventually(what, || async {
-            self.all().into_iter().find(&condition).ok_or("not seen")
-        })
-        .await
     }
 }
 

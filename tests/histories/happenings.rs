@@ -48,7 +48,7 @@ const DOORS: [&str; 5] = ["annotation", "approvedChange", "approved", "object", 
 pub struct History {
     random: StdRng,
     pub story: Story,
-    pub recording: Recording,
+    pub recording: Recording<Pipeline>,
     http: reqwest::Client,
     token: String,
     /// What happened, for whoever looks into a failure.
@@ -70,7 +70,7 @@ impl History {
         let cluster = story.cluster();
         cluster.grant(namespace, &who, "sluice-approver").await;
         let token = token(&cluster.admin().await, namespace, "default").await;
-        let recording = story.record();
+        let recording = story.record().await;
         recording.first("it runs", |p| is_in(p, "Running")).await;
         Self {
             random,

@@ -36,7 +36,7 @@ fn digest_of_functions(rust: &str) -> String {
 
 /// Judges.
 pub async fn judge(history: &History, seed: u64) -> Verdict {
-    let seen = history.recording.all();
+    let seen = history.recording.complete().await;
     let what = |problem: &str| {
         let states = history.recording.states().join("\n");
         let calls: Vec<String> = history
