@@ -160,16 +160,20 @@ async fn a_crash_before_or_after_any_write_changes_nothing_of_what_comes_of_it()
     let only = std::env::var("SLUICE_CRASH_STORY").unwrap_or_default();
     let stories = || STORIES.iter().filter(|plot| plot.name.contains(&only));
     assert!(stories().count() > 0, "no story is called like {only:?}");
+    let undisturbed = futures::stream::iter(stories())
+        .map(|plot| async move { (plot, tell(plot, None, None).await) })
+        .buffered(AT_A_TIME)
+        .collect::<Vec<_>>()
+        .await;
     let mut points = vec![];
-    for plot in stories() {
-        let end = tell(plot, None, None).await;
+    for (plot, end) in undisturbed {
         check(plot, &end, "undisturbed", 0);
         println!("{}: {} writes", plot.name, end.writes.len());
-        let undisturbed = Arc::new(end.state);
+        let state = Arc::new(end.state);
         for (number, write) in end.writes.into_iter().enumerate() {
             for position in [Position::Before, Position::After] {
                 let crash = Crash { number, position };
-                points.push((plot, crash, write.clone(), Arc::clone(&undisturbed)));
+                points.push((plot, crash, write.clone(), Arc::clone(&state)));
             }
         }
     }
