@@ -1,5 +1,6 @@
 //! What a watcher sees of objects, version by version.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ struct Seen<K> {
     /// Whether it has read what there was when it began: from then on it misses nothing.
     begun: bool,
     versions: Vec<K>,
-    /// The uids of what was deleted.
-    gone: Vec<String>,
+    /// The uids of what isn't deleted.
+    there: BTreeSet<String>,
 }
 
 /// All versions of some objects, from its beginning until it is dropped.
@@ -55,7 +56,7 @@ where
         let (sink, seen) = watch::channel(Seen {
             begun: false,
             versions: vec![],
-            gone: vec![],
+            there: BTreeSet::new(),
         });
         let mut config = watcher::Config::default();
         config.field_selector.clone_from(&params.field_selector);
@@ -63,21 +64,18 @@ where
         let task = tokio::spawn(async move {
             let mut events = events.boxed();
             while let Some(event) = events.next().await {
-                sink.send_if_modified(|seen| match event {
+                sink.send_modify(|seen| match event {
                     Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object)) => {
+                        seen.there.extend(object.uid());
                         seen.versions.push(object);
-                        true
-                    }
-                    Ok(watcher::Event::InitDone) => {
-                        seen.begun = true;
-                        true
                     }
                     Ok(watcher::Event::Delete(object)) => {
-                        seen.gone.extend(object.uid());
-                        true
+                        seen.there.retain(|uid| object.uid().as_ref() != Some(uid));
                     }
-                    // The watcher begins anew after an error.
-                    Ok(watcher::Event::Init) | Err(_) => false,
+                    Ok(watcher::Event::InitDone) => seen.begun = true,
+                    // It reads what there is, at first or after an error.
+                    Ok(watcher::Event::Init) => seen.there.clear(),
+                    Err(_) => {}
                 });
             }
         });
@@ -114,21 +112,21 @@ where
         seen.versions[found(&seen).expect("just seen")].clone()
     }
 
-    /// Everything, with all that has been written when this is called.
+    /// Everything, with all that has been written when this is called. Nobody makes an object meanwhile.
     pub async fn complete(&self) -> Vec<K> {
         let written = self.api.list(&self.params).await.expect("the objects");
         let latest = |seen: &Seen<K>, object: &K| {
             let same = seen.versions.iter().filter(|it| it.uid() == object.uid());
             same.map(version).max()
         };
-        let is_there = |object: &K| written.items.iter().any(|it| it.uid() == object.uid());
-        let is_gone =
-            |seen: &Seen<K>, object: &K| object.uid().is_some_and(|uid| seen.gone.contains(&uid));
+        let is_written = |uid: &String| {
+            let mut uids = written.items.iter().filter_map(|object| object.uid());
+            uids.any(|it| it == *uid)
+        };
         self.until("it has seen all that there is and was", |seen| {
             let mut there = written.items.iter();
-            let mut was = seen.versions.iter();
             there.all(|object| latest(seen, object) >= Some(version(object)))
-                && was.all(|object| is_there(object) || is_gone(seen, object))
+                && seen.there.iter().all(is_written)
         })
         .await;
         self.all()
