@@ -22,7 +22,8 @@ static DIFFERS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z| UTC)", "TIME"),
         (r"\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4}", "TIME"),
         (r"\b\d+(\.\d+)? s\b", "AGE"),
-        (r"\b\d+[smhd](\d+[smhd])?\b", "AGE"),
+        // Shorter than an id: some look like an age.
+        (r"\b\d{1,3}[smhd](\d{1,2}[smhd])?\b", "AGE"),
         (r"checkpoint \d+", "checkpoint N"),
         (r#""checkpoint_sequence_number":\d+"#, "N"),
         (r"\b[0-9a-f]{16}\b", "NAME"),
@@ -213,6 +214,16 @@ mod tests {
             comparison.as_seen(&format!("approve {A}")),
             format!("approve {B}")
         );
+    }
+
+    #[test]
+    fn an_id_that_looks_like_an_age_is_an_id() {
+        let mut comparison = super::Comparison::default();
+        for seen in ["0725d15d", "1234567d"] {
+            let seen = format!("12s {seen}");
+            assert_eq!(comparison.compare("2m30s 01234567", &seen), Ok(()));
+            comparison = super::Comparison::default();
+        }
     }
 
     #[test]
