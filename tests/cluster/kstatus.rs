@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, annotation};
 
 use super::story::{
-    FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PATIENCE, PROGRAM, Recording, Story, changed, edited, has,
-    id, is_at, is_in, with_functions,
+    FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Recording, Story, changed, edited, has, id, is_at,
+    is_in, with_functions,
 };
 use super::support::workspace;
 use sluice::crd::ApprovalState;
@@ -39,7 +39,7 @@ impl Watch {
         let of = async |kind: ApiResource| {
             let client = story.client.clone();
             let api = Api::namespaced_with(client, &story.namespace, &kind);
-            Recording::of(api, ListParams::default(), PATIENCE).await
+            Recording::of(api, ListParams::default()).await
         };
         Self([
             of(ApiResource::erase::<Pipeline>(&())).await,

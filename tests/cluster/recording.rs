@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use futures::StreamExt;
 use kube::api::ListParams;
@@ -10,6 +9,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+
+use super::PATIENCE;
 
 /// What a watcher has seen so far.
 #[derive(Clone, Debug)]
@@ -30,7 +31,6 @@ pub struct Recording<K> {
     params: ListParams,
     seen: watch::Receiver<Seen<K>>,
     task: tokio::task::JoinHandle<()>,
-    patience: Duration,
 }
 
 impl<K> Drop for Recording<K> {
@@ -50,9 +50,8 @@ impl<K> Recording<K>
 where
     K: kube::Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// Begins: once this returns, no version that comes after is missed. Nothing of it may take longer
-    /// than `patience`.
-    pub async fn of(api: Api<K>, params: ListParams, patience: Duration) -> Self {
+    /// Begins: once this returns, no version that comes after is missed.
+    pub async fn of(api: Api<K>, params: ListParams) -> Self {
         let (sink, seen) = watch::channel(Seen {
             begun: false,
             versions: vec![],
@@ -84,7 +83,6 @@ where
             params,
             seen,
             task,
-            patience,
         };
         recording.until("it has begun", |seen| seen.begun).await;
         recording
@@ -92,7 +90,7 @@ where
 
     async fn until(&self, what: &str, condition: impl FnMut(&Seen<K>) -> bool) {
         let mut seen = self.seen.clone();
-        let found = tokio::time::timeout(self.patience, seen.wait_for(condition)).await;
+        let found = tokio::time::timeout(PATIENCE, seen.wait_for(condition)).await;
         match found {
             Ok(found) => drop(found.expect("the watcher goes on")),
             Err(_) => panic!("waited in vain until {what}: {:#?}", self.all().last()),

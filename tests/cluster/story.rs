@@ -548,7 +548,7 @@ impl Story {
     /// Watches the Pipeline from now on.
     pub async fn record(&self) -> Recording<Pipeline> {
         let params = ListParams::default().fields(&format!("metadata.name={ORDERS}"));
-        Recording::of(self.api(), params, PATIENCE).await
+        Recording::of(self.api(), params).await
     }
 
     /// Creates or replaces a ConfigMap.

@@ -218,11 +218,9 @@ mod tests {
 
     #[test]
     fn an_id_that_looks_like_an_age_is_an_id() {
-        let mut comparison = super::Comparison::default();
-        for seen in ["0725d15d", "1234567d"] {
-            let seen = format!("12s {seen}");
-            assert_eq!(comparison.compare("2m30s 01234567", &seen), Ok(()));
-            comparison = super::Comparison::default();
+        for seen in ["12s 0725d15d", "12s 1234567d"] {
+            let compared = super::Comparison::default().compare("2m30s 01234567", seen);
+            assert_eq!(compared, Ok(()));
         }
     }
 
