@@ -37,7 +37,7 @@ use super::support::{Cluster, Namespace, create, pipeline};
 mod recording;
 
 /// How long anything may take. It is for machines that build other things at the time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The name of the Pipeline that most stories are about.
 pub const ORDERS: &str = "orders";

@@ -19,6 +19,7 @@ use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DynamicObject, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config, Resource};
 use serde_json::{Value, json};
 use sluice::crd::{Pipeline, PipelineApproval};
@@ -30,7 +31,7 @@ pub const OPERATOR: &str = "system:serviceaccount:sluice-system:sluice";
 pub const ADMIN: &str = "admin";
 
 /// How long something may take to come true that the control plane does in its own time.
-const EVENTUALLY: Duration = Duration::from_secs(90);
+const EVENTUALLY: Duration = Duration::from_secs(120);
 
 /// The control plane that all tests share, with Sluice installed.
 pub struct Cluster {
@@ -266,9 +267,14 @@ fn client(config: Config) -> Client {
     Client::try_from(config).expect("a client")
 }
 
-/// A token of a service account, as a pod would have it.
+/// A token of a service account, as a pod would have it. A namespace's own account, `default`, is made by the
+/// controllers a moment after the namespace: it is waited for.
 pub async fn token(admin: &Client, namespace: &str, name: &str) -> String {
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
+    let is_there = |account: Option<&ServiceAccount>| account.is_some();
+    let made = await_condition(accounts.clone(), name, is_there);
+    let made = tokio::time::timeout(EVENTUALLY, made).await;
+    made.expect("the account in time").expect("the account");
     let request = TokenRequest::default();
     let response = accounts
         .create_token_request(name, &PostParams::default(), &request)
