@@ -370,10 +370,11 @@ impl Decider<'_> {
     }
 
     fn switch(&mut self, state: &PipelineState, act: Act) {
-        let wanted = if act == Act::Pause {
-            "paused"
+        // What is on its way already isn't asked for again.
+        let (wanted, from): (_, &'static [&'static str]) = if act == Act::Pause {
+            ("paused", &["Running"])
         } else {
-            "resumed"
+            ("resumed", &["Paused"])
         };
         let phase = state.deployment_status.clone();
         self.progressing(
@@ -385,7 +386,7 @@ impl Decider<'_> {
             act,
             Guard {
                 deployment_id: state.deployment_id.clone(),
-                status: &["Running", "Paused"],
+                status: from,
                 ..Guard::default()
             },
         );

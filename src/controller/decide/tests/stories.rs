@@ -525,6 +525,29 @@ fn a_pipeline_is_paused_and_resumed_without_a_restart() {
 }
 
 #[test]
+fn what_is_paused_or_resumed_by_now_is_not_asked_for_again() {
+    let mut world = World::running("A");
+    for (desired, from) in [
+        (DesiredState::Paused, "Running"),
+        (DesiredState::Running, "Paused"),
+    ] {
+        world.spec(|spec| spec.desired_state = desired);
+        let step = loop {
+            match world.plan(None, false).step {
+                Step::Record(status) => world.store(*status),
+                other => break other,
+            }
+        };
+        // What the engine shows at the very last decides: only what isn't so yet is asked for.
+        assert!(
+            matches!(&step, Step::Act(Act::Pause | Act::Resume, guard) if guard.status == [from]),
+            "{step:?}"
+        );
+        world.settle();
+    }
+}
+
+#[test]
 fn a_pipeline_that_fails_is_started_again_after_growing_pauses() {
     let mut world = World::running("A");
     for failure in 1..=3 {
