@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::plane::{ControlPlane, Options, absolute};
+use crate::plane::{ControlPlane, Options, READY_WITHIN, absolute};
 use crate::process::ProcessId;
 use crate::state::State;
 use crate::supervisor;
@@ -33,7 +33,8 @@ pub fn up(dir: impl AsRef<Path>, options: Options) -> Result<(ControlPlane, Up)>
     if let Some(state) = State::read(&dir)? {
         check_owner(&dir, &state)?;
         let plane = ControlPlane::attach(&dir)?;
-        if plane.is_complete() && plane.is_ready() {
+        // A busy machine's API server says no once in a while.
+        if plane.is_complete() && plane.wait_until_ready(READY_WITHIN).is_ok() {
             return Ok((plane, Up::AlreadyRunning));
         }
         options.progress.line(format!(

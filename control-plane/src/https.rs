@@ -14,8 +14,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::error::{Error, Result};
 
-/// How long one request may take: long against what any takes, short against what anybody waits.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one request may take: long against what any takes, also where others keep the machine busy.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client of one API server as one user.
 #[derive(Debug)]

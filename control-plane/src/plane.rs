@@ -24,8 +24,8 @@ use crate::users::{self, ADMIN, Account, CONTROLLER_MANAGER, User};
 
 /// How long a start may take. It takes seconds; a machine that builds other things at the time needs more.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(120);
-/// How many ports are tried before it is given up.
-const PORT_TRIES: u32 = 10;
+/// How often a program that ends before it is ready is started again before it is given up.
+const TRIES: u32 = 5;
 
 /// What a control plane should be like.
 #[derive(Clone, Debug, Default)]
@@ -116,24 +116,44 @@ impl ControlPlane {
             plane
                 .running()
                 .launch(ComponentName::KubeApiserver, launch)?;
-            match plane.wait_until_ready(READY_WITHIN) {
-                Err(Error::Died { log, .. })
-                    if tries < PORT_TRIES && log.contains("address already in use") =>
-                {
-                    // Somebody else took the port in between. The next error must not show this one's log.
-                    let _ = fs::remove_file(layout.log(ComponentName::KubeApiserver));
-                    tries += 1;
-                }
-                outcome => break outcome?,
+            // Somebody else took the port in between, maybe.
+            let outcome = plane.wait_until_ready(READY_WITHIN);
+            if !plane.is_worth_another_try(ComponentName::KubeApiserver, &outcome, &mut tries) {
+                break outcome?;
             }
         }
         let kubeconfig = layout.kubeconfig_of(CONTROLLER_MANAGER);
         let launch = components::kube_controller_manager(&layout, binaries, &kubeconfig);
-        plane
-            .running()
-            .launch(ComponentName::KubeControllerManager, launch)?;
-        plane.wait_until_controllers_work(READY_WITHIN)?;
+        let mut tries = 0;
+        loop {
+            plane
+                .running()
+                .launch(ComponentName::KubeControllerManager, launch.clone())?;
+            let outcome = plane.wait_until_controllers_work(READY_WITHIN);
+            let name = ComponentName::KubeControllerManager;
+            if !plane.is_worth_another_try(name, &outcome, &mut tries) {
+                break outcome?;
+            }
+        }
         Ok(plane)
+    }
+
+    /// Whether a program that was started is to be started again: it has ended, and may not another time. The
+    /// controller manager gives up when the API server isn't good for 10 s, and the API server when it hasn't
+    /// written its roles after 30 s; on a machine that builds other things at the time both happen.
+    fn is_worth_another_try(
+        &self,
+        name: ComponentName,
+        outcome: &Result<()>,
+        tries: &mut u32,
+    ) -> bool {
+        let again = matches!(outcome, Err(Error::Died { .. })) && *tries < TRIES;
+        if again {
+            *tries += 1;
+            // The next error must not show this one's log.
+            let _ = fs::remove_file(self.layout.log(name));
+        }
+        again
     }
 
     /// Uses the control plane of this folder, which another process started, or which was left running.

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::supervisor::Supervisor;
 
 /// How long a killed process may take to be gone.
-const GONE_WITHIN: Duration = Duration::from_secs(10);
+const GONE_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether something has happened yet.
 pub(crate) const POLL: Duration = Duration::from_millis(25);
 
