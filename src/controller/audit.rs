@@ -93,6 +93,8 @@ pub(super) struct Audit {
     /// Held while somebody writes. What waits for it holds no thread, so that a disk that hangs takes
     /// one and no more.
     turn: Arc<Semaphore>,
+    /// How long it is waited for the disk.
+    patience: Duration,
     /// What is written, by the Pipeline's uid.
     written: Mutex<HashMap<String, VecDeque<String>>>,
 }
@@ -104,6 +106,7 @@ impl Audit {
             target,
             metrics,
             turn: Arc::new(Semaphore::new(1)),
+            patience: PATIENCE,
             written: Mutex::default(),
         }
     }
@@ -130,7 +133,7 @@ impl Audit {
             .collect();
         let lines: String = new.iter().map(|entry| line(pipeline, entry)).collect();
         let number = new.len();
-        let wrote = timeout(PATIENCE, self.append(target.clone(), lines)).await;
+        let wrote = timeout(self.patience, self.append(target.clone(), lines)).await;
         match wrote.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 self.metrics.audited(number);
@@ -289,6 +292,13 @@ mod tests {
         pipeline
     }
 
+    /// One that waits for the disk of a busy machine.
+    fn patient(path: &Path) -> Audit {
+        let mut audit = Audit::new(Some(Target::File(path.to_owned())), Arc::default());
+        audit.patience = Duration::from_secs(60);
+        audit
+    }
+
     #[test]
     fn a_renamed_file_is_followed_by_a_new_one_and_a_torn_line_is_ended() {
         let folder = tempfile::tempdir().unwrap();
@@ -316,7 +326,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("later/audit.log");
         let pipeline = with_an_entry();
-        let audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
+        let audit = patient(&path);
         assert_eq!(audit.write(&pipeline).await, Vec::<String>::new());
         std::fs::create_dir(path.parent().unwrap()).unwrap();
         for _ in 0..2 {
@@ -330,7 +340,7 @@ mod tests {
             (&"Sealed".into(), &"orders".into())
         );
         // Another process can't know, and writes it again, with the same id.
-        let another = Audit::new(Some(Target::File(path.clone())), Arc::default());
+        let another = patient(&path);
         assert_eq!(another.write(&pipeline).await, ["1"]);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text.repeat(2));
     }
@@ -340,7 +350,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         let pipeline = with_an_entry();
-        let audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
+        let mut audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
         // Somebody writes, and doesn't come back.
         let hangs = Arc::clone(&audit.turn).acquire_owned().await.unwrap();
         let begin = tokio::time::Instant::now();
@@ -348,6 +358,7 @@ mod tests {
         assert_eq!(begin.elapsed(), PATIENCE);
         drop(hangs);
         tokio::time::resume();
+        audit.patience = Duration::from_secs(60);
         assert_eq!(audit.write(&pipeline).await, ["1"]);
     }
 }

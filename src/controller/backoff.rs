@@ -12,14 +12,23 @@ use super::Pipeline;
 use super::decide::Outcome;
 
 const FIRST: Duration = Duration::from_millis(500);
-const MOST: Duration = Duration::from_secs(60);
+pub(super) const MOST: Duration = Duration::from_secs(60);
 
 /// What the names of Sluice's own annotations begin with.
 const PREFIX: &str = "sluice.dev/";
 
 /// How often in a row each Pipeline has failed.
-#[derive(Default)]
-pub(super) struct Retries(Mutex<HashMap<PipelineKey, Retry>>);
+pub(super) struct Retries {
+    /// The first pause.
+    first: Duration,
+    all: Mutex<HashMap<PipelineKey, Retry>>,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self::beginning_with(FIRST)
+    }
+}
 
 #[derive(Default)]
 struct Retry {
@@ -35,16 +44,25 @@ type Asked = (Option<i64>, BTreeMap<String, String>);
 type PipelineKey = (String, String);
 
 impl Retries {
+    /// With this as the first pause.
+    pub(super) fn beginning_with(first: Duration) -> Self {
+        Self {
+            first,
+            all: Mutex::default(),
+        }
+    }
+
     /// The next pause: twice the last one up to a limit, and up to half as much again, so that
     /// what failed together isn't tried again together.
     pub(super) fn next<T: kube::Resource>(&self, object: &ObjectRef<T>) -> Duration
     where
         T::DynamicType: Clone,
     {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let Retry { failures, held } = all.entry(key(object)).or_default();
         *held = None;
-        let pause = FIRST
+        let pause = self
+            .first
             .saturating_mul(2u32.saturating_pow(*failures))
             .min(MOST);
         *failures = (*failures + 1).min(16);
@@ -59,7 +77,7 @@ impl Retries {
         outcome: Outcome,
     ) -> Duration {
         let pause = self.next(object);
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(retry) = all.get_mut(&key(object)) {
             retry.held = Some((outcome, Instant::now() + pause, asked(pipeline)));
         }
@@ -72,7 +90,7 @@ impl Retries {
         object: &ObjectRef<Pipeline>,
         pipeline: &Pipeline,
     ) -> Option<(Outcome, Duration)> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let (outcome, until, asked_then) = all.get(&key(object))?.held.as_ref()?;
         let rest = until.checked_duration_since(Instant::now())?;
         (*asked_then == asked(pipeline)).then(|| (outcome.clone(), rest))
@@ -80,13 +98,13 @@ impl Retries {
 
     /// Forgets those that are gone.
     pub(super) fn retain(&self, exists: impl Fn(&str, &str) -> bool) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|(namespace, name), _| exists(namespace, name));
     }
 
     /// It went well.
     pub(super) fn forget(&self, object: &ObjectRef<Pipeline>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(&key(object));
     }
 }

@@ -181,7 +181,8 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
         audit: audit::Audit::new(None, Arc::clone(&metrics)),
         claims: claims::Claims::default(),
-        retries: backoff::Retries::default(),
+        // So long that no test waits for its end, however busy the machine is.
+        retries: backoff::Retries::beginning_with(backoff::MOST),
         calls: calls::Calls::new(Duration::from_secs(10)),
         client,
         engines,

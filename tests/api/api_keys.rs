@@ -132,7 +132,7 @@ async fn without_the_secret_there_are_no_keys_and_tokens_work() {
     assert_eq!(fake.calls_like("GET secrets").len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_secret_that_can_not_be_read_is_nobody_s_failed_authentication() {
     let unavailable = status(503, "ServiceUnavailable", "starting up");
     let forbidden = status(403, "Forbidden", "no right");

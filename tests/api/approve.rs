@@ -636,7 +636,7 @@ async fn a_pipeline_that_can_not_be_read_is_our_fault() {
 
 // --- 503 ---
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_api_server_that_is_not_there_may_be_asked_again() {
     let calls = [
         "who is it?",
@@ -683,21 +683,23 @@ async fn only_what_may_pass_by_itself_is_a_503() {
         .is_error(503, "ApiServerUnreachable");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_calls_together_have_one_deadline() {
     let fake = Fake::with_a_change_that_waits();
     let gate = Arc::new(Semaphore::new(0));
     fake.fault("may they", Fault::Held(gate));
-    let start = std::time::Instant::now();
+    let start = tokio::time::Instant::now();
     fake.approve("orders", ALICE)
         .await
         .is_error(503, "ApiServerUnreachable");
-    assert!(start.elapsed() < 2 * fake.config().request_timeout);
+    // The clock stands still but for timeouts.
+    let rounding = std::time::Duration::from_millis(2);
+    assert!(start.elapsed() <= fake.config().request_timeout + rounding);
 }
 
 // --- secrets ---
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_token_stands_in_no_answer_and_in_no_log() {
     let (log, _guard) = Log::begin();
     let secret = "s3cr3t-t0k3n";

@@ -107,8 +107,9 @@ impl Fake {
             })),
             config: Config {
                 default_namespace: Some(NAMESPACE.to_owned()),
-                request_timeout: std::time::Duration::from_millis(500),
-                read_timeout: std::time::Duration::from_millis(500),
+                // Tests of what takes too long stop the clock.
+                request_timeout: std::time::Duration::from_secs(60),
+                read_timeout: std::time::Duration::from_secs(60),
                 ..Config::default()
             },
         };

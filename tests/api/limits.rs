@@ -20,7 +20,7 @@ async fn from(endpoint: &Router, address: &str, token: &str) -> Answer {
     Answer::of(endpoint.clone(), request).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flood_of_bad_tokens_is_no_flood_of_reviews_and_is_told_when_to_come_again() {
     let fake = Fake::with_a_change_that_waits()
         .configured(|config| config.failure_limit = Limit::per_minute(3));
@@ -94,7 +94,7 @@ async fn an_outage_of_the_api_server_is_nobody_s_failure() {
         .is_accepted(7);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn each_user_has_a_limit_of_their_own_wherever_they_call_from() {
     let fake = Fake::with_a_change_that_waits()
         .configured(|config| config.user_limit = Limit::per_minute(2));

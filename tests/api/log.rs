@@ -1,7 +1,8 @@
 //! What is logged during a test.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 
 /// Everything that this thread has logged, down to the last trace.
@@ -11,6 +12,17 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Writes down what is logged until the guard is dropped.
     pub fn begin() -> (Self, DefaultGuard) {
+        // With one subscriber in all the process, tracing asks only the thread that gets to a line first whether
+        // anybody cares for it, and remembers what that said.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| {
+            Dispatch::new(
+                tracing_subscriber::fmt()
+                    .with_max_level(tracing::Level::TRACE)
+                    .with_writer(std::io::sink)
+                    .finish(),
+            )
+        });
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

@@ -130,7 +130,7 @@ async fn a_body_that_is_too_large_is_refused() {
     fake.send(request).await.is_accepted(7);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_breaks_off_or_never_comes_is_refused() {
     let fake = Fake::with_a_change_that_waits();
     let mut request = approval("orders", ALICE);

@@ -28,6 +28,10 @@ pub enum Error {
     Folder(&'static str, std::io::Error),
 }
 
+/// What proptest makes its cases from. The same ones each time, so that a run that fails says something of what was
+/// changed; other ones are looked into by hand.
+const PROPTEST_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Folders with files of requirements, one for each Python program that judges the stand-in or the REST
 /// endpoint: the versions of Feldera's SDK, and schemathesis.
 const JUDGES: [&str; 2] = [
@@ -98,12 +102,14 @@ impl Test {
         say::line(format!("It runs at {}.", plane.url()));
 
         say::heading("Tests");
+        let seed = std::env::var_os(PROPTEST_SEED).unwrap_or_else(|| "1".into());
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let status = Command::new(cargo)
             .args(["test", "--workspace", "--locked", "--no-fail-fast"])
             .args(&self.arguments)
             .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
             .env(TEST_CONTROL_PLANE, plane.dir())
+            .env(PROPTEST_SEED, seed)
             .status()
             .map_err(Error::Cargo)?;
         plane.stop()?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use feldera_sim::config::Config;
 use feldera_sim::server;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::process::{Child, Command};
 
 const QUICK: &[&str] = &[
@@ -183,7 +183,7 @@ async fn every_wrong_answer_is_a_difference_and_what_needs_it_isnt_tried() {
     ];
     let url = stand_in(&faults).await;
     // What is never answered is waited for as long as this.
-    let (code, report) = report(&url, &["--patience=5s"]).await;
+    let (code, report) = report(&url, &["--patience", PATIENCE]).await;
     assert_eq!(
         (code, &report["holds"]),
         (Some(1), &json!(false)),
@@ -211,7 +211,7 @@ async fn an_approval_that_is_forgotten_is_a_difference() {
     install_tls();
     // The first approval is the one with both options, which is refused.
     let url = stand_in(&["--fault=approve-forgotten=2@-gate/approve"]).await;
-    let (code, report) = report(&url, &["--patience=5s"]).await;
+    let (code, report) = report(&url, &["--patience", PATIENCE]).await;
     assert_eq!(code, Some(1), "{report:#}");
     assert_eq!(with(&report, "differs"), ["gate/applied".to_owned()].into());
 }
@@ -226,10 +226,10 @@ async fn without_an_engine_or_with_wrong_use_nothing_is_run() {
     let made = client.post(format!("{url}/v0/pipelines")).json(&taken);
     let made = made.bearer_auth("a-key").send().await.unwrap();
     assert_eq!(made.status(), 201);
-    // Nobody listens on a port that was just given up.
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    // Bound, so that nobody else listens there.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let unused = format!("http://{}", nobody.local_addr().unwrap());
-    drop(nobody);
     for (url, arguments, expected) in [
         (unused.as_str(), &[][..], "no engine is there"),
         (&url, &[], "ENGINE_CONTRACT_API_KEY"),
