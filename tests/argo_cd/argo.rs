@@ -1,7 +1,7 @@
 //! Argo CD itself: its manifests applied as people apply them, and, since no node runs what is in them, its
 //! parts as processes, each under the service account that its Deployment has.
 
-use std::net::TcpListener;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -11,8 +11,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
 
+use super::port::Port;
 use super::story::eventually;
 use super::support::{ADMIN, Cluster, said, token, workspace};
 use super::tied::Tied;
@@ -35,6 +36,9 @@ pub struct Argo {
     /// Where its API server listens: `127.0.0.1:…`.
     server: String,
     home: tempfile::TempDir,
+    /// The users whose configuration is written; each is written once, for many read it.
+    logged_in: Mutex<BTreeSet<String>>,
+    _ports: [Port; 5],
     _parts: Vec<Tied>,
 }
 
@@ -63,13 +67,6 @@ pub fn tool() -> ArgoCd {
     tools::argo_cd(&Progress::stderr()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A port that nobody listens at. Somebody else may take it before it is used; then the part ends, and says so.
-fn free_port() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = listener.local_addr().expect("an address");
-    address.port().to_string()
-}
-
 impl Argo {
     async fn start(namespace: &'static str, patch: &str, settings: Value) -> Self {
         let tool = tokio::task::spawn_blocking(tool).await.expect("no panic");
@@ -90,9 +87,9 @@ impl Argo {
             .unwrap_or_else(|| panic!("redis says {line:?}"))
             .to_owned();
 
-        let repositories = free_port();
+        let ports: [Port; 5] = std::array::from_fn(|_| Port::held());
+        let [repositories, port, metrics @ ..] = ports.each_ref().map(|port| port.address.port());
         let repositories_at = format!("127.0.0.1:{repositories}");
-        let port = free_port();
         let parts = [
             (
                 "argocd-repo-server",
@@ -101,7 +98,7 @@ impl Argo {
                     "--address=127.0.0.1".to_owned(),
                     format!("--port={repositories}"),
                     "--metrics-address=127.0.0.1".to_owned(),
-                    format!("--metrics-port={}", free_port()),
+                    format!("--metrics-port={}", metrics[0]),
                     "--disable-tls".to_owned(),
                 ],
             ),
@@ -112,7 +109,7 @@ impl Argo {
                     format!("--namespace={namespace}"),
                     format!("--repo-server={repositories_at}"),
                     "--repo-server-plaintext".to_owned(),
-                    format!("--metrics-port={}", free_port()),
+                    format!("--metrics-port={}", metrics[1]),
                     // Otherwise it is read from the resource tree, through the API server of Argo CD.
                     "--persist-resource-health".to_owned(),
                 ],
@@ -125,7 +122,7 @@ impl Argo {
                     "--address=127.0.0.1".to_owned(),
                     format!("--port={port}"),
                     "--metrics-address=127.0.0.1".to_owned(),
-                    format!("--metrics-port={}", free_port()),
+                    format!("--metrics-port={}", metrics[2]),
                     "--insecure".to_owned(),
                     format!("--repo-server={repositories_at}"),
                     "--repo-server-plaintext".to_owned(),
@@ -163,6 +160,8 @@ impl Argo {
             tool,
             server: format!("127.0.0.1:{port}"),
             home,
+            logged_in: Mutex::default(),
+            _ports: ports,
             _parts: running,
         };
         argo.logs_in("admin").await;
@@ -192,6 +191,10 @@ impl Argo {
 
     /// Logs a user of Argo CD in, once its API server answers.
     pub async fn logs_in(&self, user: &str) {
+        let mut logged_in = self.logged_in.lock().await;
+        if logged_in.contains(user) {
+            return;
+        }
         let arguments = [
             "login",
             &self.server,
@@ -213,6 +216,7 @@ impl Argo {
             })
         })
         .await;
+        logged_in.insert(user.to_owned());
     }
 
     /// The command line of Argo CD, as one of its users types it.

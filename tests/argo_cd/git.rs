@@ -27,11 +27,16 @@ impl Repository {
         self.folder.path()
     }
 
-    /// Writes a file, and commits it. Returns the id of the commit.
-    pub fn commit(&self, path: &str, content: &str) -> String {
+    /// Writes a file, which the next commit takes along.
+    pub fn write(&self, path: &str, content: &str) {
         let file = self.folder().join(path);
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, content).expect("a file");
+    }
+
+    /// Writes a file, and commits it. Returns the id of the commit.
+    pub fn commit(&self, path: &str, content: &str) -> String {
+        self.write(path, content);
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--message", path]);
         self.head()

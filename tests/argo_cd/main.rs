@@ -17,6 +17,8 @@ mod waves;
 mod operator;
 #[allow(dead_code)]
 mod pages;
+#[path = "../cluster/port.rs"]
+mod port;
 #[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]
 mod stand_in;

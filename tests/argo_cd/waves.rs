@@ -62,11 +62,11 @@ async fn begin(argo: &'static Argo, further: Value) -> Scene {
     scene
 }
 
-/// The program is changed, and so is what follows.
+/// The program is changed, and so is what follows, by one commit: Argo CD may look at any time.
 async fn change(scene: &mut Scene) {
     scene
         .repository
-        .commit("pipelines/followers.json", &followers("2"));
+        .write("pipelines/followers.json", &followers("2"));
     scene
         .commit(json!({"spec": {"program": {"sql": changed()}}}))
         .await;

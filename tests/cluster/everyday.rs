@@ -166,7 +166,7 @@ async fn what_a_program_was_compiled_as_beforehand_is_removed_and_never_started(
 
 #[tokio::test]
 async fn a_pipeline_that_is_deleted_while_it_compiles_leaves_nothing_behind() {
-    let story = Story::with(&["--compile-time", "5s"]).await;
+    let story = Story::with(&["--compile-time", "20s"]).await;
     story.running().await;
     story.change_to(&changed()).await;
     story
@@ -404,7 +404,11 @@ async fn what_others_do_is_put_right_and_said_and_after_a_few_times_left_alone()
 async fn a_program_that_somebody_edits_at_the_engine_is_put_back() {
     let story = Story::begin().await;
     story.running().await;
+    // Sluice would start at once what is stopped; it sees nothing meanwhile.
+    story.engine.fault("error", "500@/pipelines").await;
+    story.until_phase("Unknown").await;
     story.theirs_changes_to(&extended(), "await_approval").await;
+    story.engine.no_faults().await;
     let note = story.until_event("OutsideEdit").await;
     assert!(note.contains("somebody else"), "{note}");
     eventually("the spec's program is back", || async {
@@ -460,11 +464,12 @@ async fn an_engine_in_use_stays_until_its_pipelines_are_gone_and_works_without_i
         held.then_some(()).ok_or(engine.finalizers().to_vec())
     })
     .await;
-    // As when a namespace goes: everything at once.
+    // As when a namespace goes: everything at once. The Engine first: as long as it isn't being deleted, the
+    // operator takes up what becomes of its Secret.
     let secrets = story.api::<Secret>();
     let all = DeleteParams::default();
-    secrets.delete("key", &all).await.expect("it is deleted");
     engines.delete("engine", &all).await.expect("it is deleted");
+    secrets.delete("key", &all).await.expect("it is deleted");
     let engine = engines.get("engine").await.expect("it is still there");
     assert!(engine.metadata.deletion_timestamp.is_some());
     story.delete(ORDERS).await;

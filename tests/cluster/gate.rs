@@ -368,7 +368,7 @@ async fn a3_a_waiting_change_stays_the_same_question_over_an_operators_death() {
 
 #[tokio::test]
 async fn a3_a_process_that_died_before_the_approval_was_durable_is_told_again() {
-    let story = Story::with(&["--durable-time", "1m", "--bootstrap-time", "3s"]).await;
+    let story = Story::with(&["--durable-time", "1m", "--bootstrap-time", "15s"]).await;
     let waiting = story.waiting().await;
     story.approve(&id(&waiting)).await;
     story.until_phase("Bootstrapping").await;
@@ -390,7 +390,7 @@ async fn a3_a_process_that_died_before_the_approval_was_durable_is_told_again() 
 
 #[tokio::test]
 async fn a3_a_pipeline_that_is_started_anew_before_the_checkpoint_is_told_again() {
-    let story = Story::with(&["--bootstrap-time", "3s"]).await;
+    let story = Story::with(&["--bootstrap-time", "15s"]).await;
     let waiting = story.waiting().await;
     story.approve(&id(&waiting)).await;
     story.until_phase("Bootstrapping").await;
@@ -483,6 +483,11 @@ async fn a5_a_rejection_beats_an_approval_and_keeps_the_checkpoint() {
     let story = Story::begin().await;
     let waiting = story.waiting().await;
     let change = id(&waiting);
+    story
+        .until("what was compiled beforehand is gone", |p| {
+            status(p).build.is_none()
+        })
+        .await;
     let begin = story.engine.done().len();
     let kept = story.engine.counters(ORDERS).await["checkpoints_kept"].clone();
     story
@@ -632,11 +637,19 @@ async fn a6_another_diff_than_the_published_one_is_asked_about_anew() {
     story.engine.fault("error", "500").await;
     story.until_phase("Unknown").await;
     let other = json!({"program_code": extended()});
+    let starts = async || story.engine.counters(ORDERS).await["process_starts"].as_u64();
+    let before = starts().await;
     story
         .engine
         .sim("POST", "/pipelines/orders/kill", other)
         .await;
     story.approve(&id(&first)).await;
+    // The manager has noticed by then that the process was gone.
+    eventually("the process is back", || async {
+        let now = starts().await;
+        (now > before).then_some(()).ok_or(now)
+    })
+    .await;
     story.engine.no_faults().await;
     let second = story
         .until("it is asked about anew", |p| {
@@ -978,11 +991,7 @@ async fn a15_a_change_that_waits_is_left_as_it_is() {
     let story = Story::begin().await;
     story.waiting().await;
     // Written once, when the operator has seen what they refuse.
-    story
-        .until("the policies are in force", |p| {
-            status(p).policies.is_some()
-        })
-        .await;
+    story.until_names_are_vouched_for().await;
     story.rests().await;
     let waiting = story.now().await;
     assert!(has(&waiting, "Ready", "False", "AwaitingApproval"));

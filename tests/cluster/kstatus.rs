@@ -278,9 +278,14 @@ async fn no_first_start() -> Vec<Value> {
         "AS SELECT id FROM notes",
         "WITH ('connectors' = '[{\"name\": \"file\", \"transport\": {\"name\": \"file_output\", \"config\": {\"path\": \"/nonexistent/x\"}}, \"format\": {\"name\": \"csv\"}}]') AS SELECT id FROM notes",
     );
+    // Until somebody has seen that it compiles.
+    let compiles = json!("program_status=CompilingRust");
+    story.engine.fault("lie", compiles).await;
     story
         .create(ORDERS, json!({"program": {"sql": broken}}))
         .await;
+    story.until_phase("Compiling").await;
+    story.engine.no_faults().await;
     story.until_ready("False", "Failed").await;
     watch.all().await
 }

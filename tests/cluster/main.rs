@@ -17,6 +17,7 @@ mod permissions;
 mod plan;
 mod plugin;
 mod policy;
+mod port;
 mod replicas;
 mod rest;
 mod stand_in;

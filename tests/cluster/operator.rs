@@ -45,7 +45,7 @@ impl Operator {
         let quick: &[&str] = if waits {
             &[]
         } else {
-            &["--resend-after", "1s"]
+            &["--resend-after", "3s"]
         };
         let listens = further.contains(&"--api-listen");
         let anywhere: &[&str] = if listens {

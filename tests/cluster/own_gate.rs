@@ -104,13 +104,7 @@ async fn a9_what_waits_at_sluices_own_gate_is_approved_by_rest_as_well() {
         story.rest_url().await,
         id(&waiting)
     );
-    let answer = reqwest::Client::new()
-        .post(url)
-        .bearer_auth(token)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), 202, "{:?}", answer.text().await);
+    story.rest_takes(&url, &token, &[]).await;
     let sealed = story.until_sealed().await;
     let decision = approval(&sealed).decision.unwrap();
     assert_eq!((decision.via, decision.by), (Door::Rest, who));

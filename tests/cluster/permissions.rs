@@ -9,14 +9,12 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Engine, PipelineApproval};
+use sluice::crd::{ApprovalState, Engine, OnBehalfOf, PipelineApproval, VoteDecision};
 
-use super::story::{
-    ORDERS, PATIENCE, PROGRAM, Story, changed, changed_otherwise, eventually, id, is_at,
-};
+use super::story::{ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, id, is_at};
 use super::support::{Cluster, OPERATOR, create, token, workspace};
 
 /// The roles that `deploy/` binds to the operator's account.
@@ -175,7 +173,7 @@ async fn until_allowed(client: &Client, permission: &Permission, allowed: bool) 
 
 /// All that the operator does, done once: an engine with a credential, a program in a ConfigMap that is
 /// edited, an approval by REST that is given twice, a restart, and the end of it all.
-async fn tour(story: &Story, rest: &str, bearer: &str) {
+async fn tour(story: &Story, rest: &str, who: &str, bearer: &str) {
     let config_maps = story.api::<ConfigMap>();
     let params = PatchParams::default();
     story
@@ -191,21 +189,46 @@ async fn tour(story: &Story, rest: &str, bearer: &str) {
     let edit = Patch::Merge(json!({"data": {"sql": changed()}}));
     let edited = config_maps.patch("program", &params, &edit).await;
     edited.expect("the ConfigMap");
-    let id = id(&story.until_waiting().await);
+    let waiting = story.until_waiting().await;
+    let id = id(&waiting);
     let url = format!("{rest}/v0/pipelines/{ORDERS}/approve?change_id={id}");
     let http = reqwest::Client::new();
-    for _ in 0..2 {
-        eventually("the approval is taken", || async {
-            let answer = http.post(&url).bearer_auth(bearer).send().await;
+    let answers = |wanted: u16| {
+        let (http, url) = (&http, &url);
+        eventually("REST answers so", move || async move {
+            let answer = http.post(url).bearer_auth(bearer).send().await;
             let status = answer.map(|answer| answer.status().as_u16());
-            // The second one may come after the change was applied.
             match status {
-                Ok(202 | 409) => Ok(()),
+                Ok(status) if status == wanted => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
+    };
+    // What has the name of a vote by REST is looked at.
+    let votes = story.api::<PipelineApproval>();
+    let on_behalf = OnBehalfOf {
+        username: who.to_owned(),
+        uid: None,
+        groups: vec![],
+        api_key: None,
+    };
+    let approve = VoteDecision::Approve;
+    let vote = PipelineApproval::for_vote(&waiting, &id, who, approve, None, Some(on_behalf));
+    let in_the_way = json!({
+        "metadata": {"name": vote.name_any()},
+        "spec": {
+            "pipelineRef": {"name": ORDERS}, "changeId": id, "decision": "Approve",
+            // Tied to a diff that there isn't, so that it doesn't count.
+            "diffDigest": "0".repeat(64),
+        },
+    });
+    create(&votes, in_the_way).await.expect("somebody's vote");
+    answers(409).await;
+    let deleted = votes
+        .delete(&vote.name_any(), &DeleteParams::default())
         .await;
-    }
+    deleted.expect("it is deleted");
+    answers(202).await;
     story.until_sealed().await;
     // When another change has taken its place the vote is removed.
     let edit = Patch::Merge(json!({"data": {"sql": changed_otherwise()}}));
@@ -218,7 +241,6 @@ async fn tour(story: &Story, rest: &str, bearer: &str) {
         .await;
     story.approve(&super::story::id(&other)).await;
     story.until_sealed().await;
-    let votes = story.api::<PipelineApproval>();
     eventually("the vote is removed", || async {
         let left = votes
             .list(&ListParams::default())
@@ -245,6 +267,15 @@ async fn tour(story: &Story, rest: &str, bearer: &str) {
     eventually("the Engine is gone", || async {
         let engine = engines.get_opt("engine").await.expect("an answer");
         engine.is_none().then_some(()).ok_or("not yet")
+    })
+    .await;
+    let leases: Api<Lease> = Api::namespaced(story.client.clone(), NAMESPACE);
+    eventually("the Lease is renewed", || async {
+        let lease = leases.get("sluice").await.expect("the Lease").spec;
+        let renewed = lease
+            .as_ref()
+            .is_some_and(|lease| lease.renew_time > lease.acquire_time);
+        renewed.then_some(()).ok_or(lease)
     })
     .await;
 }
@@ -277,8 +308,6 @@ async fn misses(cluster: &'static Cluster, permission: &Permission) -> bool {
             "true",
             "--lease-namespace",
             NAMESPACE,
-            "--lease-duration",
-            "3s",
             "--vote-retention",
             "0s",
         ])
@@ -286,14 +315,14 @@ async fn misses(cluster: &'static Cluster, permission: &Permission) -> bool {
     let log = story.log().to_owned();
     let is_missed = || permission.is_missed_in(&std::fs::read_to_string(&log).unwrap_or_default());
     let told = async {
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline && !is_missed() {
+        // The tour has an end.
+        while !is_missed() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
     let toured = async {
         let rest = story.rest_url().await;
-        tour(&story, &rest, &bearer).await;
+        tour(&story, &rest, &who, &bearer).await;
     };
     tokio::select! {
         () = told => {}

@@ -431,12 +431,13 @@ async fn kubectl_completes_the_names_of_what_waits() {
             "orders\tAwaitingApproval",
         ),
     ] {
-        let output = desk.kubectl_as("admin", &typed, "").await;
-        let text = said(&output);
-        assert!(
-            text.lines().any(|line| line.starts_with(expected)),
-            "{typed:?}: {text}"
-        );
+        // Where the API server takes its time, nothing is offered.
+        eventually(expected, || async {
+            let text = said(&desk.kubectl_as("admin", &typed, "").await);
+            let offered = text.lines().any(|line| line.starts_with(expected));
+            offered.then_some(()).ok_or(text)
+        })
+        .await;
     }
     let script = desk.sluice(&["completion", "bash"]).await.1;
     let path = desk.folder.path().join("completion.bash");

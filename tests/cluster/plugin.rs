@@ -324,7 +324,7 @@ async fn waiting_ends_with_the_change() {
             CHANGE,
             "--wait",
             "--timeout",
-            "60s",
+            "5m",
         ];
         let mut command = stage.command("alice", &arguments).await;
         let waiting = tokio::task::spawn_blocking(move || command.output().expect("kubectl"));
@@ -389,23 +389,33 @@ async fn on_a_terminal_a_person_is_shown_the_diff_and_asked() {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let run = move || {
-            use std::io::Write;
+            use std::io::{Read, Write};
             let mut child = command.spawn().expect("script can be started");
             let mut stdin = child.stdin.take().expect("a pipe");
-            stdin.write_all(answer.as_bytes()).expect("an answer");
+            let mut stdout = child.stdout.take().expect("a pipe");
+            let mut text = vec![];
+            let mut answered = false;
+            let mut byte = [0];
+            // Answered once it is asked: the terminal shows what is typed, whatever it cuts in two.
+            while stdout.read(&mut byte).expect("what it says") > 0 {
+                text.push(byte[0]);
+                if !answered && text.ends_with(b"[y/N]") {
+                    stdin.write_all(answer.as_bytes()).expect("an answer");
+                    answered = true;
+                }
+            }
             // Closed only at the end: for `script` that would be the end of the terminal.
-            let output = child.wait_with_output().expect("an end");
             drop(stdin);
-            output
+            let status = child.wait().expect("an end");
+            (status, String::from_utf8_lossy(&text).into_owned())
         };
-        let output = tokio::task::spawn_blocking(run).await.expect("no panic");
-        let text = said(&output);
+        let (status, text) = tokio::task::spawn_blocking(run).await.expect("no panic");
         assert!(text.contains("+ view best_customers"), "{text}");
         assert!(
             text.contains(&format!("change {CHANGE} of Pipeline orders? [y/N]")),
             "{text}"
         );
-        assert_eq!(output.status.success(), votes > 0, "{text}");
+        assert_eq!(status.success(), votes > 0, "{text}");
         assert_eq!(stage.votes().await.len(), votes, "{text}");
     }
 }

@@ -27,9 +27,9 @@ use sluice::{
     api::{Config, Tenant},
     crd::{Pipeline, PipelineApproval},
 };
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
-use crate::support::{Cluster, OPERATOR};
+use crate::support::{Cluster, OPERATOR, eventually};
 
 const CHANGE: &str = "11111111111111111111111111111111";
 const OTHER_CHANGE: &str = "22222222222222222222222222222222";
@@ -128,9 +128,10 @@ impl Scene {
             ..SubjectAccessReview::default()
         };
         let api = Api::<SubjectAccessReview>::all(self.admin.clone());
-        eventually(&format!("{user} may {verb}"), async || {
+        eventually(&format!("{user} may {verb}"), || async {
             let review = api.create(&PostParams::default(), &review).await.unwrap();
-            review.status.unwrap().allowed
+            let allowed = review.status.unwrap().allowed;
+            allowed.then_some(()).ok_or("not yet")
         })
         .await;
     }
@@ -205,18 +206,6 @@ impl Scene {
             address,
             http: reqwest::Client::new(),
         }
-    }
-}
-
-/// Waits until this is true.
-async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "not in time: {what}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -536,8 +525,9 @@ async fn row_401_no_valid_token() {
         .await
         .unwrap();
     // The API server remembers good tokens for some seconds.
-    eventually("the token is refused", async || {
-        rest.approve_with("orders", &token).await.status == 401
+    eventually("the token is refused", || async {
+        let status = rest.approve_with("orders", &token).await.status;
+        (status == 401).then_some(()).ok_or(status)
     })
     .await;
     assert_eq!(scene.votes().await, []);
@@ -671,8 +661,9 @@ async fn row_404_no_such_pipeline_or_none_that_the_caller_may_know_of() {
         .delete("orders", &DeleteParams::default())
         .await
         .unwrap();
-    eventually("orders is gone", async || {
-        pipelines.get_opt("orders").await.unwrap().is_none()
+    eventually("orders is gone", || async {
+        let left = pipelines.get_opt("orders").await.unwrap();
+        left.is_none().then_some(()).ok_or(left)
     })
     .await;
     let absent = rest.approve_with("orders", &stranger).await;
@@ -771,8 +762,9 @@ async fn row_409_a_vote_is_being_deleted_or_its_name_is_taken() {
         .patch(&name, &params, &hold(Value::Null))
         .await
         .unwrap();
-    eventually("the vote is gone", async || {
-        votes.get_opt(&name).await.unwrap().is_none()
+    eventually("the vote is gone", || async {
+        let left = votes.get_opt(&name).await.unwrap();
+        left.is_none().then_some(()).ok_or(left)
     })
     .await;
 
@@ -841,7 +833,7 @@ async fn row_503_the_api_server_can_not_be_reached() {
     let scene = Scene::with_a_change_that_waits().await;
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", nobody.local_addr().unwrap());
-    // First it accepts connections and says nothing, then it is gone.
+    // One that accepts connections and says nothing, and one where nobody listens.
     let silent = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
     let rest = scene
         .serve_as(silent, |config| {
@@ -853,7 +845,12 @@ async fn row_503_the_api_server_can_not_be_reached() {
         answer.is_error(503, "ApiServerUnreachable");
         assert!(answer.headers.contains_key("retry-after"));
     }
-    drop(nobody);
+    // Bound, so that nobody else listens there.
+    let gone = TcpSocket::new_v4().unwrap();
+    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", gone.local_addr().unwrap());
+    let gone_client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+    let rest = scene.serve_as(gone_client, |_| {}).await;
     let answer = rest.approve("orders", "alice").await;
     answer.is_error(503, "ApiServerUnreachable");
     assert_eq!(scene.votes().await, []);

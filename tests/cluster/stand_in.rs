@@ -6,6 +6,7 @@ use std::process::Stdio;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::port::Port;
 use super::story::eventually;
 use super::tied::Tied;
 
@@ -61,6 +62,8 @@ impl Call {
 /// A stand-in for the engine.
 pub struct StandIn {
     process: Option<Tied>,
+    /// Its own, also while it is down.
+    port: Port,
     /// `http://127.0.0.1:…`
     pub url: String,
     arguments: Vec<String>,
@@ -73,6 +76,7 @@ impl StandIn {
     pub fn start(flags: &[&str]) -> Self {
         let mut stand_in = Self {
             process: None,
+            port: Port::held(),
             url: String::new(),
             arguments: QUICK
                 .chunks(2)
@@ -87,11 +91,11 @@ impl StandIn {
                 reqwest::Client::new()
             },
         };
-        stand_in.listen("127.0.0.1:0");
+        stand_in.listen();
         stand_in
     }
 
-    fn listen(&mut self, address: &str) {
+    fn listen(&mut self) {
         let program = Path::new(env!("CARGO_BIN_EXE_sluice")).with_file_name("feldera-sim");
         assert!(
             program.exists(),
@@ -101,7 +105,7 @@ impl StandIn {
         let path = |name: &str| self.directory.path().join(name).display().to_string();
         let mut arguments = self.arguments.clone();
         for (flag, value) in [
-            ("--listen", address.to_owned()),
+            ("--listen", self.port.address.to_string()),
             ("--call-log", path("calls")),
             ("--state-dir", path("state")),
         ] {
@@ -121,8 +125,7 @@ impl StandIn {
 
     /// It comes back at the same address.
     pub fn comes_back(&mut self) {
-        let address = self.url.trim_start_matches("http://").to_owned();
-        self.listen(&address);
+        self.listen();
     }
 
     /// A call to the engine itself, by somebody else than Sluice. The log doesn't tell who called.

@@ -9,7 +9,6 @@
 //! happen is looked for in the log after something else that comes later.
 
 use std::fmt::Debug;
-use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -31,13 +31,11 @@ pub use self::recording::Recording;
 use super::operator::Operator;
 use super::stand_in::{Call, StandIn};
 use super::support::{Cluster, Namespace, create, pipeline};
+pub use super::support::{PATIENCE, eventually};
 
 // Beside this file, whichever test program it is part of.
 #[path = "recording.rs"]
 mod recording;
-
-/// How long anything may take. It is for machines that build other things at the time.
-pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The name of the Pipeline that most stories are about.
 pub const ORDERS: &str = "orders";
@@ -182,6 +180,8 @@ impl Story {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let log = log_path(&format!("own-operator-{number}"));
+        // One of an earlier process with this id.
+        let _ = std::fs::remove_file(&log);
         Self::set(cluster, StandIn::start(flags), log).await
     }
 
@@ -202,18 +202,30 @@ impl Story {
         &self.log
     }
 
-    /// Waits until nothing is under way any more: nothing is left that was compiled beforehand, and what
-    /// is stored has stayed the same while the engine was asked twice.
+    /// Waits until nothing is under way any more: nothing is left that was compiled beforehand, nor to be written
+    /// into the audit log, and what is stored has stayed the same for two seconds while the engine was asked.
     pub async fn rests(&self) {
+        self.rests_for(Duration::from_secs(2)).await;
+    }
+
+    /// The same with this time. Who looks again at what is left until it is as it should be needs none: an operator
+    /// that is slow to take in what it was answered may still write then.
+    pub async fn rests_for(&self, time: Duration) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let before = self.api::<Pipeline>().get_opt(ORDERS).await;
             let before = before.expect("an answer");
+            let since = Instant::now();
             self.engine.ticks(2).await;
+            tokio::time::sleep(time.saturating_sub(since.elapsed())).await;
             let after = self.api::<Pipeline>().get_opt(ORDERS).await;
             let names = self.engine.names().await;
             let built = names.iter().any(|name| name.starts_with("sluice-build-"));
-            if !built && before == after.expect("an answer") {
+            let left = before.as_ref().is_some_and(|pipeline| {
+                let status = status(pipeline);
+                status.build.is_some() || !status.audit_pending.is_empty()
+            });
+            if !built && !left && before == after.expect("an answer") {
                 return;
             }
             assert!(Instant::now() < deadline, "{}", self.tell(before.as_ref()));
@@ -258,6 +270,24 @@ impl Story {
     pub async fn rest_url(&self) -> String {
         let operator = self.own_operator.as_ref().expect("an operator of its own");
         operator.rest_url().await
+    }
+
+    /// Posts to a URL of the REST endpoint, until rights that were just given have come into force and it is
+    /// accepted.
+    pub async fn rest_takes(&self, url: &str, token: &str, headers: &[(&str, &str)]) {
+        let http = reqwest::Client::new();
+        eventually("the endpoint takes it", || async {
+            let call = http.post(url).bearer_auth(token);
+            let call = headers
+                .iter()
+                .fold(call, |call, (name, value)| call.header(*name, *value));
+            let answer = call.send().await.expect("an answer");
+            let status = answer.status().as_u16();
+            (status == 202)
+                .then_some(())
+                .ok_or((status, answer.text().await.ok()))
+        })
+        .await;
     }
 
     /// The cluster that it plays on.
@@ -436,10 +466,9 @@ impl Story {
         condition: impl Fn(&Pipeline) -> bool,
     ) -> Pipeline {
         let holds = |object: Option<&Pipeline>| object.is_some_and(&condition);
-        let waiting = await_condition(self.api::<Pipeline>(), name, holds);
-        match tokio::time::timeout(PATIENCE, waiting).await {
-            Ok(found) => found.expect("a watch").expect("a Pipeline"),
-            Err(_) => {
+        match awaited(&self.api::<Pipeline>(), name, holds).await {
+            Some(found) => found.expect("a Pipeline"),
+            None => {
                 let last = self.api::<Pipeline>().get_opt(name).await.ok().flatten();
                 panic!("waited in vain until {what}\n{}", self.tell(last.as_ref()))
             }
@@ -449,8 +478,7 @@ impl Story {
     /// Waits until an object is gone.
     pub async fn until_gone(&self, name: &str) {
         let gone = |object: Option<&Pipeline>| object.is_none();
-        let waiting = await_condition(self.api::<Pipeline>(), name, gone);
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        if awaited(&self.api::<Pipeline>(), name, gone).await.is_none() {
             let last = self.api::<Pipeline>().get_opt(name).await.ok().flatten();
             panic!("{name} isn't gone\n{}", self.tell(last.as_ref()))
         }
@@ -467,11 +495,19 @@ impl Story {
                 .flatten()
                 .any(|c| c.type_ == "Ready" && c.status == ready && c.reason == reason)
         };
-        let waiting = await_condition(self.api::<Engine>(), "engine", holds);
-        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+        let engines = self.api::<Engine>();
+        if awaited(&engines, "engine", holds).await.is_none() {
             let last = self.api::<Engine>().get("engine").await;
             panic!("the Engine isn't {ready}, {reason}: {last:#?}")
         }
+    }
+
+    /// Waits until the operator knows that the policies vouch for the names in votes.
+    pub async fn until_names_are_vouched_for(&self) -> Pipeline {
+        self.until("the policies are in force", |p| {
+            status(p).policies.is_some()
+        })
+        .await
     }
 
     /// Waits until it is in this phase.
@@ -723,22 +759,37 @@ pub fn id_of_change_to(pipeline: &Pipeline, sql: &str) -> String {
     .id()
 }
 
-/// Tries until it works; fails with the last answer.
-pub async fn eventually<T, E, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+/// The object once a condition holds of it, or nothing if that isn't in time. A watch that fails is begun anew.
+async fn awaited<K>(
+    api: &Api<K>,
+    name: &str,
+    condition: impl Fn(Option<&K>) -> bool,
+) -> Option<Option<K>>
 where
-    E: Debug,
-    F: Future<Output = Result<T, E>>,
+    K: Clone + Debug + Send + serde::de::DeserializeOwned + Resource + 'static,
 {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) if Instant::now() > deadline => {
-                panic!("waited in vain until {what}; the last time: {error:?}")
+    let holds = async {
+        loop {
+            match await_condition(api.clone(), name, &condition).await {
+                Ok(found) => return found,
+                Err(error) => eprintln!("the watch of {name} failed: {error}"),
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    }
+    };
+    tokio::time::timeout(PATIENCE, holds).await.ok()
+}
+
+/// Waits until whatever is made from now on is younger than this object: the API server's times are in whole seconds.
+pub async fn until_older<K: Resource>(object: &K) {
+    let made = object.creation_timestamp().expect("when it was made").0;
+    eventually("its second is over", || async {
+        let now = Timestamp::now();
+        (now.as_second() > made.as_second())
+            .then_some(())
+            .ok_or(now)
+    })
+    .await;
 }
 
 /// Puts the fields of one object into another, as a merge patch does.

@@ -16,7 +16,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{DynamicObject, PostParams};
+use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::runtime::wait::await_condition;
@@ -30,8 +30,8 @@ pub const OPERATOR: &str = "system:serviceaccount:sluice-system:sluice";
 /// Who may do anything.
 pub const ADMIN: &str = "admin";
 
-/// How long something may take to come true that the control plane does in its own time.
-const EVENTUALLY: Duration = Duration::from_secs(120);
+/// How long anything may take. It is for machines that build other things at the time.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The control plane that all tests share, with Sluice installed.
 pub struct Cluster {
@@ -78,6 +78,12 @@ impl Cluster {
         })
         .await;
         cluster.apply().await;
+        // A definition may be established a moment before its objects are served.
+        let pipelines: Api<Pipeline> = Api::namespaced(cluster.admin().await, "default");
+        eventually("Pipelines are served", || async {
+            answer(pipelines.list(&ListParams::default()).await)
+        })
+        .await;
         cluster
     }
 
@@ -273,7 +279,7 @@ pub async fn token(admin: &Client, namespace: &str, name: &str) -> String {
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
     let is_there = |account: Option<&ServiceAccount>| account.is_some();
     let made = await_condition(accounts.clone(), name, is_there);
-    let made = tokio::time::timeout(EVENTUALLY, made).await;
+    let made = tokio::time::timeout(PATIENCE, made).await;
     made.expect("the account in time").expect("the account");
     let request = TokenRequest::default();
     let response = accounts
@@ -396,14 +402,14 @@ where
     E: Debug,
     F: Future<Output = Result<T, E>>,
 {
-    let deadline = Instant::now() + EVENTUALLY;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match attempt().await {
             Ok(value) => return value,
             Err(error) if Instant::now() > deadline => {
                 panic!("waited in vain until {what}; the last time: {error:?}")
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }

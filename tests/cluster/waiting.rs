@@ -185,12 +185,13 @@ async fn helm_waits_for_the_decision_and_says_what_waits() {
         .works("install", PROGRAM, "--wait --timeout=60s")
         .await;
     release.story.until_settled_as("Running").await;
+    release.works("upgrade", &changed(), "").await;
+    let waiting = release.story.until_waiting().await;
     let late = release
         .helm("upgrade", &changed(), "--wait --timeout=8s")
         .await;
     let words = said(&late);
     assert!(!late.status.success(), "{words}");
-    let waiting = release.story.until_waiting().await;
     for part in [
         "status: InProgress",
         "waits for approval",

@@ -13,6 +13,8 @@ mod stories;
 #[allow(dead_code)]
 #[path = "../cluster/operator.rs"]
 mod operator;
+#[path = "../cluster/port.rs"]
+mod port;
 #[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]
 mod stand_in;
@@ -27,7 +29,7 @@ mod tied;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use serde_json::{Value, json};
@@ -60,10 +62,14 @@ async fn tell(plot: &Plot, crash: Option<Crash>, undisturbed: Option<&Value>) ->
     story.engine_object(engine).await;
     proxy.run_operator();
     (plot.prologue)(&story, &proxy).await;
-    story.rests().await;
+    story.rests_for(Duration::ZERO).await;
     proxy.arm(crash);
     (plot.events)(&story, &proxy).await;
-    story.rests().await;
+    match undisturbed {
+        // With what is left now, everything else is compared.
+        None => story.rests().await,
+        Some(_) => story.rests_for(Duration::ZERO).await,
+    }
     let what = format!("{}: the same is left as without a crash", plot.name);
     let state = eventually(&what, || async {
         let state = left(&story, &proxy).await;

@@ -1,12 +1,12 @@
 //! Flux's own controllers, as its installation runs them: source-controller, and kustomize-controller
 //! twice, each for its share of the Kustomizations (Flux calls that sharding).
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use control_plane::{Progress, tools};
 use tokio::sync::OnceCell;
 
+use super::port::Port;
 use super::support::{ADMIN, Cluster, said};
 use super::tied::Tied;
 
@@ -17,6 +17,8 @@ pub const CANCELS: &str = "sluice.dev/cancels";
 /// The running controllers, which end with this process.
 pub struct Flux {
     _controllers: Vec<Tied>,
+    /// Where artifacts are served.
+    _port: Port,
     /// Where they log.
     pub log: PathBuf,
 }
@@ -80,8 +82,8 @@ impl Flux {
             ];
             Tied::start(program, &arguments, &environment, file.into())
         };
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let storage = port.expect("a port").to_string();
+        let port = Port::held();
+        let storage = port.address.to_string();
         let applies = |further: &[&str]| {
             // Each Kustomization that waits keeps one of its workers busy.
             let flags = ["--concurrent=32"].iter().chain(further);
@@ -105,6 +107,7 @@ impl Flux {
         ];
         Self {
             _controllers: controllers,
+            _port: port,
             log,
         }
     }

@@ -7,6 +7,8 @@ mod git;
 #[allow(dead_code)]
 #[path = "../cluster/operator.rs"]
 mod operator;
+#[path = "../cluster/port.rs"]
+mod port;
 mod scene;
 #[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]

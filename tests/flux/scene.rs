@@ -218,7 +218,13 @@ impl Scene {
     /// Applies what is committed into the folder of approvals, too.
     pub async fn apply_approvals(&self) {
         self.apply_example("approvals/rbac.yaml", |_| {}).await;
-        self.apply_example("flux/approvals.yaml", |_| {}).await;
+        self.apply_example("flux/approvals.yaml", |object| {
+            let spec = &mut object["spec"];
+            if spec["retryInterval"].is_string() {
+                spec["retryInterval"] = "1s".into();
+            }
+        })
+        .await;
     }
 
     /// A Kustomization.
@@ -240,6 +246,23 @@ impl Scene {
     pub async fn until(&self, type_: &str, status: &str, reason: &str) -> String {
         self.until_of(&self.story.namespace, PIPELINES, (type_, status, reason))
             .await
+    }
+
+    /// The same, with all these parts in its message.
+    pub async fn until_told(&self, condition: (&str, &str, &str), parts: &[&str]) {
+        support::eventually(&format!("{parts:?} is told"), || async {
+            let found = self.kustomization(&self.story.namespace, PIPELINES).await;
+            let conditions = found.data["status"]["conditions"].as_array().cloned();
+            let told = conditions.unwrap_or_default().iter().any(|it| {
+                let message = it["message"].as_str().unwrap_or_default();
+                it["type"] == condition.0
+                    && it["status"] == condition.1
+                    && it["reason"] == condition.2
+                    && parts.iter().all(|part| message.contains(part))
+            });
+            told.then_some(()).ok_or(found.data["status"].clone())
+        })
+        .await;
     }
 
     /// The same of another Kustomization.

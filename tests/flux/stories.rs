@@ -87,12 +87,11 @@ async fn a_change_by_commit_waits_until_a_commit_approves_it_which_gets_in_when_
     let waits = scene.until("Healthy", "Unknown", "Progressing").await;
     assert!(waits.contains("Running health checks"), "{waits}");
     let waiting = scene.story.until_waiting().await;
-    // Flux gives up, says what isn't ready, and begins again.
-    let failed = scene.until("Ready", "False", "HealthCheckFailed").await;
-    assert!(
-        failed.contains("timeout waiting for") && failed.contains("status: 'InProgress'"),
-        "{failed}"
-    );
+    // Flux gives up, says what isn't ready, and begins again. On a busy machine it hasn't always looked, and says that.
+    let failed = ("Ready", "False", "HealthCheckFailed");
+    scene
+        .until_told(failed, &["timeout waiting for", "status: 'InProgress'"])
+        .await;
     let change = id(&waiting);
     let spec = json!({"program": {"sql": changed()}, "approvedChange": change});
 

@@ -132,11 +132,15 @@ impl History {
             }
             Happening::Approve => self.approves().await,
             Happening::ApproveTooEarly => {
-                self.patch(json!({"spec": {"approved": true}})).await;
-                self.patch(json!({"metadata": {"annotations": {annotation::APPROVE: "true"}}}))
-                    .await;
+                let annotation = json!({annotation::APPROVE: "true"});
                 // If something waits after all, it is an answer to it.
-                self.means_what_is_shown().await;
+                for approval in [
+                    json!({"spec": {"approved": true}}),
+                    json!({"metadata": {"annotations": annotation}}),
+                ] {
+                    let patched = self.patch(approval).await;
+                    self.means_what_is_shown_in(&patched);
+                }
             }
             Happening::Reject => self.rejects().await,
             Happening::Retry => {
@@ -202,9 +206,9 @@ impl History {
                 let observed = |p: &Pipeline| status(p).observed_generation >= seen;
                 let _ = tokio::time::timeout(A_WHILE, self.recording.first("it is seen", observed))
                     .await;
-                self.patch(json!({"spec": {"approved": true}})).await;
                 // It names no change: by now another one may wait, and be meant.
-                self.means_what_is_shown().await;
+                let patched = self.patch(json!({"spec": {"approved": true}})).await;
+                self.means_what_is_shown_in(&patched);
             }
             "object" => {
                 self.votes += 1;
@@ -215,8 +219,9 @@ impl History {
         }
     }
 
-    async fn means_what_is_shown(&mut self) {
-        let shown = self.last_change().await;
+    /// What is approved by an edit that names no change: the one that stood there when it was made.
+    fn means_what_is_shown_in(&mut self, edited: &Pipeline) {
+        let shown = status(edited).approval;
         self.approved
             .extend(shown.map(|approval| approval.change_id));
     }
@@ -300,8 +305,8 @@ impl History {
         let _ = tokio::time::timeout(A_WHILE, until).await;
     }
 
-    async fn patch(&self, patch: Value) {
-        self.story.patch(patch).await;
+    async fn patch(&self, patch: Value) -> Pipeline {
+        self.story.patch(patch).await
     }
 
     /// A call to the engine that it may refuse.

@@ -13,6 +13,8 @@ mod judge;
 #[allow(dead_code)]
 #[path = "../cluster/operator.rs"]
 mod operator;
+#[path = "../cluster/port.rs"]
+mod port;
 #[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]
 mod stand_in;

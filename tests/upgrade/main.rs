@@ -13,6 +13,8 @@ mod stories;
 mod operator;
 #[allow(dead_code)]
 mod pages;
+#[path = "../cluster/port.rs"]
+mod port;
 #[allow(dead_code)]
 #[path = "../cluster/stand_in.rs"]
 mod stand_in;

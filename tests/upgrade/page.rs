@@ -1,10 +1,12 @@
 //! Types what `docs/upgrade.md` shows, as `tests/cluster/pages.rs` says.
 
 use libtest_mimic::Trial;
+use sluice::crd::{ApprovalState, Pipeline};
 
 use super::pages::page::Page;
 use super::pages::shell::Shell;
 use super::scene::{Scene, ours};
+use super::story::is_at;
 use super::trials::trials;
 
 /// The namespace, as the page calls it.
@@ -40,6 +42,11 @@ async fn what_the_page_of_upgrades_shows_is_seen() {
     while let Some(typed) = page.next(&shell) {
         let said = shell.run(&typed).await;
         page.saw(said);
+        // It is kept before somebody types on, and not only applied.
+        if typed.command.starts_with("kubectl sluice approve orders ") {
+            let sealed = |p: &Pipeline| is_at(p, ApprovalState::Sealed);
+            scene.story.until_of("orders", "it is sealed", sealed).await;
+        }
         // A node does what the Deployment then says.
         if typed.command.starts_with("helm upgrade ") {
             upgraded += 1;

@@ -179,6 +179,8 @@ impl Scene {
     /// All replicas are killed, as by `kill -9`.
     pub fn kill_all(&mut self) {
         self.replicas.clear();
+        // Nobody is left who could act in its name, and nobody is to wait for its end.
+        self.kubectl(&format!("delete lease sluice -n {NAMESPACE}"));
     }
 
     /// What a Deployment does after it was changed: a new replica first, then the old one goes.
@@ -186,6 +188,20 @@ impl Scene {
         self.start_a_replica().await;
         self.end_a_replica().await;
         self.until_looked_at().await;
+    }
+
+    /// Waits until nothing more is done to the engine, and returns what was.
+    pub async fn all_done(&self) -> Vec<String> {
+        eventually("nothing is under way", || async {
+            let before = self.story.engine.done();
+            self.until_looked_at().await;
+            let names = self.story.engine.names().await;
+            let built = names.iter().any(|name| name.starts_with("sluice-build-"));
+            let done = self.story.engine.done();
+            let still = !built && before == done;
+            still.then_some(done).ok_or(before)
+        })
+        .await
     }
 
     /// Waits until whoever leads now has asked the engine a few times.
@@ -310,10 +326,10 @@ pub async fn start_as_deployed(cluster: &Cluster, log: &Path) -> Operator {
         ("--admin-listen", "127.0.0.1:0"),
         ("--api-listen", "127.0.0.1:0"),
         ("--poll-interval", "200ms"),
-        ("--resend-after", "1s"),
+        ("--resend-after", "3s"),
         // In a cluster it is the Pod's.
         ("--lease-namespace", NAMESPACE),
-        ("--lease-duration", "3s"),
+        ("--lease-duration", "15s"),
     ];
     let arguments = container["args"].as_array().expect("arguments").iter();
     let kept = arguments

@@ -4,13 +4,15 @@
 use std::path::Path;
 
 use control_plane::releases::PREVIOUS;
+use kube::api::ListParams;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 
 use super::scene::{NAMESPACE, Scene, before, ours};
 use super::story::{
-    FUNCTIONS, OTHER_FUNCTIONS, approval, eventually, has, id, is_at, is_in, status, with_functions,
+    FUNCTIONS, OTHER_FUNCTIONS, approval, eventually, has, id, is_at, is_in, status, until_older,
+    with_functions,
 };
 use super::support::{create, said, workspace};
 use super::trials::trials;
@@ -54,8 +56,13 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
     let rejected = rejected.await;
     let running = |p: &Pipeline| is_in(p, "Running") && status(p).settled.is_some();
     scene.story.until_of("functions", "it runs", running).await;
-    scene.until_looked_at().await;
-    let done = scene.story.engine.done();
+    eventually("the rejected one is stopped", || async {
+        let engine = scene.story.engine.pipeline("rejected").await;
+        let status = engine["deployment_status"].clone();
+        (status == "Stopped").then_some(()).ok_or(status)
+    })
+    .await;
+    let done = scene.all_done().await;
 
     // The definitions came from Helm's own folder, and belong to no release yet.
     let line = format!("upgrade sluice charts/sluice -n {NAMESPACE}");
@@ -123,6 +130,10 @@ async fn an_approval_that_nobody_decided_on_before_is_given_again_and_counts_onc
     scene.approve_by(&before().plugin, names[0], &ids[0]);
     let approved = json!({"metadata": {"annotations": {annotation::APPROVE: &ids[1]}}});
     scene.story.patch_of(names[1], approved).await;
+    // What is as old as the policies counts.
+    let votes = scene.story.api::<PipelineApproval>();
+    let votes = votes.list(&ListParams::default()).await.expect("votes");
+    until_older(&votes.items[0]).await;
     scene.upgrade();
     scene.start_a_replica().await;
     for (name, change) in names.iter().zip(&ids) {

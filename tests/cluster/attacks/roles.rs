@@ -222,6 +222,11 @@ async fn a13_each_role_reaches_what_the_document_says_and_no_more() {
                 may(cluster, &namespace, &user, Act::Read)
             })
             .await;
+            // What the standard roles take in, they take in by and by.
+            if ["namespace admin", "editor", "GitOps account"].contains(&role) {
+                let (_, edits) = ACTS[1];
+                eventually("it edits", || may(cluster, &namespace, &user, edits)).await;
+            }
             if role == "editor and approver" {
                 let (_, approves) = ACTS[7];
                 eventually("both bindings count", || {

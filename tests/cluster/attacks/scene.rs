@@ -69,6 +69,11 @@ impl Scene {
             })
             .await;
         }
+        let by_carol = scene.pipelines("carol").await;
+        eventually("carol may look", || async {
+            answer(by_carol.list(&Default::default()).await)
+        })
+        .await;
         for user in ["alice", "dave"] {
             let api = scene.pipelines(user).await;
             eventually("the right to approve counts", || async {

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use super::super::plugin::plugin;
 use super::super::story::{
     Story, approval, changed, changed_otherwise, eventually, extended, has, has_type, id, is_at,
-    message,
+    message, until_older,
 };
 use super::super::support::{ADMIN, Cluster, answer, create, raw, said};
 use super::scene::{annotations, both, stamps};
@@ -339,10 +339,12 @@ async fn a13_a_weakened_policy_is_noticed_and_votes_from_then_do_not_count() {
     );
     assert!(output.status.success(), "{}", said(&output));
     until_policies_are_missed(&story, "spec.failurePolicy differs").await;
-    vote_by(&story, "alice", "yes", &waiting).await;
+    let made = vote_by(&story, "alice", "yes", &waiting).await;
     until_unfounded(&story, "nothing vouches for who wrote it").await;
     still_waits(&story).await;
 
+    // What is as old as the policies that were put right counts.
+    until_older(&made).await;
     put_policies_back(story.cluster()).await;
     story
         .until("the policies are in force", |p| {
@@ -405,7 +407,12 @@ async fn a12_votes_from_before_the_policies_block_nothing_and_count_once_they_ar
     let vote = json!({"spec": {"approvedChange": waiting}});
     // The API server takes its time to forget the mutating policy.
     eventually("no name is written", || async {
-        patch(&story, "alice", json!({"spec": {"approvedChange": null}})).await;
+        // Also the name: with the policy gone, nothing else takes away what it wrote.
+        let withdrawn = both(
+            json!({"spec": {"approvedChange": null}}),
+            annotations(json!({"approved-change-by": null})),
+        );
+        patch(&story, "alice", withdrawn).await;
         let written = patch(&story, "alice", vote.clone()).await;
         written.metadata.annotations.map_or(Ok(()), Err)
     })
@@ -487,6 +494,8 @@ async fn a12_who_voted_before_the_policies_of_today_votes_again_by_rest() {
 async fn a12_nobody_takes_the_place_of_somebody_elses_no() {
     let (story, _turn) = begin().await;
     let waiting = story.waiting().await;
+    // A no counts before that as well, but is nobody's then.
+    story.until_names_are_vouched_for().await;
     let change = id(&waiting);
     let reject = VoteDecision::Reject;
     let hers = PipelineApproval::for_vote(&waiting, &change, "alice", reject, None, None);

@@ -12,7 +12,7 @@ use super::seen::Comparison;
 use crate::support::{said, workspace};
 
 /// How long a watch may take until it has shown what the page shows.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a command has said, to standard output and standard error, in the page's words.
 pub struct Said {
@@ -143,7 +143,32 @@ impl Shell {
         if typed.command.ends_with(" -w") {
             return self.watch(typed).await;
         }
-        self.type_in(&typed.command).await
+        let said = self.type_in(&typed.command).await;
+        if said.success {
+            self.until_rights_count(&typed.command).await;
+        }
+        said
+    }
+
+    /// After a command that gives somebody the right to approve: waits until the API server goes by that, which
+    /// it learns of a moment later, while nobody types as fast as this does.
+    async fn until_rights_count(&self, command: &str) {
+        let Some((kubectl, binding)) = command.split_once(" create rolebinding ") else {
+            return;
+        };
+        let after = |flag: &str| {
+            let mut words = binding.split_whitespace();
+            words.find_map(|word| word.strip_prefix(flag)?.strip_prefix('='))
+        };
+        assert_eq!(after("--clusterrole"), Some("sluice-approver"), "{command}");
+        let (_, rest) = binding.split_once("-n ").expect("a namespace");
+        let namespace = rest.split_whitespace().next().expect("a namespace");
+        let user = after("--user").map(str::to_owned);
+        let account = after("--serviceaccount").map(|it| format!("system:serviceaccount:{it}"));
+        let group = after("--group").map(|group| format!("anybody --as-group={group}"));
+        let who = user.or(account).or(group).expect("somebody");
+        let may = format!("{kubectl} auth can-i approve pipelines -n {namespace} --as={who}");
+        self.until_it_succeeds(&may).await;
     }
 
     /// Types a command that no page shows.

@@ -23,6 +23,9 @@ async fn scene() -> (Story, Made) {
         "judges",
         "--api-user-limit",
         "100000/1m",
+        // Any answer of 500 and more is a finding, also that a busy API server took too long.
+        "--api-request-timeout",
+        "60s",
     ];
     let story =
         Story::with_own_rest(&[&flags[..], &["--api-failure-limit", "100000/1m"]].concat()).await;
@@ -40,6 +43,8 @@ async fn scene() -> (Story, Made) {
     );
     run(story.cluster(), &made.script);
     story.waiting().await;
+    // Before that the endpoint asks to come again, by 503.
+    story.until_names_are_vouched_for().await;
     (story, made)
 }
 
