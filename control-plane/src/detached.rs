@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::plane::{ControlPlane, Options, READY_WITHIN, absolute};
 use crate::process::ProcessId;
+use crate::progress::Progress;
 use crate::state::State;
 use crate::supervisor;
 
@@ -33,8 +34,7 @@ pub fn up(dir: impl AsRef<Path>, options: Options) -> Result<(ControlPlane, Up)>
     if let Some(state) = State::read(&dir)? {
         check_owner(&dir, &state)?;
         let plane = ControlPlane::attach(&dir)?;
-        // A busy machine's API server says no once in a while.
-        if plane.is_complete() && plane.wait_until_ready(READY_WITHIN).is_ok() {
+        if plane.is_complete() && is_or_becomes_ready(&plane, &options.progress) {
             return Ok((plane, Up::AlreadyRunning));
         }
         options.progress.line(format!(
@@ -49,6 +49,17 @@ pub fn up(dir: impl AsRef<Path>, options: Options) -> Result<(ControlPlane, Up)>
     })?;
     plane.leave_running()?;
     Ok((plane, Up::Started))
+}
+
+/// Whether it is ready, if not at once: a busy machine's API server says no now and then.
+fn is_or_becomes_ready(plane: &ControlPlane, progress: &Progress) -> bool {
+    plane.is_ready() || {
+        let dir = plane.dir().display();
+        progress.line(format!(
+            "the control plane in {dir} isn't ready: waiting for it"
+        ));
+        plane.wait_until_ready(READY_WITHIN).is_ok()
+    }
 }
 
 /// Ends the control plane of this folder, as far as it still runs, and removes the folder. Says whether

@@ -147,7 +147,11 @@ impl ControlPlane {
         outcome: &Result<()>,
         tries: &mut u32,
     ) -> bool {
-        let again = matches!(outcome, Err(Error::Died { .. })) && *tries < TRIES;
+        let ended = |outcome: &Result<()>| match outcome {
+            Err(Error::Died { component, .. }) => *component == name.to_string(),
+            _ => false,
+        };
+        let again = ended(outcome) && *tries < TRIES;
         if again {
             *tries += 1;
             // The next error must not show this one's log.

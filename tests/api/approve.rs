@@ -134,7 +134,7 @@ async fn two_same_calls_at_once_store_one_vote_and_both_succeed() {
     assert_eq!(fake.approvals().len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_call_whose_answer_was_lost_can_be_repeated() {
     let fake = Fake::with_a_change_that_waits();
     fake.fault("POST pipelineapprovals", Fault::AnswerLost);

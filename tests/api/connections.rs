@@ -54,7 +54,7 @@ pub async fn rest(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);
     // A reset is an end too.
-    let _ = timeout(Duration::from_secs(20), read)
+    let _ = timeout(Duration::from_secs(60), read)
         .await
         .expect("the connection stays open");
     String::from_utf8_lossy(&bytes).into_owned()
@@ -78,7 +78,9 @@ async fn a_request_is_served_over_a_connection() {
 
 #[tokio::test]
 async fn headers_that_do_not_come_in_time_end_the_connection() {
-    let server = serve(&Fake::with_a_change_that_waits()).await;
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.read_timeout = Duration::from_millis(500));
+    let server = serve(&fake).await;
     // An idle connection, one that breaks off in its headers, and one that goes idle after a call.
     for text in ["", APPROVE, &format!("{APPROVE}\r\n")] {
         rest(&mut send(server.address, text).await).await;
@@ -116,10 +118,7 @@ async fn a_body_that_is_announced_too_large_is_not_waited_for() {
 
 #[tokio::test]
 async fn no_more_connections_are_served_than_configured() {
-    let fake = Fake::with_a_change_that_waits().configured(|config| {
-        config.max_connections = 1;
-        config.read_timeout = Duration::from_secs(20);
-    });
+    let fake = Fake::with_a_change_that_waits().configured(|config| config.max_connections = 1);
     let server = serve(&fake).await;
     let first = send(server.address, APPROVE).await;
     let mut second = send(
@@ -136,11 +135,8 @@ async fn no_more_connections_are_served_than_configured() {
 
 #[tokio::test]
 async fn what_has_begun_is_answered_before_the_end() {
-    let fake = Fake::with_a_change_that_waits().configured(|config| {
-        config.request_timeout = Duration::from_secs(60);
-        // So that it isn't this that ends the connections.
-        config.read_timeout = Duration::from_secs(60);
-    });
+    // Its timeouts are so long that it isn't these that end the connections.
+    let fake = Fake::with_a_change_that_waits();
     let gate = Arc::new(Semaphore::new(0));
     fake.fault("POST pipelineapprovals", Fault::Held(gate.clone()));
     let server = serve(&fake).await;

@@ -464,14 +464,15 @@ async fn an_engine_in_use_stays_until_its_pipelines_are_gone_and_works_without_i
         held.then_some(()).ok_or(engine.finalizers().to_vec())
     })
     .await;
-    // As when a namespace goes: everything at once. The Engine first: as long as it isn't being deleted, the
-    // operator takes up what becomes of its Secret.
+    // As when a namespace goes: everything at once.
     let secrets = story.api::<Secret>();
     let all = DeleteParams::default();
-    engines.delete("engine", &all).await.expect("it is deleted");
     secrets.delete("key", &all).await.expect("it is deleted");
+    engines.delete("engine", &all).await.expect("it is deleted");
     let engine = engines.get("engine").await.expect("it is still there");
     assert!(engine.metadata.deletion_timestamp.is_some());
+    // The operator has looked for the Secret by then, which it does each second.
+    story.engine.ticks(10).await;
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
     assert_eq!(story.engine.names().await, [""; 0]);

@@ -617,7 +617,8 @@ async fn a6_an_approval_that_the_engine_forgot_is_sent_again() {
     // By the operator's clock, in whole seconds: what the engine notes may be late.
     let told = approval(&told).last_call_at.expect("when it was told").0;
     let pause = calls[1].time.duration_since(told);
-    assert!(pause >= SignedDuration::from_secs(3), "only after {pause}");
+    // A second more: it may have been told up to one later.
+    assert!(pause >= SignedDuration::from_secs(4), "only after {pause}");
     assert_eq!(approval(&sealed).calls, 2);
     assert!(
         story

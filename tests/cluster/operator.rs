@@ -11,8 +11,7 @@ use super::story::eventually;
 use super::support::{Cluster, OPERATOR, token};
 use super::tied::Tied;
 
-/// How often the operator asks an engine in which something moves; five times that is how long it
-/// gives a call to show, and how often it asks when nothing moves.
+/// How often the operator asks an engine in which something moves; five times that when nothing moves.
 const POLL: &str = "200ms";
 
 /// A running operator.

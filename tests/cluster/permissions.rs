@@ -172,7 +172,7 @@ async fn until_allowed(client: &Client, permission: &Permission, allowed: bool) 
 }
 
 /// All that the operator does, done once: an engine with a credential, a program in a ConfigMap that is
-/// edited, an approval by REST that is given twice, a restart, and the end of it all.
+/// edited, an approval by REST that something else is in the way of at first, a restart, and the end of it all.
 async fn tour(story: &Story, rest: &str, who: &str, bearer: &str) {
     let config_maps = story.api::<ConfigMap>();
     let params = PatchParams::default();
@@ -346,6 +346,8 @@ async fn the_operator_has_no_permission_that_it_could_do_without() {
             others.remove(index);
             set(&admin, &role, &others).await;
             until_allowed(&admin, &permission, false).await;
+            // Should the tour come to a stop, this is why.
+            println!("without {permission:?}");
             let missed = misses(cluster, &permission).await;
             if !missed {
                 superfluous.push(permission.clone());

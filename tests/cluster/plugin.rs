@@ -6,10 +6,11 @@ use std::process::{Command, Output, Stdio};
 use kube::Api;
 use serde_json::json;
 use sluice::crd::{Pipeline, PipelineApproval, VoteDecision};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OnceCell;
 
 use super::support::{
-    CHANGE, Cluster, Namespace, OPERATOR, create, eventually, pipeline, said, workspace,
+    CHANGE, Cluster, Namespace, OPERATOR, PATIENCE, create, eventually, pipeline, said, workspace,
     write_approval,
 };
 
@@ -382,14 +383,14 @@ async fn on_a_terminal_a_person_is_shown_the_diff_and_asked() {
         ("y\n", "approve orders", 1),
     ] {
         let line = format!("'{plugin}' {arguments} -n {}", &*stage.namespace);
-        let mut command = Command::new("script");
+        let mut command = tokio::process::Command::new("script");
         command
+            .kill_on_drop(true)
             .args(["--quiet", "--return", "--command", &line, "/dev/null"])
             .env("KUBECONFIG", &kubeconfig)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let run = move || {
-            use std::io::{Read, Write};
+        let run = async {
             let mut child = command.spawn().expect("script can be started");
             let mut stdin = child.stdin.take().expect("a pipe");
             let mut stdout = child.stdout.take().expect("a pipe");
@@ -397,19 +398,21 @@ async fn on_a_terminal_a_person_is_shown_the_diff_and_asked() {
             let mut answered = false;
             let mut byte = [0];
             // Answered once it is asked: the terminal shows what is typed, whatever it cuts in two.
-            while stdout.read(&mut byte).expect("what it says") > 0 {
+            while stdout.read(&mut byte).await.expect("what it says") > 0 {
                 text.push(byte[0]);
                 if !answered && text.ends_with(b"[y/N]") {
-                    stdin.write_all(answer.as_bytes()).expect("an answer");
+                    let answer = stdin.write_all(answer.as_bytes()).await;
+                    answer.expect("an answer");
                     answered = true;
                 }
             }
             // Closed only at the end: for `script` that would be the end of the terminal.
             drop(stdin);
-            let status = child.wait().expect("an end");
+            let status = child.wait().await.expect("an end");
             (status, String::from_utf8_lossy(&text).into_owned())
         };
-        let (status, text) = tokio::task::spawn_blocking(run).await.expect("no panic");
+        let ended = tokio::time::timeout(PATIENCE, run).await;
+        let (status, text) = ended.expect("it asks, takes the answer and ends");
         assert!(text.contains("+ view best_customers"), "{text}");
         assert!(
             text.contains(&format!("change {CHANGE} of Pipeline orders? [y/N]")),

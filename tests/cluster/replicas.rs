@@ -14,7 +14,7 @@ use super::support::{OPERATOR, create};
 /// The default. A shorter one runs out while the machine is busy.
 const DURATION: Duration = Duration::from_secs(15);
 
-/// So long that it runs out in no test.
+/// So long that nobody waits for its end.
 const LONG: Duration = Duration::from_secs(120);
 
 /// A story with an election of its own, and two replicas that take part in it, with a lease of this duration: the
@@ -118,6 +118,8 @@ async fn when_the_leader_is_killed_the_other_takes_over_and_an_approval_given_me
     assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
     assert_eq!(story.engine.bootstraps().await.len(), 1);
     println!("hand-over after kill -9, with a lease of {DURATION:?}: {took:?}");
+    // Its duration, one look more, and what a busy machine adds.
+    assert!(took < DURATION * 4, "{took:?}");
 }
 
 #[tokio::test]
@@ -128,7 +130,9 @@ async fn a_leader_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_
     leader.signal("TERM");
     let told = Instant::now();
     holder_other_than(&story, &old).await;
-    println!("hand-over after SIGTERM: {:?}", told.elapsed());
+    let took = told.elapsed();
+    println!("hand-over after SIGTERM: {took:?}");
+    assert!(took < LONG / 2, "{took:?}");
     eventually("it has ended", || async {
         (!leader.runs()).then_some(()).ok_or("it runs")
     })
@@ -142,24 +146,48 @@ async fn a_leader_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_
 /// change, and brought up a further one, which now waits.
 #[tokio::test]
 async fn a_deposed_leader_that_wakes_up_in_the_middle_of_an_approval_calls_nothing_and_ends() {
-    let (story, leader, _other) = two_replicas(DURATION).await;
+    for _ in 0..5 {
+        if a_leader_is_caught_in_the_middle_of_an_approval().await {
+            return;
+        }
+    }
+    panic!("the machine is too busy to catch a leader in the middle of an approval");
+}
+
+/// Tells that story, and whether the leader was really caught in its look, whose answer waits when it wakes up: it
+/// must have slept for longer than the engine took, and for less than a call may take (15 s).
+async fn a_leader_is_caught_in_the_middle_of_an_approval() -> bool {
+    // So that all of it fits into that time.
+    let (story, leader, _other) = two_replicas(Duration::from_secs(3)).await;
     let waiting = story.waiting().await;
     let old = holder(&story).await;
     // From here on a look at the pipeline takes long enough to be caught in it.
-    story.engine.fault("latency", "10s@/orders").await;
+    story.engine.fault("latency", "3s@/orders").await;
     story.approve(&id(&waiting)).await;
     story
         .until("it is decided", |p| is_at(p, ApprovalState::Applying))
         .await;
+    if !leader.runs() {
+        return false;
+    }
     leader.signal("STOP");
+    let asleep = Instant::now();
     story.engine.no_faults().await;
-    assert_eq!(story.engine.calls_to("/orders/approve"), []);
+    if holder(&story).await != old || !story.engine.calls_to("/orders/approve").is_empty() {
+        return false;
+    }
     story.annotate(annotation::REJECT, &id(&waiting)).await;
     holder_other_than(&story, &old).await;
     let rejected = story.until_rejected().await;
     assert!(is_in(&rejected, "Rejected"));
     story.change_to(&super::story::extended()).await;
     let next = story.until_waiting().await;
+    // Up to 3 s of the call were over when it fell asleep.
+    let slept = asleep.elapsed();
+    println!("asleep for {slept:?}");
+    if !(3..12).contains(&slept.as_secs()) {
+        return false;
+    }
     leader.signal("CONT");
     eventually("it has ended", || async {
         (!leader.runs()).then_some(()).ok_or("it runs")
@@ -171,6 +199,7 @@ async fn a_deposed_leader_that_wakes_up_in_the_middle_of_an_approval_calls_nothi
     assert_eq!(id(&still), id(&next));
     assert!(is_at(&still, ApprovalState::Awaiting));
     assert_eq!(status(&still).history.len(), 1);
+    true
 }
 
 #[tokio::test]

@@ -278,9 +278,8 @@ fn client(config: Config) -> Client {
 pub async fn token(admin: &Client, namespace: &str, name: &str) -> String {
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), namespace);
     let is_there = |account: Option<&ServiceAccount>| account.is_some();
-    let made = await_condition(accounts.clone(), name, is_there);
-    let made = tokio::time::timeout(PATIENCE, made).await;
-    made.expect("the account in time").expect("the account");
+    let made = awaited(&accounts, name, is_there).await;
+    made.flatten().expect("the account");
     let request = TokenRequest::default();
     let response = accounts
         .create_token_request(name, &PostParams::default(), &request)
@@ -394,6 +393,27 @@ pub async fn write_approval(client: &Client, namespace: &str, name: &str, state:
         .patch_status(name, &parameters, &kube::api::Patch::Apply(status))
         .await
         .expect("the status")
+}
+
+/// The object once a condition holds of it, or nothing if that isn't in time. A watch that fails is begun anew.
+pub async fn awaited<K>(
+    api: &Api<K>,
+    name: &str,
+    condition: impl Fn(Option<&K>) -> bool,
+) -> Option<Option<K>>
+where
+    K: Clone + Debug + Send + serde::de::DeserializeOwned + Resource + 'static,
+{
+    let holds = async {
+        loop {
+            match await_condition(api.clone(), name, &condition).await {
+                Ok(found) => return found,
+                Err(error) => eprintln!("the watch of {name} failed: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, holds).await.ok()
 }
 
 /// Tries until it works; fails with the last answer.

@@ -370,7 +370,7 @@ impl Decider<'_> {
     }
 
     fn switch(&mut self, state: &PipelineState, act: Act) {
-        // What is on its way already isn't asked for again.
+        // What is so by now isn't asked for again.
         let (wanted, from): (_, &'static [&'static str]) = if act == Act::Pause {
             ("paused", &["Running"])
         } else {
