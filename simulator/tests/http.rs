@@ -1020,27 +1020,35 @@ async fn rows_come_in_and_are_counted() {
 }
 
 #[tokio::test]
-async fn ten_thousand_pipelines_are_listed_quickly() {
+async fn ten_times_as_many_pipelines_take_about_ten_times_as_long_to_list() {
     let client = Client::new(&["--poll-interval=50ms"]);
-    for n in 0..10_000 {
-        let body = json!({"name": format!("p{n}"), "program_code": OLD});
-        let answer = client.json("POST /v0/pipelines", body).await;
-        assert_eq!(answer.status, 201);
-        if n % 2 == 0 {
-            client.ok(&format!("POST /v0/pipelines/p{n}/start")).await;
+    let make = async |numbers: std::ops::Range<usize>| {
+        for n in numbers {
+            let body = json!({"name": format!("p{n}"), "program_code": OLD});
+            let answer = client.json("POST /v0/pipelines", body).await;
+            assert_eq!(answer.status, 201);
+            if n % 2 == 0 {
+                client.ok(&format!("POST /v0/pipelines/p{n}/start")).await;
+            }
         }
-    }
-    let list = async || {
-        let begin = std::time::Instant::now();
-        let answer = client.ok("GET /v0/pipelines?selector=status").await;
-        (answer.json().as_array().unwrap().len(), begin.elapsed())
     };
-    let (number, first) = list().await;
-    let (_, second) = list().await;
-    eprintln!("10,000 pipelines: {first:?}, then {second:?}, with reading the JSON in the test");
-    assert_eq!(number, 10_000);
-    assert!(
-        second.as_secs() < 60,
-        "{second:?} in an unoptimized build on a busy machine"
-    );
+    // The quickest of some: whatever else the machine does only adds to it.
+    let list = async |number: usize| {
+        let mut quickest = std::time::Duration::MAX;
+        for _ in 0..5 {
+            let begin = std::time::Instant::now();
+            let answer = client.ok("GET /v0/pipelines?selector=status").await;
+            assert_eq!(answer.json().as_array().unwrap().len(), number);
+            quickest = quickest.min(begin.elapsed());
+        }
+        quickest
+    };
+    make(0..1_000).await;
+    let thousand = list(1_000).await;
+    make(1_000..10_000).await;
+    let ten_thousand = list(10_000).await;
+    let ratio = ten_thousand.as_secs_f64() / thousand.as_secs_f64();
+    eprintln!("1,000 pipelines: {thousand:?}; 10,000: {ten_thousand:?}, {ratio:.1} times as long");
+    // If each were looked for among all of them, it would be a hundred times.
+    assert!(ratio < 40.0, "{ratio:.1}");
 }

@@ -27,8 +27,9 @@ use sluice::{
     api::{Config, Tenant},
     crd::{Pipeline, PipelineApproval},
 };
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 
+use crate::port::Port;
 use crate::support::{Cluster, OPERATOR, eventually};
 
 const CHANGE: &str = "11111111111111111111111111111111";
@@ -845,12 +846,10 @@ async fn row_503_the_api_server_can_not_be_reached() {
         answer.is_error(503, "ApiServerUnreachable");
         assert!(answer.headers.contains_key("retry-after"));
     }
-    // Bound, so that nobody else listens there.
-    let gone = TcpSocket::new_v4().unwrap();
-    gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let url = format!("http://{}", gone.local_addr().unwrap());
-    let gone_client = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
-    let rest = scene.serve_as(gone_client, |_| {}).await;
+    let gone = Port::held();
+    let url = format!("http://{}", gone.address);
+    let nowhere = Client::try_from(kube::Config::new(url.parse().unwrap())).unwrap();
+    let rest = scene.serve_as(nowhere, |_| {}).await;
     let answer = rest.approve("orders", "alice").await;
     answer.is_error(503, "ApiServerUnreachable");
     assert_eq!(scene.votes().await, []);

@@ -248,21 +248,11 @@ impl Scene {
             .await
     }
 
-    /// The same, with all these parts in its message.
+    /// The same, once all these parts are in its message.
     pub async fn until_told(&self, condition: (&str, &str, &str), parts: &[&str]) {
-        support::eventually(&format!("{parts:?} is told"), || async {
-            let found = self.kustomization(&self.story.namespace, PIPELINES).await;
-            let conditions = found.data["status"]["conditions"].as_array().cloned();
-            let told = conditions.unwrap_or_default().iter().any(|it| {
-                let message = it["message"].as_str().unwrap_or_default();
-                it["type"] == condition.0
-                    && it["status"] == condition.1
-                    && it["reason"] == condition.2
-                    && parts.iter().all(|part| message.contains(part))
-            });
-            told.then_some(()).ok_or(found.data["status"].clone())
-        })
-        .await;
+        let told = |message: &str| parts.iter().all(|part| message.contains(part));
+        self.until_says(&self.story.namespace, PIPELINES, condition, told)
+            .await;
     }
 
     /// The same of another Kustomization.
@@ -270,7 +260,17 @@ impl Scene {
         &self,
         namespace: &str,
         name: &str,
+        condition: (&str, &str, &str),
+    ) -> String {
+        self.until_says(namespace, name, condition, |_| true).await
+    }
+
+    async fn until_says(
+        &self,
+        namespace: &str,
+        name: &str,
         (type_, status, reason): (&str, &str, &str),
+        told: impl Fn(&str) -> bool,
     ) -> String {
         let head = self.repository.head();
         self.eventually(
@@ -286,6 +286,7 @@ impl Scene {
                         condition["type"] == type_
                             && condition["status"] == status
                             && condition["reason"] == reason
+                            && told(condition["message"].as_str().unwrap_or_default())
                     });
                 let is_newest = attempted.as_str().is_some_and(|it| it.contains(&head));
                 match condition.filter(|_| is_newest) {
