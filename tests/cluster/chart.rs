@@ -190,7 +190,7 @@ async fn definitions_from_helms_own_folder_are_taken_over_when_it_is_said() {
 async fn what_helm_test_runs_tells_a_good_installation_from_others() {
     let scene = Scene::begin().await;
     scene.helm("install sluice charts/sluice -n sluice-system --create-namespace");
-    scene.kubectl("wait --for=condition=Established --timeout=60s crd --all");
+    scene.kubectl("wait --for=condition=Established --timeout=2m crd --all");
     // Helm makes these just before the Pod.
     let hooks = scene.helm("get hooks sluice -n sluice-system");
     let rights: Vec<&str> = hooks

@@ -9,6 +9,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::Output;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use control_plane::{ControlPlane, Options, TemporaryNamespace};
@@ -21,6 +22,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config, Resource};
+use regex::Regex;
 use serde_json::{Value, json};
 use sluice::crd::{Pipeline, PipelineApproval};
 use tokio::sync::OnceCell;
@@ -247,7 +249,7 @@ impl Cluster {
             &[
                 "wait",
                 "--for=condition=Established",
-                "--timeout=60s",
+                "--timeout=2m",
                 "crd",
                 "--all",
             ],
@@ -293,13 +295,37 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Everything that a program said.
+/// Everything that a program said, but for what Kubernetes' client library logs to standard error of its own
+/// doings.
 pub fn said(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
+    let texts = [&output.stdout, &output.stderr];
+    texts
+        .map(|text| without_client_log(&String::from_utf8_lossy(text)))
+        .concat()
+}
+
+/// The text without lines of klog. Whether there are any depends on the moment: `kubectl wait`, for one, ends
+/// the watch that it needs no longer, and logs that as an error of the watch where an event comes just then.
+fn without_client_log(text: &str) -> String {
+    static LINE: LazyLock<Regex> = LazyLock::new(|| {
+        // The format is described in klog's `klog.go`, at `formatHeader`.
+        let line = r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w./-]+:\d+\] [^\n]*\n?";
+        Regex::new(line).expect("a pattern")
+    });
+    LINE.replace_all(text, "").into_owned()
+}
+
+#[test]
+fn what_a_client_logs_of_itself_is_not_what_a_program_says() {
+    let text = "pipeline configured\n\
+        I1128 02:35:06.364723   17336 reflector.go:664] \"Warning: watch ended with error\" err=\"canceled\"\n\
+        W1128 02:35:06.364723       1 warnings.go:110] \"Warning: deprecated\"\n\
+        condition met\n\
+        {\"a\": 1}E1128 02:35:06.364723 1 memcache.go:287] \"Unhandled Error\"";
+    let said = "pipeline configured\ncondition met\n{\"a\": 1}";
+    assert_eq!(without_client_log(text), said);
+    let others = "Warning: watch\nI1128 said\nE1128 02:35:06 main.rs:1\n";
+    assert_eq!(without_client_log(others), others);
 }
 
 /// Objects of a kind in a namespace, as JSON, so that tests can send what no type would let through.

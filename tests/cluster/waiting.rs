@@ -29,7 +29,7 @@ async fn kubectl_wait(story: &Story, what: &str, timeout: &str) -> Output {
 }
 
 async fn is_met(story: &Story, what: &str) {
-    let output = kubectl_wait(story, what, "60s").await;
+    let output = kubectl_wait(story, what, "2m").await;
     assert!(output.status.success(), "{what}: {}", said(&output));
 }
 
@@ -155,7 +155,7 @@ impl Release {
             .await;
         assert!(!output.status.success(), "{}", said(&output));
         assert!(
-            begin.elapsed() < Duration::from_secs(100),
+            begin.elapsed() < Duration::from_secs(200),
             "{}",
             said(&output)
         );
@@ -167,13 +167,13 @@ impl Release {
 async fn helm_waits_for_a_first_installation_until_it_runs() {
     let release = Release::begin().await;
     let pipeline = release
-        .works("install", PROGRAM, "--wait --timeout=60s")
+        .works("install", PROGRAM, "--wait --timeout=2m")
         .await;
     assert!(is_in(&pipeline, "Running"), "{:#?}", status(&pipeline));
     // Other than by kstatus, Helm knows nothing of other people's kinds.
     release.story.until_settled_as("Running").await;
     release
-        .works("upgrade", &changed(), "--wait=legacy --timeout=60s")
+        .works("upgrade", &changed(), "--wait=legacy --timeout=2m")
         .await;
     release.story.until_waiting().await;
 }
@@ -182,7 +182,7 @@ async fn helm_waits_for_a_first_installation_until_it_runs() {
 async fn helm_waits_for_the_decision_and_says_what_waits() {
     let release = Release::begin().await;
     release
-        .works("install", PROGRAM, "--wait --timeout=60s")
+        .works("install", PROGRAM, "--wait --timeout=2m")
         .await;
     release.story.until_settled_as("Running").await;
     release.works("upgrade", &changed(), "").await;
@@ -206,7 +206,7 @@ async fn helm_waits_for_the_decision_and_says_what_waits() {
         let next = release.until_waits(&sql).await;
         release.story.vote("yes", &id(&next), "Approve").await;
     };
-    let upgrade = release.works("upgrade", &sql, "--wait --timeout=60s");
+    let upgrade = release.works("upgrade", &sql, "--wait --timeout=2m");
     let (pipeline, ()) = tokio::join!(upgrade, approves);
     assert!(is_in(&pipeline, "Running"), "{:#?}", status(&pipeline));
 }
@@ -215,7 +215,7 @@ async fn helm_waits_for_the_decision_and_says_what_waits() {
 async fn helm_is_told_at_once_what_goes_on_only_if_somebody_acts() {
     let release = Release::begin().await;
     release
-        .works("install", PROGRAM, "--wait --timeout=60s")
+        .works("install", PROGRAM, "--wait --timeout=2m")
         .await;
     release.story.until_settled_as("Running").await;
     let words = release

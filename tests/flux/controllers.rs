@@ -48,7 +48,7 @@ impl Flux {
             let output = cluster.kubectl(ADMIN, &["apply", "--server-side", "-f", folder]);
             assert!(output.status.success(), "{}", said(&output));
         }
-        let established = "wait --for=condition=Established --timeout=60s crd --all";
+        let established = "wait --for=condition=Established --timeout=2m crd --all";
         let output = cluster.kubectl(ADMIN, &established.split(' ').collect::<Vec<_>>());
         assert!(output.status.success(), "{}", said(&output));
 

@@ -75,7 +75,7 @@ impl Scene {
             "install sluice {} -n {NAMESPACE} --create-namespace",
             chart.display()
         ));
-        self.kubectl("wait --for=condition=Established --timeout=60s crd --all");
+        self.kubectl("wait --for=condition=Established --timeout=2m crd --all");
     }
 
     /// The chart of this release is put into force. Nothing is restarted by that alone.

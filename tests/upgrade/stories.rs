@@ -307,7 +307,7 @@ async fn plain_manifests_are_applied_over_those_of_the_release_before() {
     }
     let apply = |folder: &Path| format!("apply --server-side -k {}", folder.display());
     scene.kubectl(&apply(files.path()));
-    scene.kubectl("wait --for=condition=Established --timeout=60s crd --all");
+    scene.kubectl("wait --for=condition=Established --timeout=2m crd --all");
     scene.start_a_replica().await;
     scene.until_pipelines_are_taken().await;
     scene.story.engine_object(json!({})).await;

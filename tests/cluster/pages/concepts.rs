@@ -27,7 +27,7 @@ async fn what_the_page_of_the_concepts_shows_is_seen() {
             "NameTaken"
         };
         let until = format!(
-            "kubectl wait pipeline/{name} --for=jsonpath='{{.status.conditions[?(@.type==\"Ready\")].reason}}'={reason} --timeout=60s"
+            "kubectl wait pipeline/{name} --for=jsonpath='{{.status.conditions[?(@.type==\"Ready\")].reason}}'={reason} --timeout=2m"
         );
         scene.shell.succeeds(&until).await;
     }

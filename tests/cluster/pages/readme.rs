@@ -37,13 +37,13 @@ async fn rest(scene: &mut Empty) {
         // The pipeline of that name is free again.
         r#"kubectl patch pipeline orders --type merge -p '{"spec":{"deletionPolicy":"Delete"}}'"#,
         // Only what it has seen can it hold.
-        "kubectl wait pipeline/orders --for=jsonpath='{.metadata.finalizers}' --timeout=60s",
+        "kubectl wait pipeline/orders --for=jsonpath='{.metadata.finalizers}' --timeout=2m",
         "kubectl delete pipeline orders",
         "kubectl create namespace shop",
         "sed 's/MAX/SUM/' orders.yaml > shop.yaml && kubectl apply -n shop -f shop.yaml",
-        "kubectl wait pipeline/orders -n shop --for=jsonpath='{.status.settled.changeId}' --timeout=60s",
+        "kubectl wait pipeline/orders -n shop --for=jsonpath='{.status.settled.changeId}' --timeout=2m",
         "kubectl apply -n shop -f orders.yaml",
-        "kubectl wait pipeline/orders -n shop --for=jsonpath='{.status.phase}'=AwaitingApproval --timeout=60s",
+        "kubectl wait pipeline/orders -n shop --for=jsonpath='{.status.phase}'=AwaitingApproval --timeout=2m",
     ] {
         scene.shell.succeeds(command).await;
     }
