@@ -15,11 +15,7 @@ impl Decider<'_> {
         if state.is_stopped() {
             self.stopped(info, seen);
         } else if state.is_stopping() {
-            self.progressing(
-                "Stopping",
-                Reason::Stopping,
-                "the engine stops the pipeline".into(),
-            );
+            self.stopping();
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             self.wind_down(info, state);
         } else if state.awaits_approval() {
@@ -27,6 +23,21 @@ impl Decider<'_> {
         } else if !self.past_the_gate(state) {
             self.deployed(info, state);
         }
+    }
+
+    /// Whoever waits for what becomes of a refused change has been told already, and isn't told anything else
+    /// while the engine stops the pipeline for it.
+    fn stopping(&mut self) {
+        let stays_stopped = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+        if !stays_stopped && self.holds_a_refused_change() {
+            self.show_refused();
+            return;
+        }
+        self.progressing(
+            "Stopping",
+            Reason::Stopping,
+            "the engine stops the pipeline".into(),
+        );
     }
 
     fn stopped(&mut self, info: &EngineInfo, seen: &Seen) {
@@ -79,21 +90,22 @@ impl Decider<'_> {
         true
     }
 
-    /// Whether the change that would come up was rejected, or failed when it was applied. Only a
-    /// new change or a retry that names it opens the gate again.
-    fn refused_change_holds(&mut self) -> bool {
-        let Some(approval) = &self.status.approval else {
-            return false;
-        };
-        let refused = matches!(
-            approval.state,
-            ApprovalState::Rejected | ApprovalState::ApplyFailed
-        );
+    /// Whether the change that would come up was rejected, or failed when it was applied.
+    fn holds_a_refused_change(&self) -> bool {
         let held = self.status.content.as_ref().map(|held| &held.target);
-        if !refused || held != Some(&approval.target) {
-            return false;
-        }
-        if self.reopens() {
+        self.status.approval.as_ref().is_some_and(|approval| {
+            let refused = matches!(
+                approval.state,
+                ApprovalState::Rejected | ApprovalState::ApplyFailed
+            );
+            refused && held == Some(&approval.target)
+        })
+    }
+
+    /// The same, unless somebody asks about it anew: only a new change or a retry that names it opens the gate
+    /// again.
+    fn refused_change_holds(&mut self) -> bool {
+        if !self.holds_a_refused_change() || self.reopens() {
             return false;
         }
         self.show_refused();

@@ -242,6 +242,30 @@ fn a5_a_rejection_stops_at_once_and_the_old_program_comes_up_without_a_gate() {
 }
 
 #[test]
+fn a5_a_rejected_change_is_rejected_also_while_the_engine_stops_it() {
+    let mut world = World::waiting("A", "B");
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    let mut seen = vec![];
+    for _ in 0..16 {
+        world.reconcile();
+        let engine = world.status().engine.unwrap();
+        let stalled = world.condition("Stalled").map(|(status, ..)| status);
+        seen.push((
+            engine.deployment_status.unwrap(),
+            world.phase(),
+            stalled.unwrap_or_default(),
+        ));
+        world.engine.tick();
+        world.pass(1);
+    }
+    seen.dedup();
+    let rejected = ["Stopping", "Stopped"]
+        .map(|engine| (engine.to_owned(), "Rejected".to_owned(), "True".to_owned()));
+    assert_eq!(seen, rejected);
+}
+
+#[test]
 fn a5_a_retry_that_names_the_rejected_change_asks_a_new_question() {
     let mut world = World::waiting("A", "B");
     let id = world.approval().change_id;
