@@ -371,7 +371,7 @@ const TYPED: &[(&str, &str)] = &[
     ),
     (
         "docs/first-pipeline.md",
-        "the_page_of_the_first_pipeline_leads_to_an_approved_change_in_five_minutes",
+        "the_page_of_the_first_pipeline_leads_to_an_approved_change",
     ),
     (
         "docs/install.md",

@@ -19,7 +19,9 @@ pub fn all() -> Vec<Trial> {
 
 async fn what_the_page_of_upgrades_shows_is_seen() {
     let mut scene = Scene::of_the_release_before().await;
-    scene.wait_for_approval(&["orders", "returns"]).await;
+    // One after the other, since they are listed by when they came to the gate.
+    scene.wait_for_approval(&["orders"]).await;
+    scene.wait_for_approval(&["returns"]).await;
     let plane = scene.cluster.plane();
     let programs = [
         plane.kubectl_path().to_owned(),

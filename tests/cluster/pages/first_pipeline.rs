@@ -1,6 +1,6 @@
 //! `docs/first-pipeline.md`: from a cluster without Sluice to the first approved change.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::page::Page;
 use super::scene::Empty;
@@ -9,7 +9,7 @@ use super::scene::Empty;
 const KEY: &str = "apikey:first-pipeline";
 
 #[tokio::test]
-async fn the_page_of_the_first_pipeline_leads_to_an_approved_change_in_five_minutes() {
+async fn the_page_of_the_first_pipeline_leads_to_an_approved_change() {
     let mut scene = Empty::with_engine(&["--api-key", KEY]).await;
     scene.shell.set("FELDERA_API_KEY", KEY);
     let mut page = Page::of("docs/first-pipeline.md");
@@ -29,7 +29,6 @@ async fn the_page_of_the_first_pipeline_leads_to_an_approved_change_in_five_minu
         "the first approval: {number} commands, {:.1} s from the first one, with nobody's reading time",
         time.as_secs_f64()
     );
-    assert!(time < Duration::from_mins(5), "{time:?}");
     let as_counted = format!(": {number} commands.");
     assert!(
         page.text().contains(&as_counted),
