@@ -295,8 +295,8 @@ pub fn workspace() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Everything that a program said, but for what Kubernetes' client library logs to standard error of its own
-/// doings.
+/// Everything that a program said, but for what Kubernetes' client library logs of its own doings. That goes to
+/// standard error, which may be the same as standard output.
 pub fn said(output: &Output) -> String {
     let texts = [&output.stdout, &output.stderr];
     texts

@@ -241,28 +241,49 @@ fn a5_a_rejection_stops_at_once_and_the_old_program_comes_up_without_a_gate() {
     assert_eq!(world.engine.bootstraps, []);
 }
 
-#[test]
-fn a5_a_rejected_change_is_rejected_also_while_the_engine_stops_it() {
-    let mut world = World::waiting("A", "B");
-    let id = world.approval().change_id;
-    world.annotate(annotation::REJECT, &id);
-    let mut seen = vec![];
+/// What is shown from now on: of the engine, as phase, and whether it is stalled.
+fn shown(world: &mut World) -> Vec<(String, String, bool)> {
+    let mut all = vec![];
     for _ in 0..16 {
         world.reconcile();
         let engine = world.status().engine.unwrap();
-        let stalled = world.condition("Stalled").map(|(status, ..)| status);
-        seen.push((
-            engine.deployment_status.unwrap(),
-            world.phase(),
-            stalled.unwrap_or_default(),
-        ));
+        let status = engine.deployment_status.unwrap();
+        let is_stalled = world.condition("Stalled").is_some();
+        all.push((status, world.phase(), is_stalled));
         world.engine.tick();
         world.pass(1);
     }
-    seen.dedup();
-    let rejected = ["Stopping", "Stopped"]
-        .map(|engine| (engine.to_owned(), "Rejected".to_owned(), "True".to_owned()));
-    assert_eq!(seen, rejected);
+    all.dedup();
+    all
+}
+
+#[test]
+fn a5_a_refused_change_is_shown_as_refused_also_while_the_engine_stops_it() {
+    let stops = |phases: [&str; 2], is_stalled: bool| {
+        let of = |engine: &str, phase: &str| (engine.to_owned(), phase.to_owned(), is_stalled);
+        [of("Stopping", phases[0]), of("Stopped", phases[1])]
+    };
+    let rejected = || {
+        let mut world = World::waiting("A", "B");
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world
+    };
+    assert_eq!(shown(&mut rejected()), stops(["Rejected"; 2], true));
+
+    // Whoever has it stopped is told of that.
+    let mut world = rejected();
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    assert_eq!(shown(&mut world), stops(["Stopping", "Stopped"], false));
+
+    // What could not be applied is started by somebody, and comes to the gate again.
+    let mut world = World::waiting("A", "B");
+    world.engine.breaks = Some("B".into());
+    world.approve_by_annotation();
+    world.settle();
+    world.engine.start("await_approval", Default::default());
+    let failed = shown(&mut world);
+    assert!(failed.ends_with(&stops(["Failed"; 2], true)), "{failed:?}");
 }
 
 #[test]
