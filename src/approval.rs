@@ -124,6 +124,17 @@ pub fn marks(pipeline: &Pipeline) -> Vec<String> {
         .collect()
 }
 
+/// That the engine's pipeline is to be taken over, by a text that is the same as long as it says that.
+pub fn adoption(pipeline: &Pipeline) -> Option<String> {
+    let asked = pipeline.annotation(annotation::ADOPT)?;
+    Some(format!("annotation {}={asked}", annotation::ADOPT))
+}
+
+/// Whether a Pipeline itself carries something that counts only because a policy let nobody write it who may not.
+pub fn relies_on_policies(pipeline: &Pipeline) -> bool {
+    carries_votes(pipeline) || adoption(pipeline).is_some()
+}
+
 /// Whether a Pipeline itself carries a vote, whatever it says.
 pub fn carries_votes(pipeline: &Pipeline) -> bool {
     annotations_of(pipeline)

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::crd::{BootstrapOptions, Target};
+use crate::settings;
 
 /// The parent of the first change of a Pipeline.
 pub const ROOT: &str = "root";
@@ -52,16 +53,29 @@ impl Content {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned(),
+            settings: settings::digest(self.runtime_config.as_ref()),
+            without_storage: settings::storage_is_off(self.runtime_config.as_ref()),
         }
     }
 
-    /// The digest of everything that the engine is given, so also of the runtime configuration,
-    /// which isn't part of a change.
+    /// The digest of everything that the engine is given, so also of those settings that may change unasked.
     pub fn digest(&self) -> String {
         short_digest(&json!({
-            "target": self.target(),
+            // The settings are in it as a whole.
+            "target": self.target().without_settings(),
             "runtime_config": self.runtime_config,
         }))
+    }
+}
+
+impl Target {
+    /// The same, but for the runtime settings.
+    pub fn without_settings(&self) -> Self {
+        Self {
+            settings: String::new(),
+            without_storage: false,
+            ..self.clone()
+        }
     }
 }
 
@@ -101,10 +115,10 @@ impl Change<'_> {
 
 /// The parts that the engine takes up without asking although they alter results, so that Sluice asks
 /// about them. (Source: `ProgramDiff` of Feldera at 0.337.)
-pub const UNSEEN_BY_THE_ENGINE: [&str; 3] = ["udfRust", "udfToml", "runtimeVersion"];
+pub const UNSEEN_BY_THE_ENGINE: [&str; 4] = ["udfRust", "udfToml", "runtimeVersion", "settings"];
 
 /// The parts in which two targets differ, by the names that statuses give them: `sql`, `udfRust`,
-/// `udfToml`, `config`, `runtimeVersion`.
+/// `udfToml`, `config`, `runtimeVersion`, `settings`.
 pub fn differences(before: &Target, after: &Target) -> Vec<&'static str> {
     // Taken apart whole, so that a part that is added isn't forgotten here.
     let Target {
@@ -113,6 +127,8 @@ pub fn differences(before: &Target, after: &Target) -> Vec<&'static str> {
         udf_toml,
         config,
         runtime_version,
+        settings,
+        without_storage,
     } = before;
     [
         ("sql", *sql != after.sql),
@@ -120,6 +136,10 @@ pub fn differences(before: &Target, after: &Target) -> Vec<&'static str> {
         ("udfToml", *udf_toml != after.udf_toml),
         ("config", *config != after.config),
         ("runtimeVersion", *runtime_version != after.runtime_version),
+        (
+            "settings",
+            *settings != after.settings || *without_storage != after.without_storage,
+        ),
     ]
     .into_iter()
     .filter_map(|(part, differs)| differs.then_some(part))
@@ -232,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_config_is_content_but_no_change() {
+    fn a_setting_that_may_change_unasked_is_content_but_no_change() {
         let plain = Content::default();
         let more_workers = Content {
             runtime_config: json!({"workers": 8}).as_object().cloned(),
@@ -240,6 +260,24 @@ mod tests {
         };
         assert_eq!(plain.target(), more_workers.target());
         assert_ne!(plain.digest(), more_workers.digest());
+        let other_env = Content {
+            runtime_config: json!({"env": {"A": "1"}}).as_object().cloned(),
+            ..Content::default()
+        };
+        assert_ne!(plain.target(), other_env.target());
+    }
+
+    /// It stands in the statuses that 0.1.0 wrote: another one would have the content brought there again.
+    #[test]
+    fn the_digest_of_a_content_stays_what_it_was() {
+        let content = Content {
+            sql: "CREATE TABLE t (id INT);".to_owned(),
+            runtime_config: json!({"workers": 4, "storage": {"cache_mib": 64}, "env": {"A": "b"}})
+                .as_object()
+                .cloned(),
+            ..Content::default()
+        };
+        assert_eq!(content.digest(), "3ac0a988cada5a8fde06bba949322212");
     }
 
     proptest! {

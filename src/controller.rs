@@ -41,6 +41,7 @@ use tracing::{Instrument, debug, warn};
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 use crate::health::Health;
 use crate::lease::Leadership;
+use crate::mark;
 use crate::metrics::Metrics;
 use crate::policies::{Guard, Trust};
 use crate::telemetry;
@@ -445,6 +446,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
             may_note_policies,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
+            mark_is_released: context.engines.releases(&pipeline),
             outcome: outcome.as_ref(),
             about_to_tell,
             last_call: last_call.as_ref(),
@@ -479,6 +481,11 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 }
                 status::Written::Gone => return Ok(Action::await_change()),
             },
+            // Likewise with the right to take a pipeline over.
+            Step::Act(decide::Act::Adopt { .. }, _) if !confirmed && trust.required => {
+                trust = context.guard.confirm().await?;
+                confirmed = true;
+            }
             // A rejection that the watch has not brought yet must still be heard.
             Step::Act(decide::Act::Approve(_), _) if live_votes.is_none() => {
                 live_votes = Some(votes::read(&pipeline, context).await?);
@@ -567,13 +574,33 @@ fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option
         {
             return Some(guest);
         }
-        let mut others = decide::owners(seen.state());
-        let others = others
-            .by_ref()
-            .filter(|uid| Some(*uid) != pipeline.metadata.uid.as_deref());
-        others
-            .filter_map(|uid| claims.marked_by(uid, existing))
-            .next()
+        let state = seen.state();
+        let others = mark::read(&state.tags, &state.id).owners.into_iter();
+        let mut others =
+            others.filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
+        others.find_map(|owner| living(&owner, pipeline, context))
+    })
+}
+
+/// The Pipeline whose mark an engine's pipeline carries, if it lives, or may live where nobody here can see it.
+fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option<String> {
+    let is_it = |object: &Guarded| object.uid().as_deref() == Some(&owner.uid);
+    if let Some(found) = context.pipelines.find(is_it) {
+        let namespace = found.namespace().unwrap_or_default();
+        return Some(format!("Pipeline {namespace}/{}", found.name_any()));
+    }
+    let looked_after = context.settings.namespace.as_ref()?;
+    let elsewhere = owner.name.as_ref().is_none_or(|name| name.namespace != *looked_after);
+    let may_live = elsewhere && !context.engines.releases(pipeline);
+    may_live.then(|| match &owner.name {
+        Some(name) => format!(
+            "Pipeline {name}, in a namespace that this Sluice doesn't look after (if it is gone, somebody who may edit the Engine releases it with the annotation {}),",
+            annotation::RELEASE
+        ),
+        None => format!(
+            "a Pipeline whose name isn't known, perhaps in a namespace that this Sluice doesn't look after (if it is gone, somebody who may edit the Engine releases it with the annotation {}),",
+            annotation::RELEASE
+        ),
     })
 }
 

@@ -49,9 +49,12 @@ pub mod annotation {
     /// Opens the gate again after a rejection (the change id), or tries a failed step again (any
     /// value that differs from the last one).
     pub const RETRY: &str = "sluice.dev/retry";
-    /// Takes over the engine's pipeline of this name, although it has another program or carries the
-    /// mark of another Pipeline.
+    /// Takes over the engine's pipeline of this Pipeline's name: that name for one that carries no mark; for one that
+    /// carries the mark of a Pipeline that is gone, `<namespace>/<name>` of that.
     pub const ADOPT: &str = "sluice.dev/adopt";
+    /// On an Engine: the names of engine's pipelines, parted by commas, whose marks of Pipelines that are gone don't count
+    /// any more. They can be taken over as those that Sluice didn't make.
+    pub const RELEASE: &str = "sluice.dev/release";
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.
     pub const TRACEPARENT: &str = "sluice.dev/traceparent";

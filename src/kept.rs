@@ -10,8 +10,11 @@ use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 
+use serde_json::{Map, Value};
+
 use crate::change::Content;
 use crate::crd::{KeptProgram, Omission, Program};
+use crate::settings;
 
 /// How many characters all parts together may take in the status. SQL takes about a fifth of its size,
 /// so that mostly everything is kept that a spec can hold.
@@ -31,11 +34,19 @@ pub enum Part {
     UdfToml,
     /// The program configuration.
     Config,
+    /// The runtime settings that don't change unasked.
+    Settings,
 }
 
 impl Part {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 4] = [Self::Sql, Self::UdfRust, Self::UdfToml, Self::Config];
+    pub const ALL: [Self; 5] = [
+        Self::Sql,
+        Self::UdfRust,
+        Self::UdfToml,
+        Self::Config,
+        Self::Settings,
+    ];
 
     /// Its name in statuses.
     pub fn name(self) -> &'static str {
@@ -44,10 +55,11 @@ impl Part {
             Self::UdfRust => "udfRust",
             Self::UdfToml => "udfToml",
             Self::Config => "config",
+            Self::Settings => "settings",
         }
     }
 
-    /// Its text in a content; the configuration as indented JSON.
+    /// Its text in a content; configuration and settings as indented JSON.
     pub fn text(self, content: &Content) -> String {
         match self {
             Self::Sql => content.sql.clone(),
@@ -56,10 +68,15 @@ impl Part {
             Self::Config => content
                 .program_config
                 .as_ref()
-                .map_or_else(String::new, |config| {
-                    // JSON values always serialize.
-                    serde_json::to_string_pretty(config).unwrap_or_default()
-                }),
+                .map_or_else(String::new, indented),
+            Self::Settings => {
+                let settings = settings::asked_about(content.runtime_config.as_ref());
+                if settings.is_empty() {
+                    String::new()
+                } else {
+                    indented(&settings)
+                }
+            }
         }
     }
 
@@ -68,7 +85,7 @@ impl Part {
             Self::Sql => program.sql_from.is_some(),
             Self::UdfRust => program.udf_rust_from.is_some(),
             Self::UdfToml => program.udf_toml_from.is_some(),
-            Self::Config => false,
+            Self::Config | Self::Settings => false,
         }
     }
 
@@ -78,6 +95,7 @@ impl Part {
             Self::UdfRust => kept.udf_rust.as_ref(),
             Self::UdfToml => kept.udf_toml.as_ref(),
             Self::Config => kept.config.as_ref(),
+            Self::Settings => kept.settings.as_ref(),
         }
     }
 
@@ -87,8 +105,14 @@ impl Part {
             Self::UdfRust => &mut kept.udf_rust,
             Self::UdfToml => &mut kept.udf_toml,
             Self::Config => &mut kept.config,
+            Self::Settings => &mut kept.settings,
         }
     }
+}
+
+fn indented(object: &Map<String, Value>) -> String {
+    // JSON values always serialize.
+    serde_json::to_string_pretty(object).unwrap_or_default()
 }
 
 /// What is kept of a program.

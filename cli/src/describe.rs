@@ -195,7 +195,11 @@ fn stake(stake: Option<&AtStake>) -> Vec<String> {
         }
         None => format!("{what}: unknown"),
     };
-    let mut lines = vec![
+    let mut lines = vec![];
+    if stake.state_lost {
+        lines.push("all that the pipeline has computed is lost, and it begins from nothing".into());
+    }
+    lines.extend([
         names(
             "tables that are emptied, and that nothing fills again",
             &stake.tables_lost,
@@ -212,7 +216,7 @@ fn stake(stake: Option<&AtStake>) -> Vec<String> {
             "input since the checkpoint that is dropped: {}",
             one_line(&stake.dropped_input)
         ),
-    ];
+    ]);
     lines.extend(
         stake
             .unknown
@@ -318,6 +322,7 @@ mod tests {
             tables_lost: Some(vec!["orders".into(), "customers".into()]),
             sinks_repeated: None,
             dropped_input: "unknown".into(),
+            state_lost: false,
             unknown: vec!["sinks: the engine gave no list of connectors".into()],
         };
         assert_eq!(

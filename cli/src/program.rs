@@ -99,6 +99,10 @@ fn content_of(part: Part, text: &str) -> Option<Content> {
             program_config: Some(serde_json::from_str(&text).ok()?),
             ..nothing
         },
+        Part::Settings => Content {
+            runtime_config: Some(serde_json::from_str(&text).ok()?),
+            ..nothing
+        },
     })
 }
 
@@ -108,6 +112,7 @@ fn digest(part: Part, target: &Target) -> &str {
         Part::UdfRust => &target.udf_rust,
         Part::UdfToml => &target.udf_toml,
         Part::Config => &target.config,
+        Part::Settings => &target.settings,
     }
 }
 
@@ -118,6 +123,7 @@ fn title(part: Part) -> &'static str {
         Part::UdfRust => "Rust of the user-defined functions",
         Part::UdfToml => "Cargo dependencies of the user-defined functions",
         Part::Config => "program configuration",
+        Part::Settings => "runtime settings",
     }
 }
 
@@ -197,6 +203,7 @@ pub fn changed(before: &Target, after: &Target) -> Vec<String> {
         "udfRust" => "Rust of the user-defined functions".to_owned(),
         "udfToml" => "Cargo dependencies of the user-defined functions".to_owned(),
         "config" => "program configuration".to_owned(),
+        "settings" => "runtime settings".to_owned(),
         "runtimeVersion" => format!(
             "runtime version ({} → {})",
             version(&before.runtime_version),

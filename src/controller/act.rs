@@ -98,8 +98,8 @@ async fn call(
     let word = act.name();
     match act {
         Act::Look => {}
-        Act::Create { tag, content } => {
-            let created = engine.create(name, tag, content).await?;
+        Act::Create { tags, content } => {
+            let created = engine.create(name, tags, content).await?;
             return Ok(Outcome::Updated {
                 id: created.state.id,
                 version: created.state.version,
@@ -115,6 +115,10 @@ async fn call(
             {
                 return Ok(Outcome::Owned(seen.state().id.clone()));
             }
+        }
+        Act::Mark { tags, digest } => {
+            engine.set_tags(name, tags).await?;
+            return Ok(Outcome::Marked(digest.clone()));
         }
         Act::Preview(content) => {
             return Ok(Outcome::Previewed {
@@ -187,7 +191,7 @@ async fn build(
     content: &Content,
     engine: &Feldera,
 ) -> Result<(), engine::Error> {
-    match engine.create(name, tag, content).await {
+    match engine.create(name, &[tag.to_owned()], content).await {
         // It was made before a crash, or by a call that came through although it wasn't answered.
         Err(engine::Error::Refused { code, .. }) if code == "DuplicateName" => Ok(()),
         result => result.map(drop),

@@ -92,7 +92,8 @@ impl Calls {
             Duration::try_from(now.duration_since(call.at)).unwrap_or_default() < self.matter_for
         });
         match call.act {
-            Act::Look => {}
+            // That isn't remembered, and takes nothing of what is.
+            Act::Look | Act::Mark { .. } => {}
             Act::DismissError
             | Act::Start(_)
             | Act::Stop { .. }

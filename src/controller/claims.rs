@@ -2,7 +2,7 @@
 //!
 //! Which engine it is says its URL, and not the name of the Engine object: two objects, or two spellings
 //! of one URL, are one engine. Where two URLs lead to the same engine, only the mark that the engine's
-//! pipeline carries tells: see [`Claims::marked_by`]. Nothing marks a pipeline that is made elsewhere, but
+//! pipeline carries tells. Nothing marks a pipeline that is made elsewhere, but
 //! its id, which the engine gives, is nobody else's: see [`Claims::older_guest`].
 
 use std::collections::{BTreeSet, HashMap};
@@ -138,13 +138,6 @@ impl Claims {
         let register = &mut *register;
         register.concerned.retain(|_, claims| still_there(claims));
         register.guests.retain(|_, claims| still_there(claims));
-    }
-
-    /// The Pipeline with this uid, if there is one, and its name.
-    pub(super) fn marked_by(&self, uid: &str, existing: &Store<Guarded>) -> Option<String> {
-        let register = self.register();
-        let (_, claim) = register.places.get(uid)?;
-        claim.is_alive(existing).then(|| claim.to_string())
     }
 
     /// The Pipelines that a pipeline of an engine is of.

@@ -22,6 +22,7 @@ pub(super) mod history;
 mod immutable;
 mod input;
 mod lifecycle;
+mod marking;
 mod names;
 mod outside;
 mod own_gate;
@@ -53,7 +54,7 @@ pub use build::{build_tag, is_build};
 pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
-pub use ownership::{is_owned, owner_tag, owners};
+pub use ownership::is_owned;
 pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
 
 /// How often a Pipeline looks whether the older one with the same claim is gone.
@@ -107,6 +108,8 @@ impl<'a> Decider<'a> {
         }
         let failed = self.absorb_outcome();
         if let Some((info, seen)) = self.pipeline_to_work_on() {
+            self.complete_old_targets();
+            self.read_the_mark(seen.state());
             self.view(info, &seen);
             self.follow(seen.state());
             let seen = self.corrected(seen);
@@ -125,6 +128,9 @@ impl<'a> Decider<'a> {
             }
             if self.act.is_none() {
                 self.drop_build(&seen);
+            }
+            if self.act.is_none() {
+                self.keep_the_mark(seen.state());
             }
         }
         self.explain_stale_votes();

@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::decide::is_build;
 use super::{Context, Error, Guarded, Settings};
-use crate::crd::{Engine, Pipeline};
+use crate::crd::{Engine, Pipeline, annotation};
 use crate::engine::feldera::{Address, Feldera};
 use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
@@ -149,6 +149,9 @@ struct Inner {
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
     /// A poller, or why there is none.
     pollers: Mutex<HashMap<EngineKey, Result<Arc<Poller>, String>>>,
+    /// The engine's pipelines whose marks of Pipelines that are gone don't count any more, by
+    /// `sluice.dev/release`.
+    released: Mutex<HashMap<EngineKey, HashSet<String>>>,
     listed: tokio::sync::watch::Sender<bool>,
     changed: tokio::sync::broadcast::Sender<EngineKey>,
 }
@@ -169,6 +172,7 @@ impl Engines {
             pipelines,
             wakes,
             pollers: Mutex::default(),
+            released: Mutex::default(),
             listed: tokio::sync::watch::channel(false).0,
             changed: tokio::sync::broadcast::channel(64).0,
         }));
@@ -195,6 +199,47 @@ impl Engines {
             Some(Ok(poller)) => identity::of(poller.address()),
             // Nothing is done there, so no harm.
             _ => key.to_string(),
+        }
+    }
+
+    /// Whether whoever may edit a Pipeline's Engine says that the mark of a Pipeline that is gone doesn't count on
+    /// the engine's pipeline any more.
+    pub(super) fn releases(&self, pipeline: &Pipeline) -> bool {
+        let released = self
+            .0
+            .released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        released
+            .get(&EngineKey::of(pipeline))
+            .is_some_and(|names| names.contains(pipeline.engine_pipeline_name()))
+    }
+
+    /// Takes down which those are.
+    fn note_released(&self, key: &EngineKey, engine: &Engine) {
+        let names: HashSet<String> = engine
+            .annotations()
+            .get(annotation::RELEASE)
+            .into_iter()
+            .flat_map(|names| names.split(','))
+            .map(|name| name.trim().to_owned())
+            .filter(|name| !name.is_empty())
+            .collect();
+        let mut released = self
+            .0
+            .released
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = match names.is_empty() {
+            true => released.remove(key),
+            false => released.insert(key.clone(), names.clone()),
+        };
+        drop(released);
+        if before.unwrap_or_default() != names {
+            let _ = self.0.wakes.send(Wake {
+                engine: key.clone(),
+                pipelines: None,
+            });
         }
     }
 
@@ -342,6 +387,8 @@ impl Engines {
                     .collect();
                 for key in &gone {
                     pollers.remove(key);
+                    let released = self.0.released.lock();
+                    released.unwrap_or_else(PoisonError::into_inner).remove(key);
                 }
                 gone
             };
@@ -544,6 +591,7 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         return Ok(Action::await_change());
     };
     let key = key_of(object);
+    engines.note_released(&key, engine);
     let leaves = engine.metadata.deletion_timestamp.is_some();
     match resource::address(engine, &engines.0.client).await {
         // Where a whole namespace goes, the Secret may go first.

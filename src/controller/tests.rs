@@ -346,6 +346,7 @@ async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_ch
     };
     let mut body = pipeline_in_engine("Stopped");
     body["deployment_desired_status"] = json!("Stopped");
+    body["storage_status_details"] = json!({"checkpoints": []});
     for (verb, route, body) in [
         (
             "GET",

@@ -26,7 +26,7 @@ pub(super) fn concerned(
         let concerned = pipelines.state_filter(|pipeline| {
             pipeline.0.as_ref().is_ok_and(|pipeline| {
                 let status = pipeline.status.as_ref();
-                all || approval::carries_votes(pipeline)
+                all || approval::relies_on_policies(pipeline)
                     || status.is_some_and(|status| status.waiting_since.is_some())
             })
         });

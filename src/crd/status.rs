@@ -86,6 +86,15 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_retry: Option<String>,
 
+    /// The digest of the mark that the engine's pipeline was given, so that it is known whether another one was put
+    /// there since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<String>,
+
+    /// The digest of the mark that the engine didn't take last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_mark: Option<String>,
+
     /// The value of the annotation `sluice.dev/adopt` that was acted on. Absent while there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_adopt: Option<String>,
@@ -187,6 +196,12 @@ pub struct Target {
     /// The runtime version that the program configuration names; empty for the engine's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub runtime_version: String,
+    /// The settings of `spec.runtimeConfig` that don't change unasked; empty if there is none of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings: String,
+    /// Whether it runs without storage, so that no checkpoint is written, or read at a start.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_storage: bool,
 }
 
 /// A start that Sluice asked for, written before it asks.
@@ -248,6 +263,10 @@ pub struct Settled {
     /// The checkpoint that holds it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<BaseCheckpoint>,
+    /// The engine's `version` of the pipeline at which it ran. A newer checkpoint that is found at another one, and
+    /// that Sluice didn't see being written, may have been made from something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<i64>,
     /// Its program, so that people can see what a change changes. Absent if it was never seen in the
     /// spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -270,6 +289,9 @@ pub struct KeptProgram {
     /// The program configuration, as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// The settings of `spec.runtimeConfig` that don't change unasked, as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<String>,
     /// The parts that aren't kept, by the names of the fields above, and why: `FromConfigMap` (who
     /// may read the Pipeline may not read the ConfigMap) or `TooLarge`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -420,8 +442,8 @@ pub struct Approval {
     pub parent: String,
     /// What would run.
     pub target: Target,
-    /// The parts of the program that differ from the parent's: `sql`, `udfRust`, `udfToml`, `config`,
-    /// `runtimeVersion`. Empty if the parent's program isn't known.
+    /// The parts that differ from the parent's: `sql`, `udfRust`, `udfToml`, `config`, `runtimeVersion`,
+    /// `settings` (of `spec.runtimeConfig`). Empty if the parent's program isn't known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
     /// How it would be bootstrapped.
@@ -542,6 +564,9 @@ pub struct AtStake {
     pub sinks_repeated: Option<Vec<String>>,
     /// Input since the checkpoint that would be dropped: `none`, or `unknown`.
     pub dropped_input: String,
+    /// Whether everything that the pipeline has computed is lost, so that it begins from nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub state_lost: bool,
     /// What of this couldn't be found out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,

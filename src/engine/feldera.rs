@@ -152,12 +152,12 @@ impl Feldera {
     pub async fn create(
         &self,
         name: &str,
-        tag: &str,
+        tags: &[String],
         content: &Content,
     ) -> Result<FullPipeline, Error> {
         let mut body = content_body(content);
         body["name"] = json!(name);
-        body["tags"] = json!([tag]);
+        body["tags"] = json!(tags);
         let pipeline: wire::Pipeline = self
             .json(self.call(Method::POST, "/pipelines").json(&body))
             .await?;

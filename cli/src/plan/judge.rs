@@ -3,7 +3,7 @@
 
 use kube::ResourceExt;
 use sluice::chain;
-use sluice::change::{Change, Content, ROOT, UNSEEN_BY_THE_ENGINE};
+use sluice::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
 use sluice::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Pipeline, PipelineApproval,
     PipelineStatus, Settled, Target, VoteDecision, annotation,
@@ -120,14 +120,7 @@ pub fn judge(situation: &Situation) -> Planned {
     let options = file.spec.bootstrap_options;
     let uid = live.uid().unwrap_or_default();
     let revision = chain::revision_of(&status, &uid, &target, options);
-    let id = Change {
-        uid: &uid,
-        parent: chain::parent(&status),
-        target: &target,
-        options,
-        revision,
-    }
-    .id();
+    let id = chain::id(&status, &uid, &target, options, revision);
     let settled = status.settled.as_ref();
     if settled.is_some_and(|settled| settled.target == target) {
         planned.verdict = Verdict::Unchanged;
@@ -176,6 +169,7 @@ fn once_applied(stored: &PipelineStatus, notes: &mut Vec<String>) -> PipelineSta
             change_id: run.change_id.clone(),
             target: run.target.clone(),
             checkpoint: None,
+            version: None,
             program: None,
         });
         status.turns.clear();

@@ -4,7 +4,7 @@ use crate::change::Content;
 use crate::crd::{
     BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
-use crate::engine::{self, DiffAnswer, FullPipeline};
+use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 
 use super::{Decider, Outcome, words};
 
@@ -24,7 +24,9 @@ impl<'a> Decider<'a> {
                 let asked = self.input.pipeline.annotation(annotation::ADOPT);
                 self.status.handled_adopt = asked.map(str::to_owned);
                 self.own(id);
+                self.forget_what_was_kept();
             }
+            Outcome::Marked(digest) => self.status.mark = Some(digest.clone()),
             Outcome::Updated {
                 id,
                 version,
@@ -91,6 +93,10 @@ impl<'a> Decider<'a> {
                 self.warn("BuildLeftBehind", message);
                 true
             }
+            "mark" => {
+                self.mark_is_refused(&error.to_string());
+                true
+            }
             // Somebody started the pipeline between the look and the call, which says nothing about what
             // was to be brought there.
             "update" if error.code() == Some("UpdateRestrictedToStopped") => true,
@@ -154,6 +160,7 @@ impl<'a> Decider<'a> {
         let is_wanted = wanted.filter(|wanted| engine::same_content(wanted, &full.content));
         let now = engine_content(version, is_wanted.unwrap_or(&full.content));
         let before = self.status.content.replace(now);
+        self.doubt_what_is_kept(&full.state, before.is_some());
         let edited = before.is_some_and(|before| {
             is_wanted.is_none()
                 && self.status.content.as_ref().map(|now| &now.target) != Some(&before.target)
@@ -162,6 +169,20 @@ impl<'a> Decider<'a> {
             self.interfered(
                 "OutsideEdit",
                 "somebody else edited the pipeline's program at the engine; what the spec says is put back".into(),
+            );
+        }
+    }
+
+    /// The content is at a version that nobody here made. If a checkpoint was written that nobody here saw, it may be
+    /// one of anything.
+    fn doubt_what_is_kept(&mut self, state: &PipelineState, was_known: bool) {
+        let known = self.status.settled.as_ref();
+        let known = known.and_then(|settled| settled.checkpoint.as_ref()?.uuid.as_ref());
+        let newest = state.newest_checkpoint();
+        let is_another = newest.is_some_and(|newest| known.is_some_and(|it| *it != newest.uuid));
+        if was_known && is_another && !self.input.pipeline.is_guest() {
+            self.what_is_kept_is_not_known(
+                "the pipeline was changed at the engine, and a checkpoint written that nobody here saw",
             );
         }
     }

@@ -105,12 +105,12 @@ impl Decider<'_> {
             }
             // Sluice hasn't told it: that would be written down.
             ApprovalState::Awaiting | ApprovalState::Approved if beyond => {
-                self.outside(&id);
+                self.outside(&id, state);
                 false
             }
             // It was taken back, but somebody was faster at the engine.
             ApprovalState::Superseded if beyond => {
-                self.outside(&id);
+                self.outside(&id, state);
                 false
             }
             ApprovalState::Rejected if beyond => {
@@ -140,15 +140,22 @@ impl Decider<'_> {
         noted
     }
 
-    /// The engine left the gate without a call of Sluice's: somebody told the engine itself.
-    fn outside(&mut self, id: &str) {
+    /// The engine runs the change without a call of Sluice's. That somebody told the engine itself is said only where this
+    /// deployment was seen to wait for that.
+    fn outside(&mut self, id: &str, state: &PipelineState) {
         let at = self.now();
+        let mut waited = false;
         if let Some(approval) = &mut self.status.approval {
-            // Whoever decided before, it was somebody else who told the engine.
+            // Whoever decided before, it wasn't Sluice who told the engine.
             approval.decision.get_or_insert(outside_decision(at));
+            waited = approval.gate == Gate::Engine && approval.deployment_id == state.deployment_id;
         }
         self.set_approval_state(ApprovalState::Applied);
-        self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
+        if waited {
+            self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
+        } else {
+            self.warn("UnaskedChange", format!("change {id} runs without a call of Sluice's, and this start of it wasn't seen to wait at the engine's gate: it was started at the engine itself, approved there at once, or found nothing to resume from"));
+        }
     }
 
     /// Writes down once that the run is past the gate. If that never showed although the engine should
@@ -176,7 +183,9 @@ impl Decider<'_> {
         let settled = self.status.settled.as_ref();
         let is_change = run.base_checkpoint.is_some()
             && settled.is_some_and(|settled| settled.change_id != run.change_id);
-        let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str();
+        // Without storage the engine reads no checkpoint, and so has nothing to ask about.
+        let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str()
+            && !run.target.without_storage;
         if !is_change || !asks || outcome == Some(PreviewOutcome::NoChange) {
             return;
         }

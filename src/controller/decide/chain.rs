@@ -28,11 +28,9 @@ impl Decider<'_> {
                     ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
                 )
         });
-        let settled_already = self
-            .status
-            .settled
-            .as_ref()
-            .is_some_and(|settled| settled.change_id == run.change_id);
+        let settled_already = self.status.settled.as_ref().is_some_and(|settled| {
+            settled.change_id == run.change_id && settled.target == run.target
+        });
         let content_is_the_runs = self
             .status
             .content
@@ -62,7 +60,14 @@ impl Decider<'_> {
                 && (run.stop == Some(StopKind::Checkpoint)
                     || run.past_gate_since.is_some()
                     || told);
-        if being_applied || settled_already || !content_is_the_runs || !is_new || !past_the_gate {
+        if settled_already && content_is_the_runs {
+            self.follow_what_is_settled(state);
+            return;
+        }
+        // Without storage there never is a checkpoint: what runs is all that there is.
+        let is_all_there_is = run.target.without_storage && state.is_up();
+        let is_kept = is_new && past_the_gate;
+        if being_applied || !content_is_the_runs || !(is_kept || is_all_there_is) {
             return;
         }
         let requested = self.status.seal.take();
@@ -70,14 +75,18 @@ impl Decider<'_> {
         self.status.settled = Some(Settled {
             change_id: run.change_id.clone(),
             target: run.target.clone(),
-            checkpoint: newest.map(|checkpoint| BaseCheckpoint {
+            checkpoint: newest.filter(|_| is_kept).map(|checkpoint| BaseCheckpoint {
                 uuid: Some(checkpoint.uuid.clone()),
                 sequence_number: requested
                     .and_then(|seal| seal.sequence_number)
                     .or(checkpoint.steps),
             }),
+            version: Some(state.version),
             program: None,
         });
+        if !is_kept {
+            return;
+        }
         let change_id = run.change_id.clone();
         self.status
             .preview
@@ -98,6 +107,64 @@ impl Decider<'_> {
                     "a checkpoint of change {change_id} exists ({summary}); its approval is spent"
                 ),
             );
+        }
+    }
+
+    /// What is settled has come to rest, or an operator settled it that didn't write down at which version. The newest
+    /// checkpoint is one of it, and the one that the next change starts from.
+    fn follow_what_is_settled(&mut self, state: &PipelineState) {
+        let newest = state.newest_checkpoint().filter(|_| state.is_stopped());
+        let Some(settled) = &mut self.status.settled else {
+            return;
+        };
+        settled.version = Some(state.version);
+        if let (Some(newest), Some(checkpoint)) = (newest, &mut settled.checkpoint)
+            && checkpoint.uuid.as_ref() != Some(&newest.uuid)
+        {
+            *checkpoint = BaseCheckpoint {
+                uuid: Some(newest.uuid.clone()),
+                sequence_number: newest.steps,
+            };
+        }
+    }
+
+    /// Targets that 0.1.0 wrote down don't say which settings they have. It asked nobody about those: what was brought to
+    /// the engine with the content that the spec still asks for is what all of them had.
+    pub(super) fn complete_old_targets(&mut self) {
+        let Ok(Some(wanted)) = self.input.content else {
+            return;
+        };
+        let target = wanted.target();
+        let is_old = self.status.content.as_ref().is_some_and(|held| {
+            held.digest == wanted.digest()
+                && held.target != target
+                && held.target == target.without_settings()
+        });
+        if !is_old {
+            return;
+        }
+        let status = &mut self.status;
+        let all = [
+            status.content.as_mut().map(|it| &mut it.target),
+            status.settled.as_mut().map(|it| &mut it.target),
+            status.run.as_mut().map(|it| &mut it.target),
+            status.approval.as_mut().map(|it| &mut it.target),
+            status.preview.as_mut().map(|it| &mut it.target),
+            status.build.as_mut().map(|it| &mut it.target),
+        ];
+        for old in all
+            .into_iter()
+            .flatten()
+            .filter(|it| **it != Target::default())
+        {
+            old.settings.clone_from(&target.settings);
+            old.without_storage = target.without_storage;
+        }
+        // Nor does it hold their text, which the spec still has.
+        if let Some(settled) = &mut self.status.settled
+            && settled.target == target
+        {
+            settled.program = None;
         }
     }
 
@@ -157,12 +224,13 @@ impl Decider<'_> {
             change_id: change::ROOT.to_owned(),
             target: Target::default(),
             checkpoint: None,
+            version: None,
             program: None,
         });
         let change_id = Change {
             uid: self.uid(),
             parent: &settled.change_id,
-            target: &settled.target,
+            target: &settled.target.without_settings(),
             options: BootstrapOptions::default(),
             revision: 0,
         }
@@ -229,14 +297,7 @@ impl Decider<'_> {
     }
 
     pub(super) fn change_id(&self, target: &Target, revision: i64) -> String {
-        Change {
-            uid: self.uid(),
-            parent: self.parent(),
-            target,
-            options: self.options(),
-            revision,
-        }
-        .id()
+        chain::id(&self.status, self.uid(), target, self.options(), revision)
     }
 
     /// The parts of the program in which a target differs from what is settled; none if that isn't

@@ -121,9 +121,9 @@ pub fn status(pipeline: &Pipeline, next: &Next, now: Timestamp) -> Option<Pipeli
 
 #[cfg(test)]
 mod tests {
-    use super::super::ownership::owner_tag;
     use super::super::{EngineInfo, Seen};
     use super::*;
+    use crate::mark::owner_tag;
     use serde_json::json;
 
     fn pipeline() -> Pipeline {

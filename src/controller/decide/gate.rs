@@ -1,7 +1,7 @@
 //! The approval gate: publish the change that waits, and count the votes. What follows an approval stands
 //! in `telling`, and what is past the gate in `beyond`.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen, stake, words};
@@ -217,18 +217,25 @@ impl Decider<'_> {
         } = question;
         let spec = &self.input.pipeline.spec;
         let id = self.change_id(&target, revision);
-        let settled = self.status.settled.as_ref();
-        let kept = settled.filter(|settled| settled.checkpoint.is_some());
-        let unseen = kept.map(|settled| words::unseen_by_the_engine(&settled.target, &target));
-        let unseen = unseen.unwrap_or_default();
-        let summary = words::with_unseen(&unseen, &diff);
+        let (base, _) = self.base(state);
+        let unseen = self.unseen(&base, &target);
+        let loses_state = base.is_lost_by(&target);
+        // Nobody need be asked for a diff of a program that stays as it is.
+        let shown = if diff.is_null() && base.has_the_program_of(&target) {
+            json!({"program_diff": {}})
+        } else {
+            diff.clone()
+        };
+        let summary = words::with_unseen(&unseen, &shown);
         // What is asked about before anything is stopped will be stopped with a checkpoint.
         let resumes_all = match gate {
             Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
             _ => state.is_up(),
         };
-        let mut at_stake = stake::at_stake(&diff, connectors, self.options(), resumes_all);
-        if !unseen.is_empty() {
+        let mut at_stake = stake::at_stake(&shown, connectors, self.options(), resumes_all);
+        if loses_state {
+            at_stake = stake::everything();
+        } else if !unseen.is_empty() {
             at_stake.unknown.push(stake::MIXED_RESULTS.to_owned());
         }
         // A rejection is final for its change, also if that comes round again.

@@ -32,6 +32,8 @@ pub struct Input<'a> {
     /// The Pipeline that holds the same pipeline of the same engine, because it is older or because the
     /// engine's pipeline carries its mark, if there is one.
     pub rival: Option<&'a str>,
+    /// Whether whoever may edit the Engine says that marks of Pipelines that are gone don't count.
+    pub mark_is_released: bool,
     /// What came of the last act of this reconcile.
     pub outcome: Option<&'a Outcome>,
     /// Whether this process has written down that it tells the engine of the approval, and hasn't done

@@ -324,13 +324,13 @@ impl Decider<'_> {
             self.stop(state, true);
         } else if !state.is_up() {
             self.transitional(state);
-        } else if info.has_checkpoints() || can_lose {
+        } else if self.keeps_state(info) || can_lose {
             self.progressing(
                 "Stopping",
                 Reason::Stopping,
                 "the pipeline is stopped".into(),
             );
-            self.stop(state, !info.has_checkpoints());
+            self.stop(state, !self.keeps_state(info));
         } else {
             let phase = state.deployment_status.clone();
             self.status.phase = Some(phase);
@@ -359,9 +359,15 @@ impl Decider<'_> {
                 self.notice_an_outside_switch("paused");
                 self.switch(state, Act::Resume);
             }
-            _ if info.has_checkpoints() => self.seal(),
+            _ if self.keeps_state(info) => self.seal(),
             _ => {}
         }
+    }
+
+    /// Whether what runs can be stopped with a checkpoint: neither the edition nor a setting is in the way.
+    pub(super) fn keeps_state(&self, info: &EngineInfo) -> bool {
+        let held = self.status.content.as_ref();
+        info.has_checkpoints() && !held.is_some_and(|held| held.target.without_storage)
     }
 
     /// The pipeline is up.
@@ -441,8 +447,13 @@ impl Decider<'_> {
         let Some(target) = self.status.content.as_ref().map(|held| held.target.clone()) else {
             return;
         };
+        let settled = self.status.settled.as_ref();
+        let change_id = match settled.filter(|settled| settled.target == target) {
+            Some(settled) => settled.change_id.clone(),
+            None => self.change_id(&target, self.revision_of(&target)),
+        };
         self.status.run = Some(Run {
-            change_id: self.change_id(&target, self.revision_of(&target)),
+            change_id,
             target,
             bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
             options: state.options.unwrap_or_default(),

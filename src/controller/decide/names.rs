@@ -17,7 +17,8 @@ impl Decider<'_> {
     /// between. Such a vote stays in doubt until it is withdrawn.
     pub(super) fn look_at_the_names(&mut self) {
         let stored = self.status.policies.clone().unwrap_or_default();
-        let standing = approval::marks(self.input.pipeline);
+        let mut standing = approval::marks(self.input.pipeline);
+        standing.extend(approval::adoption(self.input.pipeline));
         let in_doubt = match &self.input.trust.pipelines {
             Standing::Unknown(_) => false,
             Standing::Absent(_) => true,
@@ -58,7 +59,7 @@ impl Decider<'_> {
             .approval
             .as_ref()
             .is_some_and(|approval| waits(approval.state));
-        let matters = waits || approval::carries_votes(self.input.pipeline);
+        let matters = waits || approval::relies_on_policies(self.input.pipeline);
         if matters || self.input.may_note_policies || self.status != *stored {
             self.status.policies = self.policies.take();
         } else if self.status.policies != self.policies {

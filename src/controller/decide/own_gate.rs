@@ -1,10 +1,13 @@
-//! Sluice's own gate, for changes that the engine's gate lets through although they alter results.
+//! Sluice's own gate, for changes that the engine's gate lets through although they alter results or lose state.
 //!
-//! The engine compares SQL and connectors. A user-defined function with another body, or another
-//! version of the runtime, it takes up as if nothing had changed (rule A9; source: `ProgramDiff` of
+//! The engine compares SQL and connectors. A user-defined function with another body, another
+//! version of the runtime, or another setting, it takes up as if nothing had changed (rule A9; source: `ProgramDiff` of
 //! Feldera at 0.337). So that is asked about here, while the old program goes on, before anything is
 //! stopped for it. Where the engine says beforehand that it will ask, it is left to that: one change,
-//! one question.
+//! one question. Not so with settings: they work from the start on, so before the engine would ask.
+//!
+//! What they are compared with is what the checkpoint was made from. Where nobody recorded that, it is unknown, and
+//! asked about as such (rule A8).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
@@ -17,6 +20,7 @@ use crate::crd::{
     Settled, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::{kept, settings};
 
 /// Whether an update may be brought to the engine.
 #[derive(PartialEq)]
@@ -39,15 +43,64 @@ pub(super) enum Shown {
     Rejected(String),
 }
 
+/// What a start would resume from.
+pub(super) enum Base {
+    /// Nothing: there is no checkpoint that anything could be mixed with.
+    Nothing,
+    /// A checkpoint of this.
+    Known(Target),
+    /// A checkpoint, and nobody knows what it was made from.
+    Unknown,
+}
+
+impl Base {
+    /// Whether nothing is known to differ between it and a target.
+    fn is(&self, target: &Target) -> bool {
+        matches!(self, Self::Known(base) if base == target)
+    }
+
+    /// Whether starting a target from it gives everything away that was computed: without storage no checkpoint is
+    /// read.
+    pub(super) fn is_lost_by(&self, target: &Target) -> bool {
+        target.without_storage
+            && match self {
+                Self::Nothing => false,
+                Self::Known(base) => !base.without_storage,
+                Self::Unknown => true,
+            }
+    }
+
+    /// Whether the engine would compare a target's program with the same one.
+    pub(super) fn has_the_program_of(&self, target: &Target) -> bool {
+        matches!(self, Self::Known(base) if base.sql == target.sql
+            && base.config == target.config
+            && base.runtime_version == target.runtime_version)
+    }
+
+    /// Whether a target may have other settings.
+    fn has_other_settings_than(&self, target: &Target) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Known(base) => {
+                base.settings != target.settings || base.without_storage != target.without_storage
+            }
+            Self::Unknown => true,
+        }
+    }
+}
+
 impl Decider<'_> {
     /// Whether an update to a target may be made, as far as this gate is concerned.
     pub(super) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let passage = self.passage(info, seen, target);
         let held = self.status.content.as_ref().map(|held| &held.target);
-        let settled = self.kept_settled().map(|settled| &settled.target);
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
         // What was taken back or refused must not be started in the place of what is asked about.
-        let other = settled.is_some() && held != settled;
+        let other = match self.base(seen.state()).0 {
+            Base::Nothing => false,
+            Base::Known(settled) => held != Some(&settled),
+            Base::Unknown => true,
+        };
         if passage == Passage::Shut && seen.state().is_stopped() && other && wanted {
             self.nothing_goes_on();
             return Passage::Blocked;
@@ -82,30 +135,93 @@ impl Decider<'_> {
         settled.filter(|settled| settled.checkpoint.is_some())
     }
 
+    /// What the next start resumes from; and whether a change from that can be named yet.
+    pub(super) fn base(&self, state: &PipelineState) -> (Base, bool) {
+        if state.storage_status == "Cleared" {
+            return (Base::Nothing, true);
+        }
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        if let Some(settled) = self.kept_settled().map(|settled| &settled.target) {
+            // What is up becomes what is settled, once it is stopped for the change.
+            return match held.filter(|held| *held != settled && state.is_up()) {
+                Some(held) => (Base::Known(held.clone()), held.without_storage),
+                None => (Base::Known(settled.clone()), true),
+            };
+        }
+        match held.filter(|_| state.is_up()) {
+            _ if state.newest_checkpoint().is_none() => (Base::Nothing, true),
+            // Another program's checkpoint may be there, and this one writes none.
+            Some(held) if held.without_storage => (Base::Unknown, true),
+            Some(held) => (Base::Known(held.clone()), false),
+            // It is from before this Pipeline, or from a run that nobody saw.
+            None => (Base::Unknown, true),
+        }
+    }
+
+    /// What a change to a target alters or loses that the engine doesn't ask about, on one line; empty if nothing of that
+    /// kind is known to differ.
+    pub(super) fn unseen(&self, base: &Base, target: &Target) -> String {
+        match base {
+            Base::Nothing => String::new(),
+            Base::Known(_) | Base::Unknown if base.is_lost_by(target) => {
+                words::STORAGE_OFF.to_owned()
+            }
+            Base::Known(base) => {
+                words::unseen_by_the_engine(base, target, &self.settings_that_change(target))
+            }
+            Base::Unknown => words::UNKNOWN_ORIGIN.to_owned(),
+        }
+    }
+
+    /// The names of the settings in which a target differs from what is settled, where the texts of both are known.
+    fn settings_that_change(&self, target: &Target) -> Vec<String> {
+        let before = self.status.settled.as_ref().and_then(|settled| {
+            if settled.target.settings.is_empty() {
+                return Some(serde_json::Map::new());
+            }
+            let kept = kept::text(settled.program.as_ref()?, kept::Part::Settings).ok()?;
+            serde_json::from_str(&kept).ok()
+        });
+        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let wanted = wanted.filter(|wanted| wanted.target() == *target);
+        match (before, wanted) {
+            (Some(before), Some(wanted)) => settings::differences(
+                &before,
+                &settings::asked_about(wanted.runtime_config.as_ref()),
+            ),
+            _ => vec![],
+        }
+    }
+
+    /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
+    /// that, too, is allowed.
+    fn is_allowed(&self, base: &Base, target: &Target) -> bool {
+        let spec = &self.input.pipeline.spec;
+        spec.bootstrap_policy == BootstrapPolicy::Allow
+            && (spec.allow_state_loss || !base.is_lost_by(target))
+    }
+
     fn passage(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let state = seen.state();
-        let kept = info.has_checkpoints() && state.storage_status != "Cleared";
-        let held = self.status.content.as_ref().map(|held| held.target.clone());
-        let settled = self.kept_settled().map(|settled| settled.target.clone());
-        let is_settled = settled.is_some() && (held == settled || !state.is_up());
-        // What is up becomes what is settled, once it is stopped for the change.
-        let base = match settled {
-            Some(settled) if is_settled => Some(settled),
-            // A checkpoint from before this Pipeline: of an adopted pipeline.
-            None if state.newest_checkpoint().is_none() => None,
-            _ => held,
-        };
-        let Some(base) = base.filter(|_| kept) else {
-            // Nothing was kept that the new functions could be mixed with.
+        let runs_without =
+            self.status.settled.as_ref().is_some_and(|settled| {
+                settled.checkpoint.is_none() && settled.target.without_storage
+            });
+        let (base, is_settled) = self.base(state);
+        if !info.has_checkpoints()
+            || matches!(base, Base::Nothing)
+            // Each of its starts is one from nothing, and it runs like that already.
+            || target.without_storage && runs_without
+        {
             return Passage::Open;
-        };
+        }
         let id = self.change_id(target, self.revision_of(target));
         let known = self.status.approval.as_ref();
         let known = known.filter(|approval| approval.change_id == id);
         let known = known.map(|approval| (approval.gate, approval.state));
-        let unseen = words::unseen_by_the_engine(&base, target);
+        let unseen = self.unseen(&base, target);
         let policy = self.input.pipeline.spec.bootstrap_policy;
-        let refused_before = known.is_none() && base != *target && self.was_rejected(&id);
+        let refused_before = known.is_none() && !base.is(target) && self.was_rejected(&id);
         if refused_before && (policy == BootstrapPolicy::Allow || !unseen.is_empty()) {
             // No policy overrules a no.
             return self.publish_at_own_gate(seen, target);
@@ -115,8 +231,9 @@ impl Decider<'_> {
             return Passage::Shut;
         }
         let outcome = self.preview_of(target).map(|preview| preview.outcome);
-        let engine_asks = outcome == Some(PreviewOutcome::Gated);
-        if unseen.is_empty() || engine_asks || policy == BootstrapPolicy::Allow {
+        let engine_asks =
+            outcome == Some(PreviewOutcome::Gated) && !base.has_other_settings_than(target);
+        if unseen.is_empty() || engine_asks || self.is_allowed(&base, target) {
             return Passage::Open;
         }
         if !is_settled {
@@ -250,10 +367,10 @@ impl Decider<'_> {
         change_id: &str,
         target: &Target,
     ) {
-        let settled = self.kept_settled().map(|settled| &settled.target);
-        let Some(settled) = settled.filter(|settled| *settled != target) else {
+        let (base, _) = self.base(state);
+        if matches!(base, Base::Nothing) || base.is(target) {
             return;
-        };
+        }
         let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
         let is_known = self.status.approval.as_ref().is_some_and(|approval| {
             use ApprovalState::{Expired, Sealed, Superseded};
@@ -262,9 +379,12 @@ impl Decider<'_> {
         });
         let preview = self.preview_of(target);
         // Where the engine can't tell beforehand, it may be a change to it.
-        let is_none_to_the_engine =
-            preview.is_some_and(|preview| preview.outcome == PreviewOutcome::NoChange);
-        let unseen = words::unseen_by_the_engine(settled, target);
+        let same_program = matches!(&base, Base::Known(base)
+            if base.without_settings() == target.without_settings());
+        let is_none_to_the_engine = same_program
+            || target.without_storage
+            || preview.is_some_and(|preview| preview.outcome == PreviewOutcome::NoChange);
+        let unseen = self.unseen(&base, target);
         if !allowed || is_known || is_none_to_the_engine && unseen.is_empty() {
             return;
         }

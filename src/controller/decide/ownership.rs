@@ -1,40 +1,42 @@
-//! Whose the engine's pipeline is, and whether this Pipeline may work on it.
+//! Whose the engine's pipeline is, and whether this Pipeline may work on it (rule A19).
+//!
+//! Nothing beats an owner that lives: that is known from the cluster, and comes as `rival`. What is decided here is
+//! what becomes of a pipeline that nobody who lives owns.
 
 use super::conditions::Reason;
-use super::input::Seen;
+use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
+use crate::approval;
 use crate::change::Content;
-use crate::crd::{Pipeline, annotation};
+use crate::crd::{ApprovalState, Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
-
-use super::input::Observation;
-
-/// What a tag that says whose a pipeline is begins with.
-const OWNER: &str = "sluice:";
-
-/// A pipeline that Sluice made carries this tag in the engine.
-pub fn owner_tag(uid: &str) -> String {
-    format!("{OWNER}{uid}")
-}
+use crate::mark::{self, Owner, OwnerName};
 
 /// Whether an engine's pipeline is a Pipeline's: by its tag, or, on an engine that keeps no tags, by
 /// the id that it had when it was created or taken over.
 pub fn is_owned(state: &PipelineState, pipeline: &Pipeline) -> bool {
-    let own = owner_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
-    let mut owners = owners(state);
+    let own = mark::owner_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
     let known_id = || {
         let status = pipeline.status.as_ref()?.engine.as_ref()?;
         status.pipeline_id.as_ref()
     };
-    match owners.next() {
+    match mark::uids(&state.tags).next() {
         Some(_) => state.tags.contains(&own),
         None => known_id() == Some(&state.id),
     }
 }
 
-/// The uids of the Pipelines whose marks an engine's pipeline carries.
-pub fn owners(state: &PipelineState) -> impl Iterator<Item = &str> {
-    state.tags.iter().filter_map(|tag| tag.strip_prefix(OWNER))
+/// How a pipeline that is there already comes to be this Pipeline's.
+enum Claim {
+    /// It is to be taken over.
+    Takes,
+    /// It is left untouched. What is there, and how it can be taken over.
+    Leaves {
+        /// In words, behind "a pipeline of this name".
+        what: String,
+        /// What to do to have it.
+        how: String,
+    },
 }
 
 impl<'a> Decider<'a> {
@@ -58,16 +60,16 @@ impl<'a> Decider<'a> {
         };
         // The engine's own mark says more than the age of an object: whoever comes with an older
         // object doesn't take away what runs.
-        let is_settled = pipeline.as_ref().is_some_and(|seen| {
-            seen.state().tags.contains(&self.tag()) || self.is_to_adopt(seen.state())
-        });
+        let own = mark::owner_tag(self.uid());
+        let is_ours = pipeline
+            .as_ref()
+            .is_some_and(|seen| seen.state().tags.contains(&own));
         if let Some(rival) = input.rival
-            && !is_settled
+            && !is_ours
         {
-            self.stalled(
-                Reason::NameTaken,
-                format!("{rival} has the same pipeline of the same engine; set another spec.pipelineName"),
-            );
+            self.name_taken(format!(
+                "{rival} has the same pipeline of the same engine, and keeps it as long as it is there; set another spec.pipelineName"
+            ));
             // Nobody says so when the older one goes.
             self.look_again_in(super::RIVAL_INTERVAL);
             return None;
@@ -113,7 +115,7 @@ impl<'a> Decider<'a> {
         );
         self.act(
             Act::Create {
-                tag: self.tag(),
+                tags: self.owner_tags(),
                 content: content.clone(),
             },
             Guard {
@@ -123,8 +125,8 @@ impl<'a> Decider<'a> {
         );
     }
 
-    /// Whether the engine's pipeline is this Pipeline's. One that was there before is taken over
-    /// if it is just what the spec asks for, or if somebody says so, and is otherwise left alone.
+    /// Whether the engine's pipeline is this Pipeline's. One that was there before is left alone, equal or not, until
+    /// somebody who may says that it is to be taken over: who adopts a pipeline can stop and change it.
     fn owned(&mut self, seen: &Seen, content: &Content) -> bool {
         let state = seen.state();
         if is_owned(state, self.input.pipeline) {
@@ -135,52 +137,181 @@ impl<'a> Decider<'a> {
             return false;
         };
         let same = engine::same_content(content, &full.content);
-        if !self.is_to_adopt(state) && (!same || self.was_taken_over(state)) {
-            let what = match (owners(state).next(), same) {
-                (Some(_), true) => "that carries the mark of another Pipeline by now",
-                (Some(_), false) => "with another program, and with the mark of another Pipeline",
-                (None, _) => "with another program",
-            };
-            let message = format!(
-                "the engine has a pipeline {:?} {what}, which is left untouched. Set another spec.pipelineName, or take it over {}",
-                state.name,
-                self.how_to_adopt(state),
-            );
-            self.stalled(Reason::NameTaken, message);
-            return false;
+        match self.claim(state, same) {
+            Claim::Takes => {
+                let mut tags = self.owner_tags();
+                // What its checkpoint was made from stays on record.
+                tags.extend(mark::of_settled(&state.tags).cloned());
+                self.adopt(state, tags);
+            }
+            Claim::Leaves { what, how } => {
+                let program = if same {
+                    "with the same program"
+                } else {
+                    "with another program"
+                };
+                self.name_taken(format!(
+                    "the engine has a pipeline {:?} {program}, {what}; it is left untouched. Set another spec.pipelineName, or take it over: {how}",
+                    state.name,
+                ));
+            }
         }
-        self.adopt(state, Some(self.tag()));
         false
     }
 
-    fn how_to_adopt(&self, state: &PipelineState) -> String {
-        format!(
-            "with: kubectl annotate pipeline {} -n {} {}={} (if that stands there already, remove it first)",
+    /// Whether nobody else keeps the gate of a pipeline that is made elsewhere.
+    fn unowned(&mut self, seen: &Seen) -> bool {
+        let state = seen.state();
+        if mark::uids(&state.tags).next().is_none() {
+            return true;
+        }
+        match self.claim(state, false) {
+            Claim::Takes => {
+                let tags = mark::of_settled(&state.tags).cloned().collect();
+                self.adopt(state, tags);
+            }
+            Claim::Leaves { what, how } => self.name_taken(format!(
+                "the engine has a pipeline {:?}, {what}; it is left alone. To have its gate kept here, take the mark away: {how}",
+                state.name,
+            )),
+        }
+        false
+    }
+
+    /// Whether a pipeline that nobody who lives owns is to be taken over.
+    ///
+    /// An admission policy demands the verb `approve` of whoever writes `sluice.dev/adopt`: on this Pipeline for one that
+    /// carries no mark, and also on the Pipeline that it names for one whose owner is gone.
+    fn claim(&self, state: &PipelineState, same_content: bool) -> Claim {
+        let owners = mark::read(&state.tags, &state.id).owners;
+        let unmarked = owners.is_empty() || self.input.mark_is_released;
+        let (asked_for, what) = match (unmarked, owners.as_slice()) {
+            (true, []) => (state.name.clone(), "which Sluice didn't make".to_owned()),
+            (true, _) => (
+                state.name.clone(),
+                "which carries the mark of a Pipeline that is gone, and is released".to_owned(),
+            ),
+            (
+                false,
+                [
+                    Owner {
+                        name: Some(owner), ..
+                    },
+                ],
+            ) if self.was_this(owner) => {
+                // It is this Pipeline that was deleted and made again. What waits or is settled goes on.
+                if same_content && !self.was_taken_over(state) {
+                    return Claim::Takes;
+                }
+                (
+                    owner.to_string(),
+                    "which carries the mark of an earlier Pipeline of this name".to_owned(),
+                )
+            }
+            (
+                false,
+                [
+                    Owner {
+                        name: Some(owner), ..
+                    },
+                ],
+            ) => (
+                owner.to_string(),
+                format!("which carries the mark of Pipeline {owner}, which is gone"),
+            ),
+            (false, _) => {
+                return Claim::Leaves {
+                    what: "which carries the mark of a Pipeline that is gone, and whose name isn't known"
+                        .to_owned(),
+                    how: format!(
+                        "somebody who may edit the Engine releases it first, with the annotation {}={}",
+                        annotation::RELEASE,
+                        state.name
+                    ),
+                };
+            }
+        };
+        let command = format!(
+            "kubectl annotate pipeline {} -n {} {}={asked_for}{}",
             self.name(),
             self.namespace(),
             annotation::ADOPT,
-            state.name,
-        )
+            match self.input.pipeline.annotation(annotation::ADOPT) {
+                Some(_) => " --overwrite",
+                None => "",
+            },
+        );
+        let asked = self.input.pipeline.annotation(annotation::ADOPT);
+        if asked != Some(&asked_for) {
+            let right = match owners.as_slice() {
+                [
+                    Owner {
+                        name: Some(owner), ..
+                    },
+                ] if !unmarked && !self.was_this(owner) => {
+                    format!(" (which needs the verb approve on this Pipeline and on {owner})")
+                }
+                _ => " (which needs the verb approve)".to_owned(),
+            };
+            return Claim::Leaves {
+                what,
+                how: command + &right,
+            };
+        }
+        if asked == self.status.handled_adopt.as_deref() {
+            // Another Pipeline may have been told to take it since.
+            return Claim::Leaves {
+                what,
+                how: format!(
+                    "{}={asked_for} was acted on already; remove that annotation, then: {command}",
+                    annotation::ADOPT
+                ),
+            };
+        }
+        match self.why_adopt_does_not_count() {
+            Some(why) => Claim::Leaves { what, how: why },
+            None => Claim::Takes,
+        }
     }
 
-    /// Whether somebody says to take it over, and that wasn't done yet. Done once, it isn't done again for
-    /// as long as the annotation stays: another Pipeline may have been told to take it since.
-    fn is_to_adopt(&self, state: &PipelineState) -> bool {
-        let name = self.input.pipeline.annotation(annotation::ADOPT);
-        name == Some(&state.name) && name != self.status.handled_adopt.as_deref()
+    /// Why nobody can say that whoever wrote the annotation `sluice.dev/adopt` might.
+    fn why_adopt_does_not_count(&self) -> Option<String> {
+        let trust = self.input.trust;
+        if !trust.required {
+            return None;
+        }
+        if let Some(why) = trust.pipelines.why_not() {
+            return Some(format!(
+                "{} counts only while the admission policies are in force: {why}",
+                annotation::ADOPT
+            ));
+        }
+        let doubted = self.policies.as_ref().map(|seen| &seen.unfounded);
+        let standing = approval::adoption(self.input.pipeline);
+        let is_doubted = standing.is_some_and(|it| doubted.is_some_and(|all| all.contains(&it)));
+        is_doubted.then(|| {
+            format!(
+                "{} was written, or may have been, while the admission policies weren't in force: remove it, and write it again",
+                annotation::ADOPT
+            )
+        })
+    }
+
+    /// Whether a name is this Pipeline's.
+    fn was_this(&self, owner: &OwnerName) -> bool {
+        *owner == self.owner_name()
     }
 
     /// Whether the engine's pipeline was this Pipeline's before somebody else put a mark on it.
     fn was_taken_over(&self, state: &PipelineState) -> bool {
         let known = self.status.engine.as_ref();
         let known = known.and_then(|engine| engine.pipeline_id.as_ref());
-        known == Some(&state.id) && owners(state).next().is_some()
+        known == Some(&state.id)
     }
 
-    /// Has the pipeline carry this mark, and that of no other Pipeline.
-    fn adopt(&mut self, state: &PipelineState, own: Option<String>) {
-        let others = state.tags.iter().filter(|tag| !tag.starts_with(OWNER));
-        let tags = others.cloned().chain(own).collect();
+    /// Has the pipeline carry these tags, beside those that aren't Sluice's.
+    fn adopt(&mut self, state: &PipelineState, own: Vec<String>) {
+        let tags = mark::foreign(&state.tags).cloned().chain(own).collect();
         self.progressing(
             "Pending",
             Reason::Adopting,
@@ -190,31 +321,39 @@ impl<'a> Decider<'a> {
             Act::Adopt { tags },
             Guard {
                 version: Some(state.version),
+                // Somebody else may put a mark there at the same moment.
+                tags: Some(state.tags.clone()),
                 ..Guard::default()
             },
         );
     }
 
-    /// Whether nobody else keeps the gate of a pipeline that is made elsewhere.
-    fn unowned(&mut self, seen: &Seen) -> bool {
-        let state = seen.state();
-        if owners(state).next().is_none() {
-            return true;
+    /// The pipeline of this name is somebody else's. What this Pipeline had to ask or to tell is void.
+    fn name_taken(&mut self, message: String) {
+        let open = self.status.approval.as_ref().is_some_and(|approval| {
+            matches!(
+                approval.state,
+                ApprovalState::Awaiting | ApprovalState::Approved
+            )
+        });
+        if open {
+            let id = self.status.approval.as_ref().map(|a| a.change_id.clone());
+            self.had_its_turn(&id.unwrap_or_default(), None);
+            self.set_approval_state(ApprovalState::Superseded);
+            self.remember();
         }
-        if self.is_to_adopt(state) {
-            self.adopt(state, None);
-            return false;
-        }
-        let message = format!(
-            "the engine's pipeline {:?} carries the mark of another Pipeline, which may look after it. If that one is gone, take the mark away {}",
-            state.name,
-            self.how_to_adopt(state),
-        );
+        self.status.phase = Some("NameTaken".into());
         self.stalled(Reason::NameTaken, message);
-        false
     }
 
-    pub(super) fn tag(&self) -> String {
-        owner_tag(self.uid())
+    pub(super) fn owner_name(&self) -> OwnerName {
+        OwnerName {
+            namespace: self.namespace().to_owned(),
+            name: self.name().to_owned(),
+        }
+    }
+
+    pub(super) fn owner_tags(&self) -> Vec<String> {
+        mark::owner_tags(self.uid(), &self.owner_name())
     }
 }

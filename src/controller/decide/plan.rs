@@ -35,10 +35,10 @@ pub enum Step {
 pub enum Act {
     /// Read the pipeline in full: what is known isn't enough to decide.
     Look,
-    /// Create the pipeline, with a tag that says whose it is.
+    /// Create the pipeline, with tags that say whose it is.
     Create {
-        /// The tag.
-        tag: String,
+        /// The tags.
+        tags: Vec<String>,
         /// What it consists of.
         content: Content,
     },
@@ -46,6 +46,13 @@ pub enum Act {
     Adopt {
         /// All tags that it is to have.
         tags: Vec<String>,
+    },
+    /// Have the pipeline say whose it is, and what is settled, by its tags.
+    Mark {
+        /// All tags that it is to have.
+        tags: Vec<String>,
+        /// The digest of those that are Sluice's.
+        digest: String,
     },
     /// Ask what would change.
     Preview(Content),
@@ -100,6 +107,7 @@ impl Act {
             Self::Look => "look",
             Self::Create { .. } => "create",
             Self::Adopt { .. } => "adopt",
+            Self::Mark { .. } => "mark",
             Self::Preview(_) => "diff",
             Self::Update(_) => "update",
             Self::Recompile(_) => "recompile",
@@ -131,6 +139,8 @@ pub struct Guard {
     pub version: Option<i64>,
     /// The digest of the diff that waits is this one.
     pub diff_digest: Option<String>,
+    /// The tags are these.
+    pub tags: Option<Vec<String>>,
 }
 
 impl Guard {
@@ -143,6 +153,7 @@ impl Guard {
             && (self.deployment_id.is_none() || self.deployment_id == live.deployment_id)
             && (self.status.is_empty() || self.status.contains(&live.deployment_status.as_str()))
             && self.version.is_none_or(|version| version == live.version)
+            && self.tags.as_ref().is_none_or(|tags| *tags == live.tags)
             && self
                 .diff_digest
                 .as_ref()
@@ -173,6 +184,8 @@ pub enum Outcome {
     Done(&'static str),
     /// The engine's pipeline with this id is this Pipeline's now.
     Owned(String),
+    /// The engine's pipeline carries the mark with this digest.
+    Marked(String),
     /// The guard didn't hold, so nothing was called. The fresh read is in the observation.
     GuardFailed,
     /// The engine holds the content that was asked for.

@@ -22,7 +22,7 @@ impl Decider<'_> {
         if !self.restart_is_due() {
             return false;
         }
-        if !info.has_checkpoints() && !self.input.pipeline.spec.allow_state_loss {
+        if !self.keeps_state(info) && !self.input.pipeline.spec.allow_state_loss {
             self.held = Some(Hold {
                 reason: Reason::StateLossNotAllowed,
                 message: self.state_loss("restarting the pipeline"),
@@ -34,7 +34,7 @@ impl Decider<'_> {
             Reason::Restarting,
             "the pipeline stops for the restart that spec.restartedAt asks for".into(),
         );
-        self.stop(state, !info.has_checkpoints());
+        self.stop(state, !self.keeps_state(info));
         true
     }
 
@@ -92,6 +92,7 @@ impl Decider<'_> {
         if let Some(settled) = &mut self.status.settled {
             settled.target = Target::default();
             settled.checkpoint = None;
+            settled.version = None;
             settled.program = None;
         }
         self.link_anew();
@@ -99,8 +100,13 @@ impl Decider<'_> {
 
     /// What is lost when a pipeline is stopped that can write no checkpoint, and what permits it.
     pub(super) fn state_loss(&self, doing: &str) -> String {
+        let held = self.status.content.as_ref();
+        let why = match held.is_some_and(|held| held.target.without_storage) {
+            true => "without storage no checkpoints are written",
+            false => "this engine writes no checkpoints",
+        };
         format!(
-            "this engine writes no checkpoints, so {doing} would lose its state: all tables and views are emptied, tables without a connector stay empty, the others are read again from what their connectors still have, and sinks get everything again. Set spec.allowStateLoss: true to do it all the same"
+            "{why}, so {doing} would lose its state: all tables and views are emptied, tables without a connector stay empty, the others are read again from what their connectors still have, and sinks get everything again. Set spec.allowStateLoss: true to do it all the same"
         )
     }
 }

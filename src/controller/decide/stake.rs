@@ -76,7 +76,21 @@ pub(super) fn at_stake(
                 .collect(),
         ),
         dropped_input,
+        state_lost: false,
         unknown,
+    }
+}
+
+/// What is at stake where the pipeline begins from nothing.
+pub(super) fn everything() -> AtStake {
+    AtStake {
+        state_lost: true,
+        dropped_input: "unknown".to_owned(),
+        unknown: vec![
+            "which tables nothing fills again, what connectors still have, and what sinks make of everything once more"
+                .to_owned(),
+        ],
+        ..AtStake::default()
     }
 }
 

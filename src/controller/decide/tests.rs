@@ -3,7 +3,10 @@
 mod audit;
 pub(super) mod model;
 mod names;
+mod origin;
 mod own_gate;
+mod ownership;
 mod properties;
 mod regressions;
+mod settings;
 mod stories;

@@ -31,6 +31,8 @@ impl Decider<'_> {
             return false;
         }
         let target = content.target();
+        // Settings are nothing to the compiler.
+        let other_program = held.target.without_settings() != target.without_settings();
         self.reopen_own_gate(&target);
         let hold = self
             .preview_forbids(&held.target, &target)
@@ -60,7 +62,7 @@ impl Decider<'_> {
             }
         }
         if state.is_stopped() {
-            if held.target != target && self.must_ask_first(state, &target) {
+            if other_program && self.must_ask_first(state, &target) {
                 self.ask(state, content);
             } else {
                 match self.own_gate(info, seen, &target) {
@@ -86,13 +88,13 @@ impl Decider<'_> {
                 "another program is to run than the one that waits at the gate".into(),
             );
             self.stop(state, true);
-        } else if held.target != target && self.must_ask_first(state, &target) {
+        } else if other_program && self.must_ask_first(state, &target) {
             self.ask(state, content);
         } else if let Some(hold) = self.state_would_be_lost(info) {
             self.held = Some(hold);
             return false;
         } else if state.is_up() {
-            if held.target != target && self.must_build_first(content, &target) {
+            if other_program && self.must_build_first(content, &target) {
                 // What runs is looked after as before, unless there is a call to make.
                 return self.act.is_some();
             }
@@ -104,7 +106,7 @@ impl Decider<'_> {
                 Reason::Updating,
                 "the pipeline stops with a checkpoint for an update".into(),
             );
-            self.stop(state, !info.has_checkpoints());
+            self.stop(state, !self.keeps_state(info));
         } else {
             // Neither up nor stopped: it is on its way to one of them.
             return false;
@@ -171,7 +173,7 @@ impl Decider<'_> {
 
     /// Why the pipeline can't be stopped for an update.
     fn state_would_be_lost(&self, info: &EngineInfo) -> Option<Hold> {
-        (!info.has_checkpoints() && !self.input.pipeline.spec.allow_state_loss).then(|| Hold {
+        (!self.keeps_state(info) && !self.input.pipeline.spec.allow_state_loss).then(|| Hold {
             reason: Reason::StateLossNotAllowed,
             message: self.state_loss("stopping the pipeline for an update"),
         })
@@ -214,6 +216,10 @@ impl Decider<'_> {
             Reason::Updating,
             "the engine is given the new content".into(),
         );
+        // What the checkpoint was made from has to be said there before something else is.
+        if self.keep_the_mark(state) {
+            return;
+        }
         self.status.failures = None;
         self.act(
             Act::Update(content.clone()),

@@ -82,9 +82,17 @@ pub(super) fn summary(diff: &Value) -> String {
     }
 }
 
+/// What is said of a change from a checkpoint of unknown origin.
+pub(super) const UNKNOWN_ORIGIN: &str = "unknown: nobody recorded what the checkpoint was made from, so functions, runtime version and settings may be others";
+
+/// What is said of a change that has the engine read no checkpoint any more.
+pub(super) const STORAGE_OFF: &str =
+    "turns storage off: all that the pipeline has computed is lost, and it begins from nothing";
+
 /// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
 /// of that kind differs.
-pub(super) fn unseen_by_the_engine(from: &Target, to: &Target) -> String {
+/// `settings` are the names of those settings that differ, as far as they are known.
+pub(super) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[String]) -> String {
     let named = |version: &str| match version {
         "" => "the engine's own".to_owned(),
         version => version.to_owned(),
@@ -92,6 +100,11 @@ pub(super) fn unseen_by_the_engine(from: &Target, to: &Target) -> String {
     let words = |part| match part {
         "udfRust" => "changes user-defined functions (Rust)".to_owned(),
         "udfToml" => "changes what user-defined functions depend on (TOML)".to_owned(),
+        "settings" if settings.is_empty() => "changes runtime settings".to_owned(),
+        "settings" => {
+            let names: Vec<&str> = settings.iter().map(String::as_str).collect();
+            format!("changes the runtime settings {}", enumerate(&names))
+        }
         _ => format!(
             "changes the runtime version from {} to {}",
             named(&from.runtime_version),

@@ -17,6 +17,7 @@ use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
 };
 use crate::policies::{Standing, Trust};
+use crate::settings;
 
 /// A Pipeline, its engine, and the operator between them.
 pub struct World {
@@ -44,6 +45,10 @@ pub struct World {
     /// What is known of the admission policies.
     pub trust: Trust,
     pub may_note_policies: bool,
+    /// Who else has the pipeline, and lives.
+    pub rival: Option<String>,
+    /// Whether an engine's admin says that marks of Pipelines that are gone don't count.
+    pub mark_is_released: bool,
 }
 
 /// The engine.
@@ -54,11 +59,17 @@ pub struct Engine {
     pub tags: Vec<String>,
     /// Engines of old know no tags.
     pub keeps_tags: bool,
+    /// It takes no more tags.
+    pub refuses_tags: bool,
     pub version: i64,
     pub sql: String,
     pub udf_rust: String,
     /// The functions of the newest checkpoint. Its program stands in the list of checkpoints.
     kept_functions: String,
+    /// Its settings, but for those that change unasked.
+    kept_settings: String,
+    /// What was started although it reads no checkpoint, and there was one.
+    pub losses: Vec<String>,
     pub runtime_config: Option<serde_json::Map<String, Value>>,
     pub compiled: bool,
     pub deployment: Option<Deployment>,
@@ -142,6 +153,8 @@ impl World {
                 votes: Standing::Absent("nobody has installed any".to_owned()),
             },
             may_note_policies: false,
+            rival: None,
+            mark_is_released: false,
         }
     }
 
@@ -177,6 +190,31 @@ impl World {
     pub fn spec(&mut self, change: impl FnOnce(&mut crate::crd::PipelineSpec)) {
         change(&mut self.pipeline.spec);
         *self.pipeline.metadata.generation.as_mut().unwrap() += 1;
+    }
+
+    /// The object is deleted, and created again with the same spec: what it knew is gone, and the engine's pipeline goes
+    /// on as it is.
+    pub fn make_again(&mut self) {
+        let uid = self.pipeline.metadata.uid.take().unwrap_or_default();
+        self.pipeline.metadata.uid = Some(format!("{uid}+"));
+        self.pipeline.metadata.annotations = None;
+        self.pipeline.metadata.generation = Some(1);
+        self.pipeline.status = None;
+        self.objects.clear();
+        self.restart_operator();
+    }
+
+    /// Somebody stops the pipeline at the engine, and gives it other functions.
+    pub fn edit_functions_by_hand(&mut self, functions: &str) {
+        self.engine.stop_by_hand();
+        self.engine.version += 1;
+        self.engine.udf_rust = functions.into();
+        self.engine.tick();
+    }
+
+    /// Changes the runtime settings.
+    pub fn set(&mut self, settings: Value) {
+        self.spec(|spec| spec.runtime_config = settings.as_object().cloned());
     }
 
     pub fn annotate(&mut self, key: &str, value: &str) {
@@ -428,7 +466,8 @@ impl World {
             may_note_policies: self.may_note_policies,
             about_to_tell: self.about_to_tell.is_some()
                 && self.about_to_tell == self.number_of_call(),
-            rival: None,
+            rival: self.rival.as_deref(),
+            mark_is_released: self.mark_is_released,
             outcome,
             last_call: self.last_call.as_ref(),
             audited: Some(&self.audited),
@@ -516,6 +555,10 @@ fn check_that_it_speaks_of_the_spec(status: &PipelineStatus) {
 impl Engine {
     fn id(&mut self, of: &str) -> String {
         self.ids += 1;
+        if of == "checkpoint" {
+            // As the engine names them, or the mark couldn't hold them.
+            return uuid::Uuid::from_u128(u128::from(self.ids)).to_string();
+        }
         format!("{of}-{}", self.ids)
     }
 
@@ -533,19 +576,28 @@ impl Engine {
         self.checkpoints.last().map(|(_, sql)| sql.as_str())
     }
 
-    /// The program and its functions, in one word.
-    pub fn label(sql: &str, functions: &str) -> String {
-        format!("{sql}{functions}")
+    /// The program, its functions and its settings, in one word.
+    pub fn label(sql: &str, functions: &str, settings: &str) -> String {
+        format!("{sql}{functions}{}", settings.get(..4).unwrap_or_default())
     }
 
     /// What the newest checkpoint holds.
     pub fn kept(&self) -> String {
-        Self::label(self.base().unwrap_or_default(), &self.kept_functions)
+        let base = self.base().unwrap_or_default();
+        Self::label(base, &self.kept_functions, &self.kept_settings)
     }
 
     /// What would run.
     pub fn given(&self) -> String {
-        Self::label(&self.sql, &self.udf_rust)
+        Self::label(&self.sql, &self.udf_rust, &self.settings())
+    }
+
+    fn settings(&self) -> String {
+        settings::digest(self.runtime_config.as_ref())
+    }
+
+    fn reads_no_checkpoint(&self) -> bool {
+        settings::storage_is_off(self.runtime_config.as_ref())
     }
 
     /// Two edits of one view give the same diff: it holds names only.
@@ -728,6 +780,10 @@ impl Engine {
             self.loses_checkpoints -= 1;
             return;
         }
+        if self.reads_no_checkpoint() {
+            return;
+        }
+        self.kept_settings = self.settings();
         let uuid = self.id("checkpoint");
         self.checkpoints.push((uuid, self.sql.clone()));
         self.kept_functions.clone_from(&self.udf_rust);
@@ -740,10 +796,10 @@ impl Engine {
             content: content.clone(),
         };
         match act {
-            Act::Create { tag, content } => {
+            Act::Create { tags, content } => {
                 self.exists = true;
                 if self.keeps_tags {
-                    self.tags = vec![tag.clone()];
+                    self.tags.clone_from(tags);
                 }
                 self.version = 1;
                 self.sql.clone_from(&content.sql);
@@ -833,6 +889,22 @@ impl Engine {
                 }
                 return Outcome::Owned("p-1".into());
             }
+            Act::Mark { tags, digest } => {
+                if self.refuses_tags {
+                    return Outcome::Failed {
+                        act: "mark",
+                        error: crate::engine::Error::Refused {
+                            status: 400,
+                            code: "TooManyTags".into(),
+                            message: "no".into(),
+                        },
+                    };
+                }
+                if self.keeps_tags {
+                    self.tags.clone_from(tags);
+                }
+                return Outcome::Marked(digest.clone());
+            }
             Act::Recompile(_) => self.compiled = false,
             Act::Clear => {
                 assert!(self.deployment.is_none(), "cleared what is not stopped");
@@ -865,10 +937,23 @@ impl Engine {
         if let Some((_, _, done)) = &mut self.build {
             *done |= !self.compiles_for_long;
         }
+        let off = self.reads_no_checkpoint();
+        let given = self.given();
         let base = self.base().map(str::to_owned);
+        if off
+            && base.is_some()
+            && self
+                .deployment
+                .as_ref()
+                .is_some_and(|d| d.status == "Provisioning")
+        {
+            self.losses.push(given);
+        }
+        let base = base.filter(|_| !off);
         let gated = base.as_deref().is_some_and(|base| base != self.sql);
         // The engine has no eye for these.
-        let mixes = base.is_some() && !gated && self.kept_functions != self.udf_rust;
+        let same = self.kept_functions == self.udf_rust && self.kept_settings == self.settings();
+        let mixes = base.is_some() && !gated && !same;
         let change = (self.kept(), self.given());
         let Some(deployment) = &mut self.deployment else {
             return;
@@ -925,6 +1010,7 @@ fn a_guard_holds_only_for_what_it_names() {
         version: Some(live.version),
         diff_digest: Some(crate::change::digest(&live.approval_diff)),
         absent: false,
+        tags: Some(live.tags.clone()),
     };
     assert!(guard.holds(Some(&live)));
     assert!(!guard.holds(None));
@@ -939,6 +1025,10 @@ fn a_guard_holds_only_for_what_it_names() {
         },
         PipelineState {
             version: live.version + 1,
+            ..live.clone()
+        },
+        PipelineState {
+            tags: vec!["another".into()],
             ..live.clone()
         },
         PipelineState {

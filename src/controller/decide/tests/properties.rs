@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
 use super::model::{Engine, World};
 use crate::change::Content;
@@ -19,6 +20,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 enum Happening {
     Edit(u8),
     EditFunctions(u8),
+    EditSettings(u8),
+    /// The object is deleted and created again, and somebody who may takes the engine's pipeline over.
+    MakeAgain,
+    /// Somebody gives the stopped pipeline other functions at the engine itself.
+    EditByHand(u8),
     ApproveByAnnotation,
     ApproveByField,
     ApproveTrue,
@@ -58,6 +64,9 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         3 => (0u8..3).prop_map(Edit),
         2 => (0u8..3).prop_map(EditFunctions),
+        1 => (0u8..3).prop_map(EditSettings),
+        1 => Just(MakeAgain),
+        1 => (0u8..3).prop_map(EditByHand),
         3 => Just(ApproveByAnnotation),
         2 => Just(ApproveByField),
         2 => Just(ApproveTrue),
@@ -87,6 +96,15 @@ fn happening() -> impl Strategy<Value = Happening> {
 
 const PROGRAMS: [&str; 4] = ["A", "B", "C", "D"];
 const FUNCTIONS: [&str; 3] = ["", "+f", "+g"];
+
+/// Settings that don't change unasked.
+fn settings(number: u8) -> Value {
+    match number {
+        0 => json!({}),
+        1 => json!({"env": {"A": "1"}}),
+        _ => json!({"storage": false}),
+    }
+}
 
 /// Which programs people have approved from which, by having seen that very change published.
 #[derive(Default)]
@@ -120,6 +138,13 @@ impl Approved {
         self.at_the_engine.insert(change);
     }
 
+    /// Whether somebody has let a program begin from nothing, from whichever checkpoint.
+    fn lets_lose(&self, given: &str) -> bool {
+        let all = [&self.by_people, &self.beforehand, &self.at_the_engine];
+        all.iter()
+            .any(|some| some.iter().any(|(_, to)| to == given))
+    }
+
     fn covers(&self, change: &(String, String)) -> bool {
         self.by_people.contains(change)
             || self.beforehand.contains(change)
@@ -127,7 +152,7 @@ impl Approved {
     }
 }
 
-/// The program and its functions, in one word, of a target.
+/// The program, its functions and its settings, in one word, of a target.
 fn label_of(target: &Target) -> String {
     let all = PROGRAMS
         .into_iter()
@@ -138,10 +163,10 @@ fn label_of(target: &Target) -> String {
             udf_rust: (*udf_rust).to_owned(),
             ..Content::default()
         };
-        content.target() == *target
+        content.target() == target.without_settings()
     });
     let (sql, functions) = of_it.next().expect("one of those that there are");
-    Engine::label(sql, functions)
+    Engine::label(sql, functions, &target.settings)
 }
 
 fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
@@ -152,6 +177,22 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
     match what {
         Happening::EditFunctions(functions) => {
             world.edit_functions(FUNCTIONS[usize::from(functions)]);
+        }
+        Happening::EditSettings(number) => world.set(settings(number)),
+        Happening::MakeAgain => {
+            if world.engine.exists {
+                world.make_again();
+                let owners = crate::mark::read(&world.engine.tags, "p-1").owners;
+                let of_mark = owners.first().and_then(|owner| owner.name.as_ref());
+                let named = of_mark.map_or("orders".to_owned(), ToString::to_string);
+                world.annotate(annotation::ADOPT, &named);
+            }
+        }
+        Happening::EditByHand(functions) => {
+            if world.engine.deployment.is_none() {
+                world.engine.version += 1;
+                FUNCTIONS[usize::from(functions)].clone_into(&mut world.engine.udf_rust);
+            }
         }
         Happening::Edit(program) => world.edit(PROGRAMS[usize::from(program)]),
         Happening::ApproveByAnnotation => {
@@ -278,6 +319,9 @@ proptest! {
             for change in &world.engine.bootstraps {
                 prop_assert!(approved.covers(change), "{change:?} was bootstrapped unapproved");
             }
+            for lost in &world.engine.losses {
+                prop_assert!(approved.lets_lose(lost), "the state was lost to {lost} unapproved");
+            }
         }
     }
 
@@ -345,6 +389,11 @@ proptest! {
         // A program that nobody has rejected.
         world.edit("D");
         world.edit_functions("");
+        // What runs without storage can only be stopped with the loss of all.
+        world.spec(|spec| {
+            spec.runtime_config = None;
+            spec.allow_state_loss = true;
+        });
         world.settle();
         // Twice where the functions are others too, and the engine couldn't be asked beforehand whether it
         // would ask.

@@ -647,13 +647,16 @@ fn a19_a_pipeline_that_another_operator_has_marked_is_not_taken_back_by_itself()
     assert_eq!(world.condition("Ready").unwrap().1, "NameTaken");
     assert_eq!(world.engine.tags, ["sluice:somebody-else"]);
     rests(&mut world);
+    // Nobody knows whose mark that is: an engine's admin has to say that it doesn't count.
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.engine.tags, ["sluice:somebody-else"]);
+    world.mark_is_released = true;
     // Somebody decides: once for each time that it is said.
     world.annotate(annotation::ADOPT, "orders");
     world.settle();
-    assert_eq!(
-        (world.phase().as_str(), &world.engine.tags),
-        ("Running", &own)
-    );
+    assert_eq!(world.phase(), "Running");
+    assert!(world.engine.tags.contains(&own[0]));
     world.engine.tags = vec!["sluice:somebody-else".into()];
     world.settle();
     assert_eq!(world.condition("Ready").unwrap().1, "NameTaken");
@@ -661,7 +664,7 @@ fn a19_a_pipeline_that_another_operator_has_marked_is_not_taken_back_by_itself()
     world.settle();
     world.annotate(annotation::ADOPT, "orders");
     world.settle();
-    assert_eq!(world.engine.tags, own);
+    assert!(world.engine.tags.contains(&own[0]));
 }
 
 #[test]
@@ -677,14 +680,12 @@ fn a_guest_whose_pipeline_carries_the_mark_of_one_that_is_gone_is_told_how_to_re
             .condition("Ready")
             .unwrap()
             .2
-            .contains("sluice.dev/adopt=orders")
+            .contains("sluice.dev/adopt=shop/orders")
     );
-    world.annotate(annotation::ADOPT, "orders");
+    world.annotate(annotation::ADOPT, "shop/orders");
     world.settle();
-    assert_eq!(
-        (world.phase().as_str(), world.engine.tags.len()),
-        ("Running", 0)
-    );
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(crate::mark::uids(&world.engine.tags).next(), None);
 }
 
 /// A stop was written down and never made, since the edit that it was for was taken back. Much later
