@@ -139,9 +139,14 @@ impl Lab {
     }
 
     fn change(&mut self, program: &str) {
+        self.edit(program, None);
+    }
+
+    fn edit(&mut self, program: &str, runtime_config: Option<Value>) {
         self.stop();
         let patch = Patch {
             program_code: Some(program.to_owned()),
+            runtime_config,
             ..Patch::default()
         };
         self.manager.patch("p", patch, false, self.now).unwrap();
@@ -237,6 +242,25 @@ fn without_a_checkpoint_or_a_change_nothing_is_asked() {
         assert_eq!(lab.bootstraps().len(), 0, "{policy:?}");
         assert_eq!(lab.rows("t2"), 20_000);
         assert_eq!(lab.sent("v2.null"), 20_000, "nothing is sent again");
+    }
+}
+
+/// By its sources the engine opens a checkpoint only where storage is configured (`controller.rs` of Feldera's adapters at
+/// 0.337).
+#[test]
+fn without_storage_no_checkpoint_is_read_so_nothing_is_asked_and_the_state_is_gone() {
+    for storage in [json!(false), json!(null)] {
+        let mut lab = Lab::checkpointed();
+        lab.edit(&changed(), Some(json!({"storage": storage})));
+        lab.start(AWAIT);
+        lab.until("Running");
+        assert_eq!(lab.bootstraps().len(), 0, "{storage}");
+        assert_eq!(lab.rows("t2"), 0, "{storage}");
+        // What is stored stays, and is read again once there is storage.
+        lab.edit(&base(), Some(json!({})));
+        lab.start(AWAIT);
+        lab.until("Running");
+        assert_eq!(lab.rows("t2"), 20_000, "{storage}");
     }
 }
 

@@ -118,7 +118,9 @@ pub fn suspended() -> ApiError {
 impl Process {
     /// The storage is read: compare, and ask, go on or fail.
     pub(super) fn initialized(&mut self, world: &mut World<'_>, at: Timestamp) {
-        let Some(checkpoint) = world.storage.checkpoints.last().cloned() else {
+        // Without storage none is read, whatever there is.
+        let newest = world.storage.checkpoints.last();
+        let Some(checkpoint) = newest.filter(|_| self.settings.storage).cloned() else {
             return self.fresh(world, at);
         };
         let diff = match diff::compute(
@@ -162,7 +164,9 @@ impl Process {
 
     /// There is no checkpoint: no gate, everything is read from the start.
     fn fresh(&mut self, world: &mut World<'_>, at: Timestamp) {
-        world.storage.journal.clear();
+        if self.settings.storage {
+            world.storage.journal.clear();
+        }
         if let Some(error) = unopenable(self.program.get()) {
             return self.fail_with(error);
         }

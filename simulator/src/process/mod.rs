@@ -395,6 +395,9 @@ impl Process {
     }
 
     fn write_checkpoint(&mut self, world: &mut World<'_>, at: Timestamp) {
+        if !self.settings.storage {
+            return;
+        }
         self.data.steps += 1;
         world
             .storage

@@ -195,6 +195,9 @@ impl World {
     /// The object is deleted, and created again with the same spec: what it knew is gone, and the engine's pipeline goes
     /// on as it is.
     pub fn make_again(&mut self) {
+        // Its last decisions are told before it goes.
+        self.audit_is_stuck = false;
+        self.write_audit();
         let uid = self.pipeline.metadata.uid.take().unwrap_or_default();
         self.pipeline.metadata.uid = Some(format!("{uid}+"));
         self.pipeline.metadata.annotations = None;
@@ -202,6 +205,14 @@ impl World {
         self.pipeline.status = None;
         self.objects.clear();
         self.restart_operator();
+    }
+
+    /// Somebody who may says that the engine's pipeline is to be taken over.
+    pub fn adopt(&mut self) {
+        let owners = crate::mark::read(&self.engine.tags, "p-1").owners;
+        let of_mark = owners.first().and_then(|owner| owner.name.as_ref());
+        let named = of_mark.map_or("orders".to_owned(), ToString::to_string);
+        self.annotate(annotation::ADOPT, &named);
     }
 
     /// Somebody stops the pipeline at the engine, and gives it other functions.

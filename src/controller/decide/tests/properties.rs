@@ -182,10 +182,7 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
         Happening::MakeAgain => {
             if world.engine.exists {
                 world.make_again();
-                let owners = crate::mark::read(&world.engine.tags, "p-1").owners;
-                let of_mark = owners.first().and_then(|owner| owner.name.as_ref());
-                let named = of_mark.map_or("orders".to_owned(), ToString::to_string);
-                world.annotate(annotation::ADOPT, &named);
+                world.adopt();
             }
         }
         Happening::EditByHand(functions) => {
@@ -379,6 +376,7 @@ proptest! {
         }
         world.pipeline.metadata.annotations = None;
         world.objects.clear();
+        world.adopt();
         // Whoever fights with Sluice at the engine has stopped doing so.
         world.pass(3_700);
         world.spec(|spec| {
