@@ -81,6 +81,24 @@ pub const FINALIZER: &str = "sluice.dev/engine-pipeline";
 /// The finalizer that keeps an Engine while Pipelines name it.
 pub const IN_USE: &str = "sluice.dev/in-use";
 
+/// Whether an object of Kubernetes' own can have this name. One that is read by a name which can't be one isn't
+/// looked for: it would become part of the path that the API server is asked for, `/`, `?` and all.
+pub fn is_object_name(name: &str) -> bool {
+    let is_of_it = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.';
+    !name.starts_with('.') && !name.is_empty() && name.chars().all(is_of_it)
+}
+
+#[cfg(test)]
+#[test]
+fn a_name_that_would_be_another_path_is_no_name() {
+    for name in ["key", "kube-root-ca.crt", "a", "0"] {
+        assert!(is_object_name(name), "{name}");
+    }
+    for name in ["", "..", "a/b", "a?b", "a#b", "a%2fb", "A", "a b", "ä"] {
+        assert!(!is_object_name(name), "{name}");
+    }
+}
+
 /// The definitions of all custom resources, in the order in which they are applied.
 pub fn all() -> Vec<CustomResourceDefinition> {
     let mut all = vec![Pipeline::crd(), Engine::crd(), PipelineApproval::crd()];

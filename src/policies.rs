@@ -21,14 +21,13 @@ use std::time::{Duration, Instant};
 use futures::future::{join_all, try_join};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{ApiResource, DynamicObject, ListParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client};
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::change;
-use crate::crd::Pipeline;
 use crate::metrics::Metrics;
 use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
@@ -41,6 +40,18 @@ const OF_PIPELINES: [&str; 3] = ["sluice-pipelines", "sluice-names", "sluice-sta
 
 /// Those that vouch for names in PipelineApprovals.
 const OF_VOTES: [&str; 2] = ["sluice-votes", "sluice-status"];
+
+/// Those on which no vote depends, and what each of them does.
+const OTHERS: [(&str, &str); 2] = [
+    (
+        "sluice-operator",
+        "that Sluice's own account is kept to its work",
+    ),
+    (
+        "sluice-engines",
+        "that whoever has an Engine read a Secret may read it himself",
+    ),
+];
 
 /// How often the policies are read.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -63,9 +74,6 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// Watches over the policies.
 pub struct Guard {
     client: Client,
-    /// The namespace whose Pipelines are looked after; `None` for all.
-    namespace: Option<String>,
-    own_namespace: String,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
     told: watch::Sender<Trust>,
@@ -77,8 +85,8 @@ struct Known {
     /// What the policies have to say, with Sluice's own account in it.
     expected: Option<Expected>,
     proofs: HashMap<&'static str, Proven>,
-    /// How the policy for Sluice's own account stood at the last look.
-    of_the_operator: Option<Finding>,
+    /// How those stood at the last look on which no vote depends.
+    of_others: HashMap<&'static str, Finding>,
 }
 
 /// What a proof of a policy came to.
@@ -101,16 +109,9 @@ enum Finding {
 
 impl Guard {
     /// A guard that has seen nothing yet. `required` is whether votes must not count without it.
-    pub fn new(
-        client: Client,
-        namespace: Option<String>,
-        required: bool,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn new(client: Client, required: bool, metrics: Arc<Metrics>) -> Self {
         Self {
-            own_namespace: client.default_namespace().to_owned(),
             client,
-            namespace,
             metrics,
             known: Mutex::default(),
             told: watch::channel(Trust::unknown(required)).0,
@@ -163,7 +164,7 @@ impl Guard {
             };
             sound.push((name, found));
         }
-        self.prove(&mut known, &sound).await?;
+        self.prove(&mut known, &sound).await;
         let findings: HashMap<&str, Finding> = sound
             .into_iter()
             .map(|(name, found)| (name, self.finding(name, found, &known)))
@@ -177,10 +178,12 @@ impl Guard {
             votes: together(OF_VOTES.map(|name| &findings[name])),
         };
         self.tell(&trust);
-        let of_the_operator = &findings["sluice-operator"];
-        if known.of_the_operator.as_ref() != Some(of_the_operator) {
-            tell_of_the_operator(of_the_operator);
-            known.of_the_operator = Some(of_the_operator.clone());
+        for (name, what_it_does) in OTHERS {
+            let finding = &findings[name];
+            if known.of_others.get(name) != Some(finding) {
+                tell_of_another(what_it_does, finding);
+                known.of_others.insert(name, finding.clone());
+            }
         }
         Ok(trust)
     }
@@ -217,24 +220,19 @@ impl Guard {
     }
 
     /// Proves what is sound and isn't proven, or hasn't been for a while.
-    async fn prove(
-        &self,
-        known: &mut Known,
-        found: &[(&'static str, Result<Sound, Finding>)],
-    ) -> Result<(), kube::Error> {
+    async fn prove(&self, known: &mut Known, found: &[(&'static str, Result<Sound, Finding>)]) {
         let due: Vec<(&'static str, String)> = found
             .iter()
             .filter_map(|(name, found)| Some((*name, found.as_ref().ok()?)))
             .filter(|(name, sound)| is_due(known.proofs.get(name), sound, Instant::now()))
             .map(|(name, sound)| (name, sound.epoch.clone()))
             .collect();
-        if due.is_empty() {
-            return Ok(());
-        }
-        let pipeline = self.any_pipeline().await?;
+        let user = known.expected.as_ref().map(|expected| &*expected.user);
+        let namespace = proof::namespace_of(user.unwrap_or_default())
+            .unwrap_or_else(|| self.client.default_namespace())
+            .to_owned();
         for (name, epoch) in due {
-            let forged = proof::forge(name, &self.client, &self.own_namespace, pipeline.as_ref());
-            let proof = forged.await;
+            let proof = proof::forge(name, &self.client, &namespace).await;
             let proven_before = known
                 .proofs
                 .get(name)
@@ -246,17 +244,6 @@ impl Guard {
             let at = Instant::now();
             known.proofs.insert(name, Proven { epoch, proof, at });
         }
-        Ok(())
-    }
-
-    /// Any Pipeline, to forge a write on.
-    async fn any_pipeline(&self) -> Result<Option<Pipeline>, kube::Error> {
-        let pipelines: Api<Pipeline> = match &self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
-        };
-        let list = pipelines.list(&ListParams::default().limit(1)).await?;
-        Ok(list.items.into_iter().next())
     }
 
     fn finding(&self, name: &str, found: Result<Sound, Finding>, known: &Known) -> Finding {
@@ -316,14 +303,14 @@ impl Guard {
     }
 }
 
-/// Logs what keeps Sluice's own account from editing Pipelines. No vote depends on it.
-fn tell_of_the_operator(finding: &Finding) {
+/// Logs how a policy stands on which no vote depends.
+fn tell_of_another(what_it_does: &str, finding: &Finding) {
     match finding {
-        Finding::Good(_) => info!("an admission policy keeps Sluice's own account to its work"),
+        Finding::Good(_) => info!("an admission policy sees to it {what_it_does}"),
         Finding::CantTell(why) => {
-            info!("whether Sluice's own account is kept to its work isn't known for sure: {why}");
+            info!("it isn't known for sure {what_it_does}: {why}");
         }
-        Finding::Bad(why) => warn!("nothing keeps Sluice's own account to its work: {why}"),
+        Finding::Bad(why) => warn!("nothing sees to it {what_it_does}: {why}"),
     }
 }
 

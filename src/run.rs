@@ -94,7 +94,6 @@ pub async fn run(args: Args) -> Result<(), Error> {
     }
     let guard = Arc::new(Guard::new(
         client.clone(),
-        settings.namespace.clone(),
         args.require_policies,
         Arc::clone(&metrics),
     ));

@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt};
 use super::{Context, Error};
 use crate::change::Content;
 use crate::content;
-use crate::crd::Pipeline;
+use crate::crd::{Pipeline, is_object_name};
 
 /// The content with all references resolved, or what is wrong with them, in words.
 ///
@@ -20,7 +20,8 @@ pub(super) async fn resolve(
     let namespace = pipeline.namespace().unwrap_or_default();
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
     let mut config_maps = BTreeMap::new();
-    for name in content::config_maps(pipeline.spec.program.as_ref()) {
+    let names = content::config_maps(pipeline.spec.program.as_ref());
+    for name in names.into_iter().filter(|name| is_object_name(name)) {
         if let Some(config_map) = api.get_opt(name).await? {
             config_maps.insert(name.to_owned(), config_map);
         }

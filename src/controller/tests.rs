@@ -158,12 +158,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         }),
     };
     let metrics = Arc::new(Metrics::default());
-    let guard = Arc::new(Guard::new(
-        client.clone(),
-        None,
-        false,
-        Arc::clone(&metrics),
-    ));
+    let guard = Arc::new(Guard::new(client.clone(), false, Arc::clone(&metrics)));
     let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
     let engines = engines::Engines::new(
         client.clone(),

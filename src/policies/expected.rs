@@ -13,11 +13,12 @@ const MANIFESTS: &str = include_str!("../../deploy/sluice.yaml");
 const RELEASED_USER: &str = "system:serviceaccount:sluice-system:sluice";
 
 /// The policies, each with a binding of its own name.
-pub(super) const POLICIES: [&str; 5] = [
+pub(super) const POLICIES: [&str; 6] = [
     "sluice-pipelines",
     "sluice-names",
     "sluice-status",
     "sluice-votes",
+    "sluice-engines",
     "sluice-operator",
 ];
 
@@ -115,6 +116,8 @@ pub(super) fn difference(expected: &Value, found: &Value, at: &str) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::Engine;
+    use kube::CustomResourceExt;
     use serde_json::json;
 
     #[test]
@@ -131,6 +134,27 @@ mod tests {
         }
         let text = expected.spec(KINDS[0], "sluice-operator").to_string();
         assert!(text.contains("username == 'me'") && !text.contains(RELEASED_USER));
+    }
+
+    #[test]
+    fn what_decides_where_a_credential_goes_is_all_of_an_engine_but_the_reference_to_it() {
+        let expected = Expected::of("me".to_owned());
+        let policy = expected.spec(KINDS[0], "sluice-engines");
+        let variables = policy["variables"].as_array().unwrap();
+        let address = variables
+            .iter()
+            .find(|variable| variable["name"] == "goesWhereItWent")
+            .and_then(|variable| variable["expression"].as_str());
+        let looked_at = |field: &String| {
+            let compared = format!("variables.spec.{field} == variables.before.{field}");
+            address.is_some_and(|expression| expression.contains(&compared))
+        };
+        let definition = serde_json::to_value(Engine::crd()).unwrap();
+        let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        let fields = schema["properties"]["spec"]["properties"].as_object();
+        let others: Vec<_> = fields.unwrap().keys().filter(|f| !looked_at(f)).collect();
+        // Whoever adds a field says in `sluice.engineAddress`, or here, whether it belongs to them.
+        assert_eq!(others, ["credentialsSecretRef"]);
     }
 
     #[test]

@@ -1,13 +1,21 @@
 //! Proves that a policy is in force: a write is forged that it, and nothing else, refuses. In dry runs, so
 //! that nothing is stored whatever comes of it.
+//!
+//! What is forged is a new object, in Sluice's own namespace and under a name that nobody has. So nothing that
+//! stands in anybody's object can be in the way (it may have no room for another annotation, have that one already,
+//! or be of a later version), nor can the state of its namespace; and there need be no object yet.
 
-use kube::api::{Patch, PatchParams, PostParams};
-use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use kube::api::{ApiResource, DynamicObject, PostParams};
+use kube::{Api, Client};
+use serde_json::{Value, json};
 
-use crate::crd::{
-    Pipeline, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision, annotation,
-};
+use crate::crd::{Engine, Pipeline, PipelineApproval, annotation};
+
+/// Begins the names of what is forged.
+const NAME: &str = "sluice-proof-";
+
+/// What nobody is called, and nothing has as its name.
+const NOBODY: &str = "forged-in-a-dry-run";
 
 /// What a forged write came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,74 +28,66 @@ pub(super) enum Proof {
     CantTell(String),
 }
 
-/// Forges what the policy of this name refuses. `pipeline` is any one that exists.
-pub(super) async fn forge(
-    policy: &str,
-    client: &Client,
-    own_namespace: &str,
-    pipeline: Option<&Pipeline>,
-) -> Proof {
-    let namespace = pipeline.and_then(ResourceExt::namespace);
-    let answer = if policy == "sluice-votes" {
-        // A vote of its own, for which this account has no right.
-        let namespace = namespace.as_deref().unwrap_or(own_namespace);
-        let votes = Api::<PipelineApproval>::namespaced(client.clone(), namespace);
-        let params = PostParams {
-            dry_run: true,
-            ..PostParams::default()
-        };
-        votes.create(&params, &vote()).await.map(drop)
-    } else {
-        let (Some(pipeline), Some(namespace)) = (pipeline, namespace) else {
-            return Proof::CantTell("there is no Pipeline yet on which to try".to_owned());
-        };
-        let pipelines = Api::<Pipeline>::namespaced(client.clone(), &namespace);
-        let params = PatchParams {
-            dry_run: true,
-            ..PatchParams::default()
-        };
-        let name = pipeline.name_any();
-        if policy == "sluice-status" {
-            let patch = Patch::Merge(json!({"status": {"handledRetry": "forged, in a dry run"}}));
-            pipelines
-                .patch_status(&name, &params, &patch)
-                .await
-                .map(drop)
-        } else {
-            let mut annotations = json!({annotation::PROOF: policy});
-            match policy {
-                // Needs a right that this account hasn't got.
-                "sluice-pipelines" => {
-                    annotations[annotation::RETRY] = json!("forged, in a dry run")
-                }
-                // Nobody is called so.
-                "sluice-names" => {
-                    annotations[annotation::APPROVE_BY] = json!("forged, in a dry run")
-                }
-                _ => {}
-            }
-            let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-            pipelines.patch(&name, &params, &patch).await.map(drop)
-        }
+/// The namespace of a service account, by its user name.
+pub(super) fn namespace_of(user: &str) -> Option<&str> {
+    let account = user.strip_prefix("system:serviceaccount:")?;
+    Some(account.split_once(':')?.0)
+}
+
+/// Forges what the policy of this name refuses, in this namespace, which is Sluice's own.
+pub(super) async fn forge(policy: &str, client: &Client, namespace: &str) -> Proof {
+    let (kind, mut forged) = forged(policy);
+    forged["apiVersion"] = json!(kind.api_version);
+    forged["kind"] = json!(kind.kind);
+    let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind);
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    let answer = match serde_json::from_value(forged) {
+        Ok(forged) => api.create(&params, &forged).await.map(drop),
+        Err(error) => Err(kube::Error::SerdeError(error)),
     };
     judge(policy, &answer)
 }
 
-fn vote() -> PipelineApproval {
-    PipelineApproval::new(
-        "sluice-proof",
-        PipelineApprovalSpec {
-            pipeline_ref: PipelineRef {
-                name: "sluice-proof".to_owned(),
-            },
-            change_id: "0".repeat(32),
-            diff_digest: None,
-            decision: VoteDecision::Approve,
-            reason: None,
-            voter: Some("forged, in a dry run".to_owned()),
-            on_behalf_of: None,
+/// What Sluice's account may never make, and this policy, but no other, refuses.
+fn forged(policy: &str) -> (ApiResource, Value) {
+    let mut object = json!({
+        "metadata": {
+            "generateName": NAME,
+            "annotations": {annotation::PROOF: policy},
         },
-    )
+        "spec": {"program": {"sql": ""}, "pipelineName": NOBODY},
+    });
+    let annotations = &mut object["metadata"]["annotations"];
+    match policy {
+        // A vote of its own, for which this account has no right.
+        "sluice-votes" => {
+            object["spec"] = json!({
+                "pipelineRef": {"name": NOBODY},
+                "changeId": "0".repeat(32),
+                "decision": "Approve",
+                "voter": NOBODY,
+            });
+            return (ApiResource::erase::<PipelineApproval>(&()), object);
+        }
+        // A Secret, which this account may read for others only.
+        "sluice-engines" => {
+            object["spec"] = json!({
+                "url": "http://127.0.0.1",
+                "credentialsSecretRef": {"name": NOBODY, "key": NOBODY},
+            });
+            return (ApiResource::erase::<Engine>(&()), object);
+        }
+        // Needs a right that this account hasn't got.
+        "sluice-pipelines" => annotations[annotation::RETRY] = json!(NOBODY),
+        // Nobody is called so.
+        "sluice-names" => annotations[annotation::APPROVE_BY] = json!(NOBODY),
+        // It makes none at all; and a status can be forged only on an object that there is.
+        _ => {}
+    }
+    (ApiResource::erase::<Pipeline>(&()), object)
 }
 
 /// What an answer to a forged write proves.
@@ -108,8 +108,32 @@ fn judge(policy: &str, answer: &kube::Result<()>) -> Proof {
 
 #[cfg(test)]
 mod tests {
+    use super::super::expected::POLICIES;
     use super::*;
     use kube::core::Status;
+
+    /// The API server would refuse what doesn't fit its definition before it asks any policy.
+    #[test]
+    fn what_is_forged_is_a_whole_object_that_nobody_has_and_says_what_it_is_for() {
+        for policy in POLICIES {
+            let (kind, mut object) = forged(policy);
+            assert_eq!(object["metadata"]["annotations"][annotation::PROOF], policy);
+            assert_eq!(object["metadata"]["generateName"], NAME);
+            object["metadata"]["name"] = json!("any");
+            let fits = match kind.kind.as_str() {
+                "Engine" => serde_json::from_value::<Engine>(object).map(drop),
+                "PipelineApproval" => serde_json::from_value::<PipelineApproval>(object).map(drop),
+                _ => serde_json::from_value::<Pipeline>(object).map(drop),
+            };
+            fits.unwrap_or_else(|error| panic!("{policy}: {error}"));
+        }
+    }
+
+    #[test]
+    fn a_service_accounts_own_namespace_stands_in_its_name() {
+        assert_eq!(namespace_of("system:serviceaccount:a:b"), Some("a"));
+        assert_eq!(namespace_of("admin"), None);
+    }
 
     #[test]
     fn only_the_policys_own_refusal_is_a_proof_and_no_answer_proves_nothing() {

@@ -18,9 +18,10 @@ use super::story::{ORDERS, PROGRAM, Story, changed, changed_otherwise, eventuall
 use super::support::{Cluster, OPERATOR, create, token, workspace};
 
 /// The roles that `deploy/` binds to the operator's account.
-const ROLES: [(&str, &str); 3] = [
+const ROLES: [(&str, &str); 4] = [
     ("ClusterRole", "sluice"),
     ("ClusterRole", "sluice-secrets"),
+    ("Role", "sluice-proof"),
     ("Role", "sluice-lease"),
 ];
 const NAMESPACE: &str = "sluice-system";

@@ -142,6 +142,46 @@ approve: approve-by
 reject: reject-by
 {{- end }}
 
+{{/*
+Whether the request is one of the operator's own that is forged, in a dry run, to see that this policy, or one of
+these, is in force: it makes an object that there never is.
+*/}}
+{{- define "sluice.isProof" -}}
+request.operation == 'CREATE' && request.userInfo.username == {{ include "sluice.user" .root | squote }}
+&& has(request.dryRun) && request.dryRun == true
+&& has(object.metadata.annotations) && 'sluice.dev/proof' in object.metadata.annotations
+&& object.metadata.annotations['sluice.dev/proof'] in [{{ range $i, $policy := .policies }}{{ if $i }}, {{ end }}{{ $policy | squote }}{{ end }}]
+{{- end }}
+
+{{/*
+Who is written down as an owner of an object has the garbage collector delete it, at once if that owner doesn't
+exist. So whoever may not delete it may name no owner either. Taking owners away altogether deletes nothing.
+*/}}
+{{- define "sluice.ownerVariables" -}}
+- name: keepsOwners
+  expression: >-
+    !has(object.metadata.ownerReferences) || object.metadata.ownerReferences.size() == 0
+    || (has(oldObject.metadata.ownerReferences) && oldObject.metadata.ownerReferences == object.metadata.ownerReferences)
+{{- end }}
+{{- define "sluice.ownerRule" -}}
+- expression: >-
+    request.operation != 'UPDATE' || variables.keepsOwners
+    || authorizer.group('sluice.dev').resource('{{ . }}').namespace(request.namespace)
+    .name(object.metadata.name).check('delete').allowed()
+  reason: Forbidden
+  message: >-
+    metadata.ownerReferences can have Kubernetes' garbage collector delete this object, so writing there needs the
+    verb delete on it
+{{- end }}
+
+{{/*
+What of an Engine decides who gets its credential, beside the reference to that itself; a test holds this to the
+definition.
+*/}}
+{{- define "sluice.engineAddress" -}}
+[url, tenant, caBundle, caSecretRef]
+{{- end }}
+
 {{/* Everything in the status of a Pipeline but its conditions; a test holds this to the definition. */}}
 {{- define "sluice.statusFields" -}}
 [observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,

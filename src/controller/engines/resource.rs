@@ -8,7 +8,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::super::{Error, status::FIELD_MANAGER};
-use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef};
+use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
 use crate::engine::feldera::Address;
 use crate::engine::poller::State;
 
@@ -49,7 +49,12 @@ async fn secret(
     let Some(SecretKeyRef { name, key }) = reference else {
         return Ok(Ok(None));
     };
-    let Some(secret) = api.get_opt(name).await? else {
+    let found = if is_object_name(name) {
+        api.get_opt(name).await?
+    } else {
+        None
+    };
+    let Some(secret) = found else {
         return Ok(Err(format!(
             "spec.{field} refers to Secret {name}, which doesn't exist in this namespace"
         )));

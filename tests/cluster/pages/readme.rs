@@ -23,7 +23,7 @@ async fn operations(scene: &mut Empty) {
     eventually("the policies are proven", || async {
         let metrics = scene.shell.succeeds("curl -s localhost:8081/metrics").await;
         let proven = metrics.matches("sluice_policy_in_force{").count();
-        (proven == 5).then_some(()).ok_or(metrics)
+        (proven == 6).then_some(()).ok_or(metrics)
     })
     .await;
     let mut page = Page::of("docs/operations.md");
