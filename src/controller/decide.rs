@@ -101,6 +101,7 @@ impl<'a> Decider<'a> {
         self.status.observed_generation = self.input.pipeline.metadata.generation;
         self.status.pipeline_name = Some(self.input.pipeline.engine_pipeline_name().to_owned());
         self.forget_failures_of_an_older_spec();
+        self.tell_contents_apart();
         self.look_at_the_names();
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;

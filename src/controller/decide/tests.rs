@@ -6,4 +6,5 @@ mod names;
 mod own_gate;
 mod properties;
 mod regressions;
+mod released;
 mod stories;
