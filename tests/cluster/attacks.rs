@@ -5,6 +5,7 @@
 //! - [`names`]: whose vote is it, and on what?
 //! - [`ways`]: the ways of writing an object
 //! - [`roles`]: what each role reaches
+//! - [`words`]: what people and engines write; what changes under a decision; storms
 //! - [`strict`]: an operator that requires the policies, while they are there, and while they aren't
 
 mod elsewhere;
@@ -14,3 +15,4 @@ mod scene;
 mod strict;
 
 mod ways;
+mod words;
