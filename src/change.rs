@@ -3,9 +3,15 @@
 //! A change id is the first 32 hex digits of SHA-256 over the canonical JSON (RFC 8785) of what is
 //! approved: the object, the change that went before, what would run, and how it would be
 //! bootstrapped. Ids form a chain, as Git's do: the same edit made again later is another change.
+//!
+//! What is digested has fields of known types, but for configurations, in which people write what they
+//! like. There a number and a text that looks like it are told apart ([`exactly`]). Of a program's
+//! configuration no field is a number, so a digest with texts in it stayed what it was when that came;
+//! the runtime configuration has both, so its exact digest is kept beside the one that was released
+//! ([`Content::exact`]).
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::crd::{BootstrapOptions, Target};
@@ -45,7 +51,7 @@ impl Content {
             sql: short_digest(&self.sql),
             udf_rust: short_digest(&self.udf_rust),
             udf_toml: short_digest(&self.udf_toml),
-            config: short_digest(&self.program_config),
+            config: short_digest(&exactly(json!(self.program_config))),
             runtime_version: self
                 .program_config
                 .as_ref()
@@ -58,13 +64,25 @@ impl Content {
         }
     }
 
-    /// The digest of everything that the engine is given, so also of those settings that may change unasked.
+    /// The digest of everything that the engine is given, so also of those settings that may change unasked. It doesn't
+    /// tell `1` from `"1"` there, as it didn't in 0.1.0, whose statuses hold it: [`Self::is`] does.
     pub fn digest(&self) -> String {
         short_digest(&json!({
             // The settings are in it as a whole.
             "target": self.target().without_settings(),
             "runtime_config": self.runtime_config,
         }))
+    }
+
+    /// The digest of the runtime configuration that tells `1` from `"1"`.
+    pub fn exact(&self) -> String {
+        short_digest(&exactly(json!(self.runtime_config)))
+    }
+
+    /// Whether this is the content of which these are the digests, where `exact` may have been stored by a
+    /// release that had none.
+    pub fn is(&self, digest: &str, exact: Option<&str>) -> bool {
+        self.digest() == digest && exact.is_none_or(|exact| self.exact() == exact)
     }
 }
 
@@ -191,6 +209,49 @@ fn numbers_as_strings(value: Value) -> Value {
     }
 }
 
+/// Stands before what is a number, where a text may look like one.
+const NUMBER: char = '\0';
+
+/// A value in which people write what they like, with its numbers as texts that no text can be taken for:
+/// equal values, and only these, become equal. Numbers are equal if their values are, however they are
+/// written: `1`, `1.0` and `1e0`; `0` and `-0.0`.
+pub fn exactly(value: Value) -> Value {
+    match value {
+        Value::Number(number) => Value::String(format!("{NUMBER}{}", decimal(&number))),
+        // No text that begins like a number is left.
+        Value::String(text) if text.starts_with(NUMBER) => Value::String(format!("{NUMBER}{text}")),
+        Value::Array(list) => list.into_iter().map(exactly).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (key, exactly(value)))
+            .collect(),
+        other => other,
+    }
+}
+
+/// A number in digits. There is one such text for each value.
+fn decimal(number: &Number) -> String {
+    if let Some(whole) = number.as_i64() {
+        return whole.to_string();
+    }
+    if let Some(whole) = number.as_u64() {
+        return whole.to_string();
+    }
+    let Some(float) = number.as_f64() else {
+        return number.to_string();
+    };
+    // A float that is whole and no larger than a whole number can be is written like that one. It prints
+    // as the shortest digits that lead back to it, which is another number.
+    const END: f64 = 18_446_744_073_709_551_616.0;
+    const BEGIN: f64 = -9_223_372_036_854_775_808.0;
+    if float.fract() == 0.0 && (BEGIN..END).contains(&float) {
+        // There are two zeros.
+        let float = if float == 0.0 { 0.0 } else { float };
+        return format!("{float:.0}");
+    }
+    float.to_string()
+}
+
 /// The first half of [`digest`], which is long enough for an id.
 pub fn short_digest<T: Serialize>(value: &T) -> String {
     let mut digest = digest(value);
@@ -280,7 +341,190 @@ mod tests {
         assert_eq!(content.digest(), "3ac0a988cada5a8fde06bba949322212");
     }
 
+    fn config(config: &str) -> Content {
+        let config: Value = serde_json::from_str(config).unwrap();
+        Content {
+            program_config: config.as_object().cloned(),
+            runtime_config: config.as_object().cloned(),
+            ..Content::default()
+        }
+    }
+
+    #[test]
+    fn a_number_and_a_text_in_a_configuration_are_two_changes_and_one_number_is_one() {
+        let uid = "u";
+        let id = |text: &str| change(uid, ROOT, &config(text).target()).id();
+        for (one, other) in [
+            (r#"{"x": 1}"#, r#"{"x": "1"}"#),
+            (r#"{"x": [{"y": 0}]}"#, r#"{"x": [{"y": "0"}]}"#),
+            (r#"{"x": 1}"#, r#"{"x": "\u00001"}"#),
+            (r#"{"x": "\u00001"}"#, r#"{"x": "\u0000\u00001"}"#),
+            (r#"{"x": null}"#, r#"{"x": "null"}"#),
+            (r#"{"x": true}"#, r#"{"x": "true"}"#),
+            (r#"{"x": 9007199254740993}"#, r#"{"x": 9007199254740992}"#),
+            (
+                r#"{"x": 18446744073709551615}"#,
+                r#"{"x": 18446744073709551616}"#,
+            ),
+            (
+                r#"{"x": 18446744073709550000}"#,
+                r#"{"x": 18446744073709549568.0}"#,
+            ),
+        ] {
+            assert_ne!(id(one), id(other), "{one} {other}");
+            assert!(!config(one).is(&config(other).digest(), Some(&config(other).exact())));
+        }
+        for (one, other) in [
+            ("1", "1.0"),
+            ("1", "1e0"),
+            ("100", "1E+2"),
+            ("0", "-0.0"),
+            ("0.1", "1e-1"),
+            ("18446744073709549568", "18446744073709549568.0"),
+            ("-9223372036854775808", "-9223372036854775808.0"),
+            ("100000000000000000000", "1e20"),
+        ] {
+            let [one, other] = [one, other].map(|x| format!(r#"{{"x": {x}}}"#));
+            assert_eq!(id(&one), id(&other), "{one} {other}");
+            assert_eq!(config(&one).exact(), config(&other).exact());
+        }
+    }
+
+    /// They stand in the statuses that 0.1.0 has written: another one would be taken for another content, and the
+    /// pipeline stopped for it.
+    #[test]
+    fn what_was_released_knows_its_contents_again() {
+        let settings = config(
+            r#"{"profile": "dev", "cache": true, "runtime_version": "1", "workers": 8,
+                "env": {"LEVEL": "1"}, "min": 0.5}"#,
+        );
+        let content = Content {
+            program_config: json!({"profile": "dev", "cache": true, "runtime_version": "1"})
+                .as_object()
+                .cloned(),
+            ..settings
+        };
+        assert_eq!(content.target().config, "ba1c3d4af996f4d08c3f08341fae5a75");
+        let released = "728d8a0201bfee57cf4d89e30cea6f42";
+        assert_eq!(content.digest(), released);
+        assert_eq!(
+            Content::default().target().config,
+            "74234e98afe7498fb5daf1f36ac2d78a"
+        );
+        assert!(content.is(released, None));
+        assert!(content.is(released, Some(&content.exact())));
+        let other = Content {
+            runtime_config: json!({"profile": "dev", "cache": true, "runtime_version": "1",
+                "workers": 8, "env": {"LEVEL": 1}, "min": 0.5})
+            .as_object()
+            .cloned(),
+            ..content.clone()
+        };
+        assert!(!other.is(released, Some(&content.exact())));
+    }
+
+    /// Any JSON, with much in it that could be taken for something else.
+    fn values() -> impl Strategy<Value = Value> {
+        let numbers = prop_oneof![
+            (-3..4i64).prop_map(|n| json!(n)),
+            (-3..4i32).prop_map(|n| json!(f64::from(n))),
+            (-3..4i32).prop_map(|n| json!(f64::from(n) / 4.0)),
+            any::<i64>().prop_map(|n| json!(n)),
+            any::<u64>().prop_map(|n| json!(n)),
+            any::<u64>().prop_map(|n| json!(n as f64)),
+            any::<f64>().prop_map(|n| json!(n)),
+            Just(json!(-0.0)),
+        ];
+        let texts = prop_oneof![
+            numbers.clone().prop_map(|n| json!(n.to_string())),
+            numbers.clone().prop_map(|n| json!(format!("\0{n}"))),
+            "\0{0,3}[0-9.-]{0,3}".prop_map(|text| json!(text)),
+            Just(json!("null")),
+            Just(json!("true")),
+        ];
+        let leaf = prop_oneof![
+            numbers,
+            texts,
+            Just(Value::Null),
+            any::<bool>().prop_map(|b| json!(b)),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::Array),
+                proptest::collection::btree_map("[ab]", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    /// The same value, with its numbers by their values.
+    fn same(one: &Value, other: &Value) -> bool {
+        match (one, other) {
+            (Value::Number(one), Value::Number(other)) => {
+                // Exactly: every number that JSON can be read into is a whole one or a double.
+                let whole = |n: &Number| n.as_i64().map(i128::from).or(n.as_u64().map(i128::from));
+                match (whole(one), whole(other)) {
+                    (Some(one), Some(other)) => one == other,
+                    (None, None) => one.as_f64() == other.as_f64(),
+                    (Some(whole), None) | (None, Some(whole)) => {
+                        let float = [one, other].into_iter().find(|n| n.is_f64());
+                        let float = float.and_then(Number::as_f64).unwrap();
+                        // A cast of what lies outside gives the end of the range, which no double is.
+                        float.fract() == 0.0 && float as i128 == whole
+                    }
+                }
+            }
+            (Value::Array(one), Value::Array(other)) => {
+                one.len() == other.len() && one.iter().zip(other).all(|(a, b)| same(a, b))
+            }
+            (Value::Object(one), Value::Object(other)) => {
+                one.len() == other.len()
+                    && one
+                        .iter()
+                        .all(|(key, a)| other.get(key).is_some_and(|b| same(a, b)))
+            }
+            _ => one == other,
+        }
+    }
+
+    /// A value that says the same: its numbers are written in other ways, where that can be.
+    fn rewritten(value: &Value) -> Value {
+        match value {
+            Value::Number(n) => match (n.as_i64(), n.as_f64()) {
+                (Some(whole), Some(float)) if float as i128 == i128::from(whole) => json!(float),
+                (None, Some(float)) if float.fract() == 0.0 && float.abs() < 1e15 => {
+                    json!(float as i64)
+                }
+                _ => value.clone(),
+            },
+            Value::Array(list) => list.iter().map(rewritten).collect(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), rewritten(value)))
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
     proptest! {
+        #[test]
+        fn configurations_have_one_digest_if_and_only_if_they_are_equal(
+            one in values(), other in values(),
+        ) {
+            let digest = |value: &Value| short_digest(&exactly(value.clone()));
+            prop_assert_eq!(digest(&one) == digest(&other), same(&one, &other));
+            prop_assert!(same(&one, &rewritten(&one)), "{} {}", one, rewritten(&one));
+            prop_assert_eq!(digest(&one), digest(&rewritten(&one)));
+        }
+
+        /// What the definition of a Pipeline keeps is read, written and read again.
+        #[test]
+        fn a_configuration_that_is_stored_and_read_again_has_the_same_digest(value in values()) {
+            let again: Value = serde_json::from_str(&value.to_string()).unwrap();
+            prop_assert_eq!(
+                short_digest(&exactly(value)), short_digest(&exactly(again)));
+        }
+
         #[test]
         fn each_part_of_a_change_makes_another_id(
             uid in "[a-z]{1,8}", parent in "[0-9a-f]{4}", sql in ".{0,20}",

@@ -497,8 +497,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 };
                 if live.metadata.resource_version != pipeline.metadata.resource_version {
                     pipeline = live;
-                    content = content::resolve(&pipeline, context).await?;
                 }
+                // A ConfigMap that it refers to may be another by now, which shows in no version of its own.
+                content = content::resolve(&pipeline, context).await?;
                 is_live = true;
             }
             Step::Act(act, guard) => {

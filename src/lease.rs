@@ -6,6 +6,11 @@
 //! clock. The holder, in turn, counts from before its last renewal was sent, and stops acting well
 //! before anybody else may begin. The pure part is [`term`].
 //!
+//! Whoever may edit the Lease decides who acts, and can keep all from it. What isn't possible by that, short of
+//! giving a Lease up in the holder's name, is that a second one begins while the first may still act: one that
+//! is taken away, or that names a replica that never wrote it, keeps others away as long as the one before; and
+//! no Lease does for longer than [`term::LONGEST`].
+//!
 //! The crates that offer this for kube force-release an expired Lease, or renew it, by patches
 //! without a resourceVersion; both can end in two leaders. See `docs/decisions.md`.
 
@@ -23,7 +28,7 @@ use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use term::{Next, Seen};
+use term::{Found, Next, Seen};
 
 /// The settings of an election.
 #[derive(Clone, Debug)]
@@ -101,6 +106,8 @@ pub struct Candidate {
     config: Config,
     seen: Option<Seen>,
     stored: Option<Lease>,
+    /// What was written, or tried to be, as the time of the last renewal: by that this replica knows its own.
+    tried: Option<MicroTime>,
     leadership: Leadership,
 }
 
@@ -113,6 +120,7 @@ impl Candidate {
             config,
             seen: None,
             stored: None,
+            tried: None,
             leadership: Leadership::elected(),
         }
     }
@@ -207,17 +215,30 @@ impl Candidate {
         let version = |lease: &Lease| lease.metadata.resource_version.clone();
         let unchanged = match (&self.stored, &found) {
             (Some(before), Some(now)) => version(before) == version(now),
+            (None, None) => true,
             _ => false,
         };
         if !unchanged {
-            self.seen = found.as_ref().map(|lease| seen(lease, Instant::now()));
+            let says = found.as_ref().map(|lease| says(lease, self.tried.as_ref()));
+            let before = self.seen.take();
+            self.seen = term::seen(
+                before,
+                says,
+                &self.config.identity,
+                self.config.duration,
+                Instant::now(),
+            );
         }
         self.stored = found;
     }
 
     /// Writes that the Lease is this replica's, if nobody has written it since it was read.
     async fn write(&mut self, next: Next, sent_at: Instant) -> Result<bool, Failure> {
-        let now = MicroTime(Timestamp::now());
+        // The API server keeps microseconds.
+        let now = Timestamp::now();
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let now = MicroTime(now);
+        self.tried = Some(now.clone());
         let before = self.stored.clone();
         let old = before.as_ref().and_then(|lease| lease.spec.clone());
         let old = old.unwrap_or_default();
@@ -261,6 +282,11 @@ impl Candidate {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 debug!("somebody else has written the lease");
                 self.stored = None;
+                self.seen = Some(Seen {
+                    holder: Some("somebody else".to_owned()),
+                    duration: self.config.duration,
+                    since: Instant::now(),
+                });
                 self.leadership.extend(None);
                 Ok(false)
             }
@@ -303,13 +329,13 @@ impl From<kube::Error> for Failure {
     }
 }
 
-fn seen(lease: &Lease, since: Instant) -> Seen {
+fn says(lease: &Lease, tried: Option<&MicroTime>) -> Found {
     let spec = lease.spec.clone().unwrap_or_default();
     let seconds = spec.lease_duration_seconds.unwrap_or(0);
-    Seen {
+    Found {
         holder: spec.holder_identity.filter(|holder| !holder.is_empty()),
         duration: Duration::from_secs(u64::try_from(seconds).unwrap_or(0)),
-        since,
+        own: tried.is_some() && spec.renew_time.as_ref() == tried,
     }
 }
 

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::change::short_digest;
+use crate::change::{exactly, short_digest};
 
 /// The settings that may change unasked, and why. A dot leads into an object. Names of 0.337, and behind them
 /// those of 0.366 and newer. What the engine doesn't change as long as there is a checkpoint (`workers`, `hosts`)
@@ -79,7 +79,7 @@ pub fn digest(config: Option<&Map<String, Value>>) -> String {
     if asked.is_empty() {
         String::new()
     } else {
-        short_digest(&asked)
+        short_digest(&exactly(Value::Object(asked)))
     }
 }
 
@@ -94,7 +94,7 @@ pub fn storage_is_off(config: Option<&Map<String, Value>>) -> bool {
 pub fn differences(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differ = |key: &&String| {
-        let digest = |of: &Map<String, Value>| of.get(*key).map(short_digest);
+        let digest = |of: &Map<String, Value>| of.get(*key).cloned().map(exactly).as_ref().map(short_digest);
         digest(before) != digest(after)
     };
     keys.into_iter().filter(differ).cloned().collect()

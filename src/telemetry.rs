@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::LogFormat;
+use crate::text;
 
 /// The header and the annotation value by which a trace goes on elsewhere: W3C's `traceparent`.
 pub const TRACEPARENT: &str = "traceparent";
@@ -66,7 +67,10 @@ pub fn start(format: LogFormat, endpoint: Option<&str>) -> Result<Telemetry, Err
     let provider = provider.build();
     let filter = EnvFilter::try_from_env("SLUICE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn,tower=warn"));
-    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(move || Lines {
+        format,
+        to: std::io::stderr(),
+    });
     let log = match format {
         LogFormat::Text => log.with_ansi(false).boxed(),
         LogFormat::Json => log.json().flatten_event(true).boxed(),
@@ -79,6 +83,32 @@ pub fn start(format: LogFormat, endpoint: Option<&str>) -> Result<Telemetry, Err
         .with(filter)
         .try_init();
     Ok(Telemetry(provider))
+}
+
+/// Writes what is logged so that each event is one line, in which nothing steers a terminal or turns the
+/// direction of reading. People and engines choose much of what is logged, and whoever reads a log must be able
+/// to believe where a line begins.
+struct Lines<W> {
+    format: LogFormat,
+    to: W,
+}
+
+impl<W: std::io::Write> std::io::Write for Lines<W> {
+    /// Takes a whole event: the layer above writes each at once.
+    fn write(&mut self, event: &[u8]) -> std::io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = match self.format {
+            LogFormat::Text => text::line(line),
+            LogFormat::Json => text::json_line(line),
+        };
+        self.to.write_all(format!("{line}\n").as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
 }
 
 fn exporter(endpoint: &str) -> Result<opentelemetry_otlp::SpanExporter, Error> {
@@ -125,4 +155,61 @@ pub fn trace_parent() -> Option<String> {
     let mut carrier = HashMap::new();
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
     carrier.remove(TRACEPARENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// What is written when this is logged.
+    fn logged(format: LogFormat, log: impl Fn()) -> String {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<u8>>>);
+        impl Write for Kept {
+            fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+                self.0.lock().expect("no panic").extend_from_slice(text);
+                Ok(text.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let to = kept.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || Lines {
+            format,
+            to: to.clone(),
+        });
+        let layer = match format {
+            LogFormat::Text => layer.with_ansi(false).boxed(),
+            LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        };
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, log);
+        let bytes = kept.0.lock().expect("no panic").clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
+    #[test]
+    fn a_log_line_is_one_line_whatever_people_and_engines_write() {
+        let forged =
+            "alice\u{1b}[2K\r\n2026-01-01T00:00:00Z  INFO sluice: approved by \u{202e}bob\u{9b}2J";
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = logged(format, || {
+                tracing::warn!(pipeline = forged, error = %forged, odd = ?forged, "{forged}");
+            });
+            assert_eq!(text.matches('\n').count(), 1, "{text}");
+            assert!(!text.trim_end().contains(text::deceives), "{text:?}");
+            if format == LogFormat::Json {
+                let line: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+                assert_eq!(
+                    (&line["message"], &line["error"]),
+                    (&forged.into(), &forged.into())
+                );
+            }
+        }
+    }
 }

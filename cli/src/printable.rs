@@ -1,11 +1,11 @@
 //! Text of others, made safe to show.
 
-use std::fmt::Write as _;
+use sluice::text::{self, deceives};
 
 /// Makes visible what would steer a terminal or turn the direction of reading. What people approve
 /// is named by whoever wrote the SQL, and must not be able to disguise itself.
 pub fn printable(text: &str) -> String {
-    escaped(text, |c| c != '\n' && deceives(c))
+    text::escaped(text, |c| c != '\n' && deceives(c))
 }
 
 /// Like [`printable`], on one line.
@@ -15,49 +15,17 @@ pub fn one_line(text: &str) -> String {
 
 /// A line of a program: as [`printable`], but for tabs, which only indent.
 pub fn code(line: &str) -> String {
-    escaped(line, |c| c != '\t' && deceives(c))
+    text::escaped(line, |c| c != '\t' && deceives(c))
 }
 
 /// JSON in which nothing is left that could steer a terminal. It says the same.
 pub fn printable_json(json: &str) -> String {
-    let mut shown = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c == '\n' || !deceives(c) {
-            shown.push(c);
-        } else {
-            // Such a character stands in strings only, since JSON knows no other place for it.
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String can't fail.
-                let _ = write!(shown, "\\u{unit:04x}");
-            }
-        }
-    }
-    shown
+    text::json(json)
 }
 
 /// Whether a text may be shown as it is.
 pub fn is_printable(text: &str) -> bool {
-    !text.chars().any(|c| c != '\n' && deceives(c))
-}
-
-fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_escaped(c) {
-            // Writing to a String can't fail.
-            let _ = write!(shown, "{}", c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
-fn deceives(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+    !text.contains(|c| c != '\n' && deceives(c))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use thiserror::Error as ThisError;
 use utoipa::ToSchema;
 
 use crate::crd::ApprovalState;
+use crate::text;
 
 /// What an error looks like, as in Feldera's own REST API.
 #[derive(Serialize, Deserialize, ToSchema, Clone, Debug, PartialEq)]
@@ -266,7 +267,7 @@ impl Error {
     /// The body of the answer.
     pub fn body(&self) -> ErrorResponse {
         ErrorResponse {
-            message: self.to_string(),
+            message: text::clean(&self.to_string()),
             error_code: self.code().to_owned(),
             // Only a map with keys that aren't strings could fail, and there is none.
             details: serde_json::to_value(self).unwrap_or_default(),

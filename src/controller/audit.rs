@@ -20,6 +20,7 @@ use tracing::warn;
 use super::decide::history::{short_votes, small_diff};
 use crate::crd::{AuditEntry, CompactObject, Decision, Pipeline, Vote};
 use crate::metrics::Metrics;
+use crate::text;
 
 /// How many of a Pipeline's entries are remembered as written. The watch may show them again as pending
 /// until it catches up.
@@ -244,7 +245,8 @@ fn line(pipeline: &Pipeline, entry: &AuditEntry) -> String {
         decision: &entry.decision,
     };
     // A struct of texts and JSON values always serializes; and JSON has no line breaks of its own.
-    format!("{}\n", serde_json::to_string(&line).unwrap_or_default())
+    let line = serde_json::to_string(&line).unwrap_or_default();
+    format!("{}\n", text::json_line(&line))
 }
 
 /// What the status knows of a change.

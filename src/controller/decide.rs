@@ -13,6 +13,7 @@ mod audit;
 mod beyond;
 mod build;
 mod chain;
+mod clock;
 mod conditions;
 pub mod deletion;
 mod failures;
@@ -102,6 +103,8 @@ impl<'a> Decider<'a> {
         self.status.observed_generation = self.input.pipeline.metadata.generation;
         self.status.pipeline_name = Some(self.input.pipeline.engine_pipeline_name().to_owned());
         self.forget_failures_of_an_older_spec();
+        self.no_time_lies_ahead();
+        self.tell_contents_apart();
         self.look_at_the_names();
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;
@@ -317,6 +320,9 @@ impl<'a> Decider<'a> {
     fn must_show_first(&self, act: &Act, guard: &Guard) -> Option<Duration> {
         let last = self.input.last_call?;
         let repeated = last.act == *act && last.guard == *guard && *act != Act::Look;
+        if self.lies_ahead(&Time(last.at)) {
+            return None;
+        }
         let waited = self.since(&Time(last.at));
         let pause = self.input.timing.resend_after.checked_sub(waited)?;
         repeated.then_some(pause)

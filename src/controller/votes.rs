@@ -10,6 +10,9 @@ use tracing::{info, warn};
 use super::{Context, Error, GuardedVote};
 use crate::crd::{Pipeline, PipelineApproval};
 
+/// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many on others.
+const PAGE: u32 = 200;
+
 /// The votes on a Pipeline as they are now, oldest first.
 pub(super) async fn read(
     pipeline: &Pipeline,
@@ -19,14 +22,24 @@ pub(super) async fn read(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
-    let all = api.list(&ListParams::default()).await?;
-    let on_this = all
-        .items
-        .into_iter()
+    let mut on_this = vec![];
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let found = api.list(&page).await?;
+        let votes = found.items.into_iter();
         // Its schema keeps out what is none; what got in before a schema change says nothing.
-        .filter_map(|vote| vote.0.ok())
-        .filter(|vote| Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref());
-    Ok(oldest_first(on_this.collect()))
+        let votes = votes.filter_map(|vote| vote.0.ok());
+        on_this.extend(
+            votes.filter(|vote| {
+                Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref()
+            }),
+        );
+        // All pages are of the state of the first one.
+        match found.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => page = page.continue_token(&next),
+            None => return Ok(oldest_first(on_this)),
+        }
+    }
 }
 
 fn oldest_first(mut votes: Vec<PipelineApproval>) -> Vec<PipelineApproval> {

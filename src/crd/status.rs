@@ -177,6 +177,10 @@ pub struct EngineContent {
     pub version: i64,
     /// The digest of everything that the engine was given: program and runtime configuration.
     pub digest: String,
+    /// The digest of the runtime configuration, in which a number and a text that looks like it differ. Absent
+    /// where 0.1.0 has written the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<String>,
     /// The digests of the program's parts.
     pub target: Target,
 }
@@ -387,6 +391,10 @@ pub enum BuildOutcome {
 pub struct Refusal {
     /// The digest of the content.
     pub digest: String,
+    /// The digest of its runtime configuration, in which a number and a text that looks like it differ. Absent
+    /// where 0.1.0 has written the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exact: Option<String>,
     /// Whether the engine would take it once the pipeline's storage is cleared.
     #[serde(default)]
     pub only_with_storage: bool,

@@ -13,6 +13,7 @@ use super::{Checkpoint, DiffAnswer, EngineInfo, Error, FullPipeline, PipelineSta
 use crate::change::Content;
 use crate::crd::BootstrapOptions;
 use crate::telemetry;
+use crate::text::{self, Limit};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +26,12 @@ const DIFF_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The longest answer that is read: 10,000 pipelines with a large diff each stay well below.
 const MAX_ANSWER: usize = 256 << 20;
+
+/// How much is kept of an answer that is no error of Feldera's, as a proxy's page.
+const NOT_AN_ERROR: Limit = Limit::Characters(300);
+
+/// Feldera's code for a program that doesn't compile. Its message holds the compiler's as JSON.
+const INVALID_SQL: &str = "InvalidNewProgramSql";
 
 /// How to reach an engine.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -253,8 +260,10 @@ impl Feldera {
 
     /// Asks for a checkpoint; the answer is its sequence number, and which process counts so.
     pub async fn checkpoint(&self, name: &str) -> Result<wire::CheckpointStarted, Error> {
-        self.json(self.pipeline(Method::POST, name, "/checkpoint"))
-            .await
+        let call = self.pipeline(Method::POST, name, "/checkpoint");
+        let mut started: wire::CheckpointStarted = self.json(call).await?;
+        started.incarnation_uuid = started.incarnation_uuid.map(|uuid| text::word(&uuid));
+        Ok(started)
     }
 
     /// The newest checkpoint that was completed, and the last one that failed, if the process still is
@@ -268,7 +277,11 @@ impl Feldera {
         if let Some(incarnation) = incarnation {
             call = call.query(&[("incarnation_uuid", incarnation)]);
         }
-        self.json(call).await
+        let mut status: wire::CheckpointStatus = self.json(call).await?;
+        if let Some(failure) = &mut status.failure {
+            failure.error = wire::said(&failure.error);
+        }
+        Ok(status)
     }
 
     /// Whether the pipeline's process has left the gate, by its own word: it answers about itself
@@ -317,7 +330,7 @@ impl Feldera {
                 code,
                 message,
             }) => Ok(match code.as_str() {
-                "InvalidNewProgramSql" => DiffAnswer::CompileError(readable_sql_error(&message)),
+                INVALID_SQL => DiffAnswer::CompileError(message),
                 "BootstrapNotAllowed" => DiffAnswer::Refused(message),
                 _ => DiffAnswer::CantTell(message),
             }),
@@ -341,7 +354,8 @@ impl Feldera {
 
     async fn json<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<T, Error> {
         let body = answer(call).await?;
-        serde_json::from_slice(&body).map_err(|error| Error::Nonsense(error.to_string()))
+        serde_json::from_slice(&body)
+            .map_err(|error| Error::Nonsense(wire::said(&error.to_string())))
     }
 
     async fn done(&self, call: RequestBuilder) -> Result<(), Error> {
@@ -380,7 +394,7 @@ fn readable_sql_error(message: &str) -> String {
                 serde_json::Deserializer::from_str(&message[start..]).into_iter::<Value>();
             wire::sql_error(&stream.next()?.ok()?)
         })
-        .unwrap_or_else(|| message.to_owned())
+        .unwrap_or_else(|| wire::said(message))
 }
 
 /// Sends a call and reads its whole answer, or says why there is none.
@@ -408,7 +422,7 @@ async fn answer_in_pieces(
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        Error::Unreachable(text)
+        Error::Unreachable(wire::said(&text))
     };
     let mut response = call.send().await.map_err(unreachable)?;
     let status = response.status();
@@ -443,9 +457,14 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Er
         message,
         error_code,
     } = serde_json::from_slice(body).unwrap_or_else(|_| wire::ErrorBody {
-        message: String::from_utf8_lossy(body).chars().take(300).collect(),
+        message: text::cut(&String::from_utf8_lossy(body), NOT_AN_ERROR),
         error_code: String::new(),
     });
+    let error_code = text::word(&error_code);
+    let message = match error_code.as_str() {
+        INVALID_SQL => readable_sql_error(&message),
+        _ => wire::said(&message),
+    };
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Unauthorized {
             status: status.as_u16(),

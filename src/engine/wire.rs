@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{Checkpoint, Connectors, EngineInfo, FullPipeline, PipelineError, PipelineState};
 use crate::change::Content;
 use crate::crd::BootstrapOptions;
+use crate::text::{self, word};
 
 /// `GET /config`.
 #[derive(Deserialize, Default)]
@@ -21,8 +22,8 @@ pub struct Config {
 impl From<Config> for EngineInfo {
     fn from(config: Config) -> Self {
         Self {
-            edition: config.edition,
-            version: config.version,
+            edition: word(&config.edition),
+            version: word(&config.version),
         }
     }
 }
@@ -93,7 +94,7 @@ pub struct CheckpointBody {
 impl From<CheckpointBody> for Checkpoint {
     fn from(body: CheckpointBody) -> Self {
         Self {
-            uuid: body.uuid,
+            uuid: word(&body.uuid),
             steps: body.steps,
         }
     }
@@ -154,13 +155,13 @@ impl From<Pipeline> for FullPipeline {
             _ => body.approval_diff,
         };
         let state = PipelineState {
-            id: body.id,
+            id: word(&body.id),
             name: body.name,
             tags: body.tags.unwrap_or_default(),
             version: body.version,
             program_version: body.program_version,
-            program_status: word(&body.program_status),
-            storage_status: body.storage_status.unwrap_or_default(),
+            program_status: status_word(&body.program_status),
+            storage_status: word(&body.storage_status.unwrap_or_default()),
             checkpoints: body
                 .storage_status_details
                 .unwrap_or_default()
@@ -168,14 +169,14 @@ impl From<Pipeline> for FullPipeline {
                 .into_iter()
                 .map(Into::into)
                 .collect(),
-            deployment_id: body.deployment_id,
-            deployment_status: body.deployment_status,
-            deployment_desired_status: body.deployment_desired_status.unwrap_or_default(),
+            deployment_id: body.deployment_id.map(|id| word(&id)),
+            deployment_status: word(&body.deployment_status),
+            deployment_desired_status: word(&body.deployment_desired_status.unwrap_or_default()),
             deployment_error: body.deployment_error.map(|error| PipelineError {
-                message: error.message,
-                code: error.error_code,
+                message: said(&error.message),
+                code: word(&error.error_code),
             }),
-            bootstrap_policy: body.bootstrap_policy,
+            bootstrap_policy: body.bootstrap_policy.map(|policy| word(&policy)),
             options: body
                 .silent_bootstrap
                 .or(body.concurrent_bootstrap)
@@ -202,12 +203,21 @@ impl From<Pipeline> for FullPipeline {
 }
 
 /// Old managers gave some statuses as an object with one key.
-fn word(status: &Value) -> String {
+fn status_word(status: &Value) -> String {
     match status {
-        Value::String(word) => word.clone(),
-        Value::Object(object) => object.keys().next().cloned().unwrap_or_default(),
+        Value::String(status) => word(status),
+        Value::Object(object) => object
+            .keys()
+            .next()
+            .map(|key| word(key))
+            .unwrap_or_default(),
         _ => String::new(),
     }
+}
+
+/// What an engine says in words. Nothing that it says goes on without end, or steers what shows it.
+pub fn said(text: &str) -> String {
+    text::foreign(text, text::SAID)
 }
 
 /// The first of the compiler's messages that are errors, with its place; else the Rust compiler's
@@ -222,12 +232,9 @@ fn compile_error(error: &Value) -> Option<String> {
             .iter()
             .filter_map(|key| rust.get(*key).and_then(Value::as_str))
             .find(|text| !text.trim().is_empty());
-        output.filter(|_| failed).map(|text| text.trim().to_owned())
+        output.filter(|_| failed).map(|text| said(text.trim()))
     });
-    let system = error
-        .get("system_error")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
+    let system = error.get("system_error").and_then(Value::as_str).map(said);
     sql.or(rust).or(system)
 }
 
@@ -241,8 +248,8 @@ pub fn sql_error(messages: &Value) -> Option<String> {
     let text = message.get("message").and_then(Value::as_str)?.trim();
     Some(
         match (number("start_line_number"), number("start_column")) {
-            (Some(line), Some(column)) => format!("line {line}, column {column}: {text}"),
-            _ => text.to_owned(),
+            (Some(line), Some(column)) => said(&format!("line {line}, column {column}: {text}")),
+            _ => said(text),
         },
     )
 }

@@ -14,6 +14,54 @@ pub struct Seen {
     pub since: Instant,
 }
 
+/// What a Lease says that has changed since it was last looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Who holds it.
+    pub holder: Option<String>,
+    /// How long it is to keep others away.
+    pub duration: Duration,
+    /// Whether this replica has written that itself.
+    pub own: bool,
+}
+
+/// How long a Lease keeps others away at most, unless they are set to more themselves. Somebody can write 68
+/// years into it.
+pub const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is to be made of a Lease that has changed; `None` found if it is gone, and `None` made of it if nobody
+/// can be acting. `duration` is what this replica itself is set to.
+pub fn seen(
+    before: Option<Seen>,
+    found: Option<Found>,
+    identity: &str,
+    duration: Duration,
+    now: Instant,
+) -> Option<Seen> {
+    let Some(found) = found else {
+        // Whoever held it doesn't know yet that it is gone, and acts until he does.
+        let others = before.filter(|before| {
+            let holder = before.holder.as_deref();
+            holder.is_some_and(|holder| holder != identity)
+        });
+        return others.map(|others| Seen {
+            since: now,
+            ..others
+        });
+    };
+    let mut holder = found.holder;
+    if holder.as_deref() == Some(identity) && !found.own {
+        // It names this replica, which hasn't written it: so somebody has put it there, and another may act.
+        holder = Some(format!("{identity} (by somebody else's hand)"));
+    }
+    Some(Seen {
+        holder,
+        // A shorter one than one's own may have been written there by somebody else than the holder.
+        duration: found.duration.clamp(duration, duration.max(LONGEST)),
+        since: now,
+    })
+}
+
 /// What a replica does next about a Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -65,6 +113,49 @@ mod tests {
         ] {
             assert_eq!(next(seen.as_ref(), "a", now), expected, "{seen:?}");
         }
+    }
+
+    fn found(holder: Option<&str>, seconds: u64, own: bool) -> Option<Found> {
+        Some(Found {
+            holder: holder.map(str::to_owned),
+            duration: Duration::from_secs(seconds),
+            own,
+        })
+    }
+
+    #[test]
+    fn no_edit_of_the_lease_lets_a_second_one_begin_before_the_first_has_ended_or_locks_all_out() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let own = Duration::from_secs(15);
+        let wait_for = |before: Option<Seen>, found: Option<Found>| {
+            let seen = seen(before, found, "a", own, after(100));
+            let waits = |seconds: u64| next(seen.as_ref(), "a", after(100 + seconds)) == Next::Wait;
+            (0..=601u64).find(|seconds| !waits(*seconds))
+        };
+        let other = || Some(held(Some("b"), start));
+        for (before, found, seconds) in [
+            // It is deleted.
+            (other(), None, 16),
+            (None, None, 0),
+            (Some(held(Some("a"), start)), None, 0),
+            // It is made to name who stands by.
+            (other(), found(Some("a"), 15, false), 16),
+            (None, found(Some("a"), 15, false), 16),
+            (other(), found(Some("a"), 15, true), 0),
+            // It is made to last for a moment, or for 68 years.
+            (other(), found(Some("b"), 1, false), 16),
+            (other(), found(Some("mallory"), 2_147_483_647, false), 601),
+            // It is given up.
+            (other(), found(None, 1, false), 0),
+        ] {
+            let case = format!("{before:?} {found:?}");
+            assert_eq!(wait_for(before, found), Some(seconds), "{case}");
+        }
+        // Who is set to more than that keeps to it, in both directions.
+        let long = LONGEST * 2;
+        let kept = seen(None, found(Some("b"), 1, false), "a", long, start);
+        assert_eq!(kept.map(|seen| seen.duration), Some(long));
     }
 
     /// Two replicas whose looks and renewals interleave at random, each of which may be paused at

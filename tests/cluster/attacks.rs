@@ -9,6 +9,7 @@
 //! - [`taking_over`]: who may take over what the engine already has
 //! - [`ways`]: the ways of writing an object
 //! - [`roles`]: what each role reaches
+//! - [`words`]: what people and engines write; what changes under a decision; storms
 //! - [`strict`]: an operator that requires the policies, while they are there, and while they aren't
 
 mod borrowed;
@@ -21,3 +22,4 @@ mod scene;
 mod strict;
 mod taking_over;
 mod ways;
+mod words;

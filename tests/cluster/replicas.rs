@@ -285,3 +285,51 @@ async fn an_engine_that_is_down_does_not_make_the_operator_look_dead() {
     let (status, parts) = get(&format!("{}/livez", leader.admin_url().await)).await;
     assert_eq!(status, 200, "{parts}");
 }
+
+/// The leader is paused in the middle of its time, as a frozen node is, and somebody turns the Lease over.
+async fn nobody_else_begins(edit: impl AsyncFnOnce(&Story)) {
+    let (story, leader, _other) = two_replicas(DURATION).await;
+    story.running().await;
+    let old = holder(&story).await;
+    leader.signal("STOP");
+    edit(&story).await;
+    let edited = Instant::now();
+    let new = holder_other_than(&story, &old).await;
+    let took = edited.elapsed();
+    println!("{new} leads {took:?} after the Lease was turned over");
+    // The one that is paused may act for two thirds of the duration after its last renewal.
+    assert!(took > DURATION * 2 / 3, "{took:?}");
+    leader.signal("CONT");
+    eventually("the deposed one ends", || async {
+        (!leader.runs()).then_some(()).ok_or("it runs")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_first_may_act_no_second_replica_begins_because_the_lease_is_deleted() {
+    nobody_else_begins(async |story| {
+        let leases = story.api::<Lease>();
+        let params = kube::api::DeleteParams::default();
+        leases
+            .delete("sluice", &params)
+            .await
+            .expect("it is deleted");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn while_the_first_may_act_no_second_replica_begins_because_the_lease_lasts_for_a_second() {
+    nobody_else_begins(async |story| {
+        let patch = json!({"spec": {"leaseDurationSeconds": 1, "renewTime": "2099-01-01T00:00:00.000000Z"}});
+        let patch = kube::api::Patch::Merge(patch);
+        let leases = story.api::<Lease>();
+        let params = kube::api::PatchParams::default();
+        leases
+            .patch("sluice", &params, &patch)
+            .await
+            .expect("it is patched");
+    })
+    .await;
+}

@@ -46,6 +46,9 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
     let mut scene = Scene::of_the_release_before().await;
     let functions = json!({"program": {"sql": with_functions(), "udfRust": FUNCTIONS}});
     scene.story.create("functions", functions).await;
+    // Texts that look like numbers: since 0.2.0 they are told apart.
+    let texts = json!({"program": {"sql": "CREATE TABLE t (id INT);"}, "runtimeConfig": {"workers": 2, "env": {"LEVEL": "1"}}});
+    scene.story.create("texts", texts).await;
     scene.run(&["plain"]).await;
     let ids = scene.wait_for_approval(&["waits", "rejected"]).await;
     let no = json!({"metadata": {"annotations": {annotation::REJECT: &ids[1], annotation::REASON: "not today"}}});
@@ -55,7 +58,9 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
         .until_of("rejected", "it is rejected", is_rejected);
     let rejected = rejected.await;
     let running = |p: &Pipeline| is_in(p, "Running") && status(p).settled.is_some();
-    scene.story.until_of("functions", "it runs", running).await;
+    for name in ["functions", "texts"] {
+        scene.story.until_of(name, "it runs", running).await;
+    }
     eventually("the rejected one is stopped", || async {
         let engine = scene.story.engine.pipeline("rejected").await;
         let status = engine["deployment_status"].clone();
@@ -81,7 +86,7 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
     let still = pipelines.get("rejected").await.expect("the Pipeline");
     assert!(is_rejected(&still), "{still:#?}");
     assert_eq!(approval(&still).decision, approval(&rejected).decision);
-    for name in ["plain", "functions"] {
+    for name in ["plain", "functions", "texts"] {
         let now = pipelines.get(name).await.expect("the Pipeline");
         assert!(has(&now, "Ready", "True", "Running"), "{now:#?}");
         assert!(

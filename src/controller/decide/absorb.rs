@@ -105,6 +105,7 @@ impl<'a> Decider<'a> {
                 let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
                 self.status.refusal = wanted.map(|content| Refusal {
                     digest: content.digest(),
+                    exact: Some(content.exact()),
                     only_with_storage: error.code() == Some("EditRestrictedToClearedStorage"),
                     message: error.to_string(),
                 });
@@ -130,6 +131,25 @@ impl<'a> Decider<'a> {
             "Recreated",
             "the pipeline was deleted in the engine by somebody else, with its state; it is made anew".into(),
         );
+    }
+
+    /// Takes what 0.1.0 has stored of the content for what the spec says, where its digest fits, and notes what
+    /// tells it from others from now on.
+    pub(super) fn tell_contents_apart(&mut self) {
+        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let Some(wanted) = wanted else { return };
+        if let Some(held) = &mut self.status.content
+            && held.exact.is_none()
+            && held.digest == wanted.digest()
+        {
+            held.exact = Some(wanted.exact());
+        }
+        if let Some(refusal) = &mut self.status.refusal
+            && refusal.exact.is_none()
+            && refusal.digest == wanted.digest()
+        {
+            refusal.exact = Some(wanted.exact());
+        }
     }
 
     fn own(&mut self, id: &str) {
@@ -192,6 +212,7 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
     EngineContent {
         version,
         digest: content.digest(),
+        exact: Some(content.exact()),
         target: content.target(),
     }
 }

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::Decider;
 use crate::crd::{ApprovalState, Outcome};
 use crate::engine;
+use crate::text;
 
 pub(super) const READY: &str = "Ready";
 const APPROVED: &str = "Approved";
@@ -17,9 +18,6 @@ pub(super) const STALLED: &str = "Stalled";
 const STALE_APPROVAL: &str = "StaleApproval";
 const UNFOUNDED_APPROVAL: &str = "UnfoundedApproval";
 const POLICIES_NOT_IN_FORCE: &str = "PoliciesNotInForce";
-
-/// Messages can hold a compiler's output; a condition need not hold all of it.
-const MAX_MESSAGE: usize = 2_000;
 
 /// Why `Ready` is what it is: a short fixed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -370,11 +368,9 @@ impl Decider<'_> {
     }
 }
 
+/// A message that is put together of what people and engines wrote, as a condition takes it.
 pub(super) fn shortened(message: String) -> String {
-    match message.char_indices().nth(MAX_MESSAGE) {
-        Some((end, _)) => format!("{} …", &message[..end]),
-        None => message,
-    }
+    text::foreign(&message, text::CONDITION)
 }
 
 /// The reason of the Event that goes with a Pipeline that is stalled, or misses something.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Decider;
 use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Vote};
+use crate::text::{self, Limit};
 
 /// How many decisions a status remembers.
 const MOST_RECORDS: usize = 20;
@@ -18,12 +19,8 @@ const MOST_DIFF: usize = 16 * 1024;
 /// How many votes a record holds.
 const MOST_VOTES: usize = 20;
 
-/// How many characters of a decision's reason or a summary are remembered. Reasons in annotations have
-/// no limit of their own.
-const MOST_TEXT: usize = 1024;
-
-/// How many of a name, or of the reason of one vote among others.
-const MOST_OF_A_VOTE: usize = 256;
+/// How much of the reason of one vote among others is remembered.
+const ONE_OF_MANY: Limit = Limit::Characters(256);
 
 impl Decider<'_> {
     /// Puts the change that was at the gate into the history.
@@ -44,7 +41,7 @@ fn record(
     DecisionRecord {
         change_id: approval.change_id.clone(),
         state: approval.state,
-        summary: cut(&approval.summary, MOST_TEXT),
+        summary: text::foreign(&approval.summary, text::REASON),
         decision: approval.decision.as_ref().map(short_decision),
         at,
         since: Some(approval.since.clone()),
@@ -74,9 +71,9 @@ pub(in crate::controller) fn small_diff(
 /// A decision, with what people wrote cut to size.
 pub(in crate::controller) fn short_decision(decision: &Decision) -> Decision {
     let mut decision = decision.clone();
-    decision.by = cut(&decision.by, MOST_OF_A_VOTE);
+    decision.by = text::foreign_line(&decision.by, text::PERSON);
     let reason = decision.reason.as_deref();
-    decision.reason = reason.map(|reason| cut(reason, MOST_TEXT));
+    decision.reason = reason.map(|reason| text::foreign(reason, text::REASON));
     decision
 }
 
@@ -85,20 +82,20 @@ pub(in crate::controller) fn short_votes(votes: &[Vote]) -> Vec<Vote> {
     let votes = votes.iter().take(MOST_VOTES).cloned();
     votes
         .map(|mut vote| {
-            vote.by = cut(&vote.by, MOST_OF_A_VOTE);
+            vote.by = text::foreign_line(&vote.by, text::PERSON);
             let reason = vote.reason.as_deref();
-            vote.reason = reason.map(|reason| cut(reason, MOST_OF_A_VOTE));
+            vote.reason = reason.map(|reason| text::foreign(reason, ONE_OF_MANY));
             vote
         })
         .collect()
 }
 
-/// Cuts what people wrote in votes to the size of a decision's.
+/// Cleans what people wrote in votes, and cuts it to the size of a decision's.
 pub(super) fn shorten(votes: &mut [Vote]) {
     for vote in votes {
-        vote.by = cut(&vote.by, MOST_OF_A_VOTE);
+        vote.by = text::foreign_line(&vote.by, text::PERSON);
         let reason = vote.reason.as_deref();
-        vote.reason = reason.map(|reason| cut(reason, MOST_TEXT));
+        vote.reason = reason.map(|reason| text::foreign(reason, text::REASON));
     }
 }
 
@@ -112,13 +109,6 @@ fn bound(history: &mut Vec<DecisionRecord>) {
             record.votes.clear();
         }
         room = room.saturating_sub(size);
-    }
-}
-
-fn cut(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }
 

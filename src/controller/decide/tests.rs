@@ -1,6 +1,7 @@
 //! The decision against an engine in memory: whole stories, tables of cases, and random histories.
 
 mod audit;
+mod clock;
 pub(super) mod model;
 mod names;
 mod origin;
@@ -8,5 +9,6 @@ mod own_gate;
 mod ownership;
 mod properties;
 mod regressions;
+mod released;
 mod settings;
 mod stories;

@@ -27,7 +27,7 @@ impl Decider<'_> {
             self.act(Act::Look, Guard::default());
             return true;
         };
-        if held.digest == content.digest() {
+        if content.is(&held.digest, held.exact.as_deref()) {
             return false;
         }
         let target = content.target();
@@ -54,6 +54,7 @@ impl Decider<'_> {
                 // It is kept, or each further look would ask the engine again.
                 self.status.refusal = Some(Refusal {
                     digest: content.digest(),
+                    exact: Some(content.exact()),
                     only_with_storage: true,
                     message,
                 });
@@ -183,7 +184,8 @@ impl Decider<'_> {
     fn was_refused(&self, state: &PipelineState, content: &Content) -> Option<Hold> {
         let refusal = self.status.refusal.as_ref()?;
         let holds = !(refusal.only_with_storage && state.storage_status == "Cleared");
-        (refusal.digest == content.digest() && holds).then(|| {
+        let is_it = content.is(&refusal.digest, refusal.exact.as_deref());
+        (is_it && holds).then(|| {
             if refusal.only_with_storage {
                 cannot_change(&refusal.message)
             } else {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::change;
 use crate::crd::Target;
+use crate::text::{self, Limit};
 
 /// The lists of a diff, and how a person would say what is in them: one, several.
 const LISTS: [(&str, &str, &str, &str); 12] = [
@@ -59,6 +60,12 @@ const LISTS: [(&str, &str, &str, &str); 12] = [
 /// How many names of a list are said before the rest is counted.
 const NAMES: usize = 5;
 
+/// How long a name may be that is said. SQL has no limit of its own.
+const NAME: Limit = Limit::Characters(100);
+
+/// How much is said of why the engine can't compare two programs.
+const WHY: Limit = Limit::Characters(500);
+
 /// The diff on one line: `modifies view avg_grade; adds tables a, b`.
 pub(super) fn summary(diff: &Value) -> String {
     let parts: Vec<String> = LISTS
@@ -70,6 +77,7 @@ pub(super) fn summary(diff: &Value) -> String {
         })
         .collect();
     let error = diff.get("program_diff_error").and_then(Value::as_str);
+    let error = error.map(|error| text::foreign(error, WHY));
     match (error, parts.is_empty()) {
         (Some(error), true) => format!("unknown: the engine can't compare the programs ({error})"),
         (Some(error), false) => format!(
@@ -95,7 +103,7 @@ pub(super) const STORAGE_OFF: &str =
 pub(super) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[String]) -> String {
     let named = |version: &str| match version {
         "" => "the engine's own".to_owned(),
-        version => version.to_owned(),
+        version => text::foreign_line(version, NAME),
     };
     let words = |part| match part {
         "udfRust" => "changes user-defined functions (Rust)".to_owned(),
@@ -143,7 +151,10 @@ pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
 
 fn enumerate(names: &[&str]) -> String {
     let said = names.len().min(NAMES);
-    let listed = names[..said].join(", ");
+    let shown = names[..said]
+        .iter()
+        .map(|name| text::foreign_line(name, NAME));
+    let listed = shown.collect::<Vec<_>>().join(", ");
     match names.len() - said {
         0 => listed,
         rest => format!("{listed} and {rest} more"),
@@ -179,6 +190,17 @@ mod tests {
         for (diff, words) in cases {
             assert_eq!(summary(&diff), words);
         }
+    }
+
+    #[test]
+    fn a_name_in_a_sentence_cannot_pass_for_another_or_go_on_without_end() {
+        let names = ["a\u{202e}b", "c\nadds table d", &"x".repeat(300)];
+        let words = summary(&json!({"program_diff": {"added_views": names}}));
+        let expected = format!(
+            "adds views a\\u{{202e}}b, c\\nadds table d, {}…",
+            "x".repeat(99)
+        );
+        assert_eq!(words, expected);
     }
 
     #[test]

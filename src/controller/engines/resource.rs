@@ -11,6 +11,7 @@ use super::super::{Error, status::FIELD_MANAGER};
 use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
 use crate::engine::feldera::Address;
 use crate::engine::poller::State;
+use crate::text;
 
 /// Where the engine is, with its Secrets read; or what is wrong with them, in words.
 pub(super) async fn address(
@@ -104,7 +105,7 @@ pub(super) fn status(engine: &Engine, health: &Result<State, String>) -> EngineR
             type_: "Ready".into(),
             status: status.into(),
             reason: reason.into(),
-            message,
+            message: text::foreign(&message, text::CONDITION),
             observed_generation: engine.metadata.generation,
             last_transition_time,
         }],
