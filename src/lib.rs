@@ -5,7 +5,7 @@
 //! engine's gate until its [`change`] is approved through one of the doors that [`approval`] knows;
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
-//! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `approval` and `controller::decide` know no client;
+//! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `approval`, `shares` and `controller::decide` know no client;
 //! [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
@@ -27,5 +27,6 @@ pub mod lease;
 pub mod metrics;
 pub mod policies;
 pub mod run;
+pub mod shares;
 pub mod telemetry;
 pub mod yaml;

@@ -1,21 +1,25 @@
 //! Tells people what happened: a log line, a count, an Event. Outside of reconcile, so that a slow
 //! API server or a namespace on its way out delays nothing.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter as Source};
 use kube::{Client, Resource, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::decide::Report;
+use super::queue::Rounds;
 use crate::crd::Pipeline;
 use crate::metrics::Metrics;
+use crate::shares::Shares;
 
-/// How many reports may wait to be sent; more are logged and counted only.
+/// How many reports may wait to be sent, half of them at most of one namespace; more are logged and counted
+/// only.
 const QUEUE: usize = 1_024;
 
 /// How long an Event may take.
@@ -26,14 +30,77 @@ const MAX_NOTE: usize = 1_000;
 
 /// Hands reports on.
 pub(super) struct Reporter {
-    queue: mpsc::Sender<(ObjectReference, Report)>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
+}
+
+type Item = (ObjectReference, Report);
+
+/// What waits to be sent. Namespaces take turns, so that one of which there is much to tell doesn't delay what
+/// there is to tell of another.
+struct Waiting {
+    lines: Mutex<Lines>,
+    news: Notify,
+}
+
+struct Lines {
+    of: Rounds<String, VecDeque<Item>>,
+    room: Shares<String>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self {
+            lines: Mutex::new(Lines {
+                of: Rounds::default(),
+                room: Shares::new(QUEUE),
+            }),
+            news: Notify::new(),
+        }
+    }
+
+    /// Whether there was room.
+    fn push(&self, namespace: String, item: Item) -> bool {
+        let mut lines = self.lines();
+        if !lines.room.has_room(&namespace, 1, 0) {
+            return false;
+        }
+        lines.room.take(&namespace, 1);
+        lines.of.of(namespace).push_back(item);
+        self.news.notify_one();
+        true
+    }
+
+    fn pop(&self) -> Option<Item> {
+        let mut lines = self.lines();
+        let Lines { of, room } = &mut *lines;
+        let first = of.first(|namespace, items| {
+            let item = items.pop_front().map(|item| (namespace.clone(), item));
+            (item, !items.is_empty())
+        });
+        let (namespace, item) = first?;
+        room.give_back(&namespace, 1);
+        Some(item)
+    }
+
+    async fn next(&self) -> Item {
+        loop {
+            if let Some(item) = self.pop() {
+                return item;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Reporter {
     /// Starts the task that sends Events; what still waits when `stop` comes is dropped.
     pub(super) fn start(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Report)>(QUEUE);
+        let waiting = Arc::new(Waiting::new());
         let recorder = Recorder::new(
             client,
             Source {
@@ -41,13 +108,13 @@ impl Reporter {
                 instance: std::env::var("POD_NAME").ok(),
             },
         );
+        let queue = Arc::clone(&waiting);
         tokio::spawn(async move {
-            while let Some(Some((object, report))) = stop.run_until_cancelled(waiting.recv()).await
-            {
+            while let Some((object, report)) = stop.run_until_cancelled(queue.next()).await {
                 publish(&recorder, &object, report).await;
             }
         });
-        Self { queue, metrics }
+        Self { waiting, metrics }
     }
 
     /// Reports what was recorded.
@@ -72,11 +139,8 @@ impl Reporter {
                     report.message
                 );
             }
-            if self
-                .queue
-                .try_send((pipeline.object_ref(&()), report))
-                .is_err()
-            {
+            let item = (pipeline.object_ref(&()), report);
+            if !self.waiting.push(namespace.unwrap_or_default(), item) {
                 debug!("too many Events wait; one was dropped");
             }
         }
@@ -99,5 +163,31 @@ async fn publish(recorder: &Recorder, object: &ObjectReference, report: Report) 
         Ok(Ok(())) => {}
         Ok(Err(error)) => warn!(%error, "an Event could not be written"),
         Err(_) => debug!("an Event took too long"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(number: usize) -> Item {
+        let report = Report {
+            warning: false,
+            reason: "Test",
+            message: number.to_string(),
+        };
+        (ObjectReference::default(), report)
+    }
+
+    #[test]
+    fn a20_what_there_is_to_tell_of_one_namespace_delays_and_drops_nothing_of_another() {
+        let waiting = Waiting::new();
+        let taken = (0..QUEUE).filter(|number| waiting.push("loud".into(), item(*number)));
+        assert_eq!(taken.count(), QUEUE / 2);
+        assert!(waiting.push("quiet".into(), item(QUEUE)));
+        let first_two = [waiting.pop(), waiting.pop()].map(|item| item.unwrap().1.message);
+        assert_eq!(first_two, ["0".to_owned(), QUEUE.to_string()]);
+        assert_eq!(std::iter::from_fn(|| waiting.pop()).count(), QUEUE / 2 - 1);
+        assert!(waiting.push("loud".into(), item(0)));
     }
 }
