@@ -43,7 +43,12 @@ impl References {
             .into_iter()
             .map(str::to_owned)
             .collect();
+        let build = object.0.as_ref().ok().and_then(|pipeline| {
+            let build = pipeline.status.as_ref()?.build.as_ref()?;
+            Some((EngineKey::of(pipeline), build.pipeline.clone()?))
+        });
         let mut known = self.known();
+        known.put_build(&key, build);
         if known
             .of
             .get(&key)
