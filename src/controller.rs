@@ -13,30 +13,34 @@ mod cleanup;
 mod content;
 pub mod decide;
 mod engines;
+mod events;
+mod kept;
 mod observe;
+mod previews;
+mod queue;
+mod references;
 mod report;
 mod status;
 mod trust;
 mod votes;
+mod work;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, Shared};
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::DeserializeGuard;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, warn};
+use tracing::{Instrument, warn};
 
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 use crate::health::Health;
@@ -49,6 +53,8 @@ use crate::telemetry;
 pub use engines::{DefaultEngine, EngineKey};
 
 use decide::{Input, Outcome, Step, Timing};
+use queue::{Of, Urgency};
+use work::{Action, Turn, Wanted};
 
 /// A Pipeline that may not be one: an object that doesn't fit its type must not stop the watch.
 type Guarded = DeserializeGuard<Pipeline>;
@@ -56,23 +62,37 @@ type Guarded = DeserializeGuard<Pipeline>;
 /// A vote that may not be one, likewise.
 type GuardedVote = DeserializeGuard<PipelineApproval>;
 
-/// How many Pipelines are worked on at the same time. A Pipeline that waits isn't.
-const CONCURRENCY: u16 = 32;
+/// How much there is to share out among namespaces and engines.
+///
+/// A place is a share of the processor and of the API server, and held for milliseconds. What is under way at
+/// an engine, on the other hand, may take as long as the engine does. (Source: an engine's manager answers some
+/// hundred reads in a second; it isn't to be asked for more at a time than it can be busy with.)
+const LIMITS: queue::Limits = queue::Limits {
+    places: 32,
+    per_engine: 32,
+    memory: 1_024,
+    spared: 4,
+};
+
+/// What one unit of [`LIMITS`]' memory is, in bytes: what a small Pipeline that is under way takes.
+const UNIT: usize = 64 << 10;
+
+/// How many copies of a program are in memory while its Pipeline is under way: as it was read, as it is
+/// compared, as the engine gives it back, and as it is sent.
+const COPIES: usize = 4;
+
+/// What a Pipeline under way is taken to weigh whose program stands in ConfigMaps: how large those are isn't
+/// known before they are read. (1 MiB each is what the API server takes.)
+const FROM_CONFIG_MAPS: usize = 1 << 20;
 
 /// How often what is gone is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
-/// How many programs the engines' compilers are asked about at the same time. They can take minutes, and
-/// must not take all the places of those that could be worked on.
-const PREVIEWS: usize = 4;
-
-/// How soon a Pipeline is looked at again whose program could not be asked about yet.
-const PREVIEW_LATER: Duration = Duration::from_secs(2);
-
 /// How soon the audit log is tried again that couldn't be written.
 const AUDIT_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long one reconcile may take: the engine's compiler may take two minutes to answer.
+/// How long one reconcile may take, without waiting for its turn: the engine's compiler may take two minutes to
+/// answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How many steps one reconcile may take. A pipeline's whole life needs fewer at a time; a loop
@@ -125,24 +145,20 @@ pub struct Surroundings {
     pub guard: Arc<Guard>,
 }
 
-/// Ends when a store has been filled. Shared, because the store itself wakes only one of those who
-/// wait for it.
-type Listed = Shared<BoxFuture<'static, ()>>;
-
 /// Everything that a reconcile works with.
 pub struct Context {
     client: Client,
     settings: Settings,
     pipelines: Store<Guarded>,
-    votes: Store<GuardedVote>,
-    votes_listed: Listed,
+    votes: Arc<votes::Votes>,
+    references: Arc<references::References>,
     engines: engines::Engines,
     claims: claims::Claims,
     retries: backoff::Retries,
     calls: calls::Calls,
     reporter: report::Reporter,
     audit: audit::Audit,
-    previews: Semaphore,
+    previews: previews::Previews,
     leadership: Leadership,
     metrics: Arc<Metrics>,
     guard: Arc<Guard>,
@@ -189,12 +205,15 @@ pub async fn run(
         metrics,
         guard,
     } = surroundings;
-    let (votes, votes_writer) = reflector::store();
-    let votes_seen = votes_of(settings.all(&client), votes_writer);
-    let config = ControllerConfig::default().concurrency(CONCURRENCY);
+    let votes = Arc::<votes::Votes>::default();
+    let votes_seen = votes_of(settings.all(&client), Arc::clone(&votes));
+    let references = Arc::<references::References>::default();
     let (pipelines, pipelines_writer) = reflector::store();
-    let seen = pipelines_of(settings.all(&client), pipelines_writer);
-    let controller = Controller::for_stream(seen, pipelines.clone()).with_config(config);
+    let seen = pipelines_of(
+        settings.all(&client),
+        pipelines_writer,
+        Arc::clone(&references),
+    );
     let (wakes, woken) = tokio::sync::mpsc::unbounded_channel();
     let engines = engines::Engines::new(
         client.clone(),
@@ -204,6 +223,8 @@ pub async fn run(
         health,
     );
 
+    let (turns, previewed) = mpsc::unbounded_channel();
+    let desk = work::Desk::new(LIMITS);
     let context = Arc::new(Context {
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone()),
         audit: audit::Audit::new(settings.audit_log.clone(), Arc::clone(&metrics)),
@@ -213,9 +234,9 @@ pub async fn run(
         client: client.clone(),
         engines: engines.clone(),
         pipelines: pipelines.clone(),
-        votes_listed: listed(votes.clone()),
-        votes,
-        previews: Semaphore::new(PREVIEWS),
+        votes: Arc::clone(&votes),
+        references: Arc::clone(&references),
+        previews: previews::Previews::new(turns),
         leadership,
         metrics: Arc::clone(&metrics),
         trust: guard.trust(),
@@ -225,31 +246,108 @@ pub async fn run(
     });
     metrics.count_pipelines(census(pipelines.clone()));
     metrics.call_engines(engines.roll_call());
+    let waits = desk.clone();
+    metrics.watch_the_line(Box::new(move || {
+        let ages = waits.oldest().into_iter();
+        ages.map(|(engine, age)| (engine.label(), age.as_secs()))
+            .collect()
+    }));
     let from_engines = engines::concerned(woken, Arc::clone(&context));
     let from_policies = trust::concerned(context.trust.clone(), pipelines.clone());
-    let from_config_maps = config_maps(settings.all(&client), pipelines);
+    let from_config_maps = config_maps(settings.all(&client), references);
+    let from_previews = futures::stream::unfold(previewed, |mut previewed| async move {
+        Some((previewed.recv().await?, previewed))
+    });
 
     let housekeeping = keep_house(Arc::clone(&context), stop.clone());
-    let pipelines_loop = controller
-        .reconcile_on(votes_seen)
-        .reconcile_on(from_config_maps)
-        .reconcile_on(from_engines)
-        .reconcile_on(from_policies)
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile_in_time, on_error, context)
-        .for_each(|result| async move {
-            if let Err(error) = result {
-                debug!(%error, "a reconcile was not finished");
-            }
-        });
+    let wanted = futures::stream::select_all([
+        wanted(seen, Urgency::Routine),
+        // A vote is there to decide something.
+        wanted(votes_seen, Urgency::Decision),
+        wanted(from_config_maps, Urgency::Change),
+        wanted(from_engines, Urgency::Routine),
+        wanted(from_policies, Urgency::Routine),
+        wanted(from_previews, Urgency::Routine),
+    ]);
+    let votes_are_listed = async move {
+        // A rejection among the votes must not be overlooked because they are still being listed.
+        votes.are_listed().await;
+    };
+    let look = |object, turn| {
+        let context = Arc::clone(&context);
+        async move { look(object, turn, context).await }
+    };
+    let pipelines_loop = work::run(
+        wanted,
+        votes_are_listed,
+        desk,
+        pipelines,
+        known,
+        look,
+        stop.clone(),
+    );
     tokio::join!(pipelines_loop, housekeeping, engines.run(stop));
 }
 
-fn listed(store: Store<GuardedVote>) -> Listed {
-    // An error says that nobody fills the store any more: the loop is being stopped.
-    async move { drop(store.wait_until_ready().await) }
+/// Objects that are to be looked at, at least this urgently.
+fn wanted(
+    objects: impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static,
+    urgency: Urgency,
+) -> futures::stream::BoxStream<'static, Wanted> {
+    objects
+        .map(move |object| Wanted { object, urgency })
         .boxed()
-        .shared()
+}
+
+/// Whose an object is, what it takes to look at it, and how urgent that is by what stands in it.
+fn known(object: &Guarded) -> work::Known {
+    let tenant = object.namespace().unwrap_or_default();
+    let Ok(pipeline) = &object.0 else {
+        let engine = EngineKey::Default;
+        return work::Known {
+            of: Of {
+                tenant,
+                engine,
+                weight: 1,
+            },
+            urgency: Urgency::Routine,
+        };
+    };
+    let program = pipeline.spec.program.as_ref();
+    let texts = program.map_or(0, |program| {
+        let texts = [&program.sql, &program.udf_rust, &program.udf_toml];
+        texts.into_iter().flatten().map(String::len).sum()
+    });
+    let texts = kept::whole_size(pipeline).unwrap_or(texts);
+    let referred = crate::content::config_maps(program).len() * FROM_CONFIG_MAPS;
+    let weight = 1 + (texts + referred) * COPIES / UNIT;
+    work::Known {
+        of: Of {
+            tenant,
+            engine: EngineKey::of(pipeline),
+            // However heavy one is, it has its turn when there is room for nothing else.
+            weight: weight.min(LIMITS.memory / 4),
+        },
+        urgency: urgency(pipeline),
+    }
+}
+
+fn urgency(pipeline: &Pipeline) -> Urgency {
+    let status = pipeline.status.as_ref();
+    let state = status.and_then(|status| Some(&status.approval.as_ref()?.state));
+    match state {
+        Some(ApprovalState::Approved | ApprovalState::Applying) => Urgency::Decision,
+        Some(ApprovalState::Awaiting) if crate::approval::carries_votes(pipeline) => {
+            Urgency::Decision
+        }
+        _ if pipeline.metadata.deletion_timestamp.is_some()
+            || status.and_then(|status| status.observed_generation)
+                != pipeline.metadata.generation =>
+        {
+            Urgency::Change
+        }
+        _ => Urgency::Routine,
+    }
 }
 
 /// Forgets Pipelines that are gone, now and then, where nothing else tells that they are.
@@ -286,43 +384,59 @@ fn census(pipelines: Store<Guarded>) -> crate::metrics::Census {
     })
 }
 
-/// Keeps the Pipelines, and tells of each that has changed.
+/// Keeps the Pipelines, and tells of each that has changed: of all of them when they are listed, as soon as
+/// they are kept.
 fn pipelines_of(
     api: Api<Guarded>,
     writer: reflector::store::Writer<Guarded>,
-) -> impl futures::Stream<Item = Result<Guarded, watcher::Error>> + Send + 'static {
-    // What fails is tried again by the controller, after a pause.
+    references: Arc<references::References>,
+) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
+    let store = writer.as_reader();
     watcher(api, watcher::Config::default())
-        .modify(shed)
+        .default_backoff()
+        .modify(kept::pipeline)
         .reflect(writer)
-        .applied_objects()
-}
-
-/// Drops from an object that is kept what nobody reads here. Who has set which field is often more than
-/// half of an object, and kubectl's own annotation is the spec once more.
-fn shed(object: &mut impl kube::Resource) {
-    let metadata = object.meta_mut();
-    metadata.managed_fields = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
+        .flat_map(move |event| {
+            let changed = match event {
+                Ok(watcher::Event::Apply(object)) => {
+                    references.put(&object);
+                    vec![ObjectRef::from_obj(&object)]
+                }
+                Ok(watcher::Event::InitDone) => {
+                    let all = store.state();
+                    references.clear();
+                    let put = |object: &Arc<Guarded>| {
+                        references.put(object);
+                        ObjectRef::from_obj(object.as_ref())
+                    };
+                    all.iter().map(put).collect()
+                }
+                Ok(watcher::Event::Delete(object)) => {
+                    references.remove(&object);
+                    vec![]
+                }
+                Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => vec![],
+                Err(error) => {
+                    warn!(%error, "Pipelines can't be watched; it is tried again");
+                    vec![]
+                }
+            };
+            futures::stream::iter(changed)
+        })
 }
 
 /// Keeps the votes, and says whose they are as soon as they are there.
 fn votes_of(
     api: Api<GuardedVote>,
-    writer: reflector::store::Writer<GuardedVote>,
+    votes: Arc<votes::Votes>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     watcher(api, watcher::Config::default())
         .default_backoff()
-        .modify(shed)
-        .reflect(writer)
-        .touched_objects()
-        .filter_map(|vote| async move {
-            let vote = vote.ok()?;
-            let namespace = vote.namespace()?;
-            let vote = vote.0.ok()?;
-            Some(ObjectRef::new(&vote.spec.pipeline_ref.name).within(&namespace))
+        .modify(kept::vote)
+        .flat_map(move |event| {
+            // What fails is tried again.
+            let touched = event.map(|event| votes.take_in(event)).unwrap_or_default();
+            futures::stream::iter(touched)
         })
 }
 
@@ -330,33 +444,24 @@ fn votes_of(
 /// be many and large ones that are none of ours.
 fn config_maps(
     api: Api<PartialObjectMeta<ConfigMap>>,
-    pipelines: Store<Guarded>,
+    references: Arc<references::References>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     watcher(api, watcher::Config::default())
         .default_backoff()
         .touched_objects()
         .filter_map(|touched| async move { touched.ok() })
         .flat_map(move |touched| {
-            let concerned = pipelines.state_filter(|pipeline| {
-                pipeline.metadata_namespace() == touched.namespace()
-                    && pipeline.0.as_ref().is_ok_and(|pipeline| {
-                        crate::content::config_maps(pipeline.spec.program.as_ref())
-                            .contains(touched.name_any().as_str())
-                    })
-            });
-            futures::stream::iter(
-                concerned
-                    .into_iter()
-                    .map(|p| ObjectRef::from_obj(p.as_ref())),
-            )
+            let namespace = touched.namespace().unwrap_or_default();
+            futures::stream::iter(references.to(&namespace, &touched.name_any()))
         })
 }
 
-async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+/// Looks at an object once, and says when to look again if nothing happens.
+async fn look(object: Arc<Guarded>, turn: Turn, context: Arc<Context>) -> Action {
     let Ok(pipeline) = &object.0 else {
         // Its schema keeps that out; what got in before a schema change is left as it is.
         warn!(pipeline = %object.name_any(), "the object doesn't fit its type and is left alone");
-        return Ok(Action::await_change());
+        return Action::await_change();
     };
     let span = tracing::info_span!(
         "reconcile",
@@ -366,17 +471,13 @@ async fn reconcile_in_time(object: Arc<Guarded>, context: Arc<Context>) -> Resul
     );
     telemetry::continue_trace(&span, asked_by(pipeline, &context).as_deref());
     let timer = context.metrics.reconcile_timer();
-    let work = async {
-        // A rejection among the votes must not be overlooked because they are still being listed.
-        context.votes_listed.clone().await;
-        reconcile(pipeline, &context).await
-    };
-    let result = tokio::time::timeout(RECONCILE_TIMEOUT, work)
+    let result = turn
+        .within(RECONCILE_TIMEOUT, reconcile(pipeline, &context, &turn))
         .instrument(span)
         .await
         .unwrap_or(Err(Error::TimedOut));
     timer.observe(result.is_ok());
-    result
+    result.unwrap_or_else(|error| on_error(&object, &error, &context))
 }
 
 /// The trace of whoever asked for what is being decided or carried out: it stands on the vote, or on
@@ -388,7 +489,7 @@ fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
         ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
     );
     let on_a_vote = || {
-        let votes = votes::of(pipeline, &context.votes);
+        let votes = context.votes.of(pipeline);
         let mut of_this_change = votes
             .iter()
             .filter(|vote| vote.spec.change_id == approval.change_id);
@@ -404,10 +505,23 @@ fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
 
 /// The driver. Each turn takes one step; a plan that records is followed by another look at what
 /// is to be done, and one that acts by another look at the engine.
-async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Error> {
+async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Result<Action, Error> {
+    let read;
+    let is_in_part = kept::whole_size(pipeline).is_some();
+    let pipeline = if is_in_part {
+        match status::read_whole(pipeline, context).await? {
+            None => return Ok(Action::await_change()),
+            Some(whole) => {
+                read = whole;
+                &read
+            }
+        }
+    } else {
+        pipeline
+    };
     if pipeline.metadata.deletion_timestamp.is_some() {
         context.audit.write(pipeline).await;
-        let action = cleanup::delete(pipeline, context).await?;
+        let action = cleanup::delete(pipeline, context, turn).await?;
         context.retries.forget(&ObjectRef::from_obj(pipeline));
         return Ok(action);
     }
@@ -415,9 +529,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     let mut pipeline = held.unwrap_or_else(|| pipeline.clone());
     let mut content = content::resolve(&pipeline, context).await?;
     // The store lags behind what was written, by this process too.
-    let mut is_live = false;
+    let mut is_live = is_in_part;
     let mut live_votes = None;
-    let mut view = observe::begin(&pipeline, context).await;
+    let mut view = observe::begin(&pipeline, context, turn).await;
     let object = ObjectRef::from_obj(&pipeline);
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
@@ -428,7 +542,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
     for _ in 0..MAX_STEPS {
         let objects = match &live_votes {
             Some(live) => Vec::clone(live),
-            None => votes::of(&pipeline, &context.votes),
+            None => context.votes.of(&pipeline),
         };
         // What the engine shows by now may carry somebody's mark.
         let rival = rival(&pipeline, &view, context);
@@ -503,13 +617,17 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                 is_live = true;
             }
             Step::Act(act, guard) => {
-                let _turn = match (&act, context.previews.try_acquire()) {
-                    (decide::Act::Preview(_), Err(_)) => {
-                        return Ok(Action::requeue(PREVIEW_LATER));
+                let mut _preview = None;
+                if let decide::Act::Preview(_) = act {
+                    let engine = EngineKey::of(&pipeline);
+                    let waits = ObjectRef::new(&pipeline.name_any())
+                        .within(&pipeline.namespace().unwrap_or_default());
+                    let now = std::time::Instant::now();
+                    _preview = context.previews.may_begin(&engine, &waits, now);
+                    if _preview.is_none() {
+                        return Ok(Action::requeue(previews::ASK_AGAIN));
                     }
-                    (decide::Act::Preview(_), Ok(turn)) => Some(turn),
-                    _ => None,
-                };
+                }
                 // What is compiled beforehand must not be left behind if the Pipeline is deleted meanwhile.
                 if let decide::Act::Build { .. } = act
                     && let Some(held) = cleanup::keep_finalizer(&pipeline, context).await?
@@ -523,8 +641,9 @@ async fn reconcile(pipeline: &Pipeline, context: &Context) -> Result<Action, Err
                     guard,
                     at: Timestamp::now(),
                 };
-                outcome =
-                    act::perform(&call.act, &call.guard, &pipeline, &mut view, context).await?;
+                // In one go: to wait for a place between a look and a call would make the look an old one.
+                let performed = act::perform(&call.act, &call.guard, &pipeline, &mut view, context);
+                outcome = turn.away(performed).await?;
                 if !matches!(
                     outcome,
                     Some(Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate)
@@ -605,24 +724,10 @@ fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option
     })
 }
 
-fn on_error(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
-    let pause = context.retries.next(
-        &ObjectRef::<Pipeline>::new(&object.name_any())
-            .within(&object.namespace().unwrap_or_default()),
-    );
+fn on_error(object: &Guarded, error: &Error, context: &Context) -> Action {
+    let pause = context.retries.next(&ObjectRef::from_obj(object));
     warn!(pipeline = %object.name_any(), namespace = object.namespace(), %error, pause_s = pause.as_secs_f32(), "a reconcile failed");
     Action::requeue(pause)
-}
-
-/// The namespace of an object that may not fit its type.
-trait MetadataNamespace {
-    fn metadata_namespace(&self) -> Option<String>;
-}
-
-impl MetadataNamespace for Guarded {
-    fn metadata_namespace(&self) -> Option<String> {
-        self.namespace()
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What Sluice needs of an engine, in Sluice's own words; knows nothing of Kubernetes.
 //!
 //! [`feldera`] speaks to a real one, [`wire`] holds the shapes of its JSON, [`elements`] cuts a long
-//! list into pieces, and [`poller`] keeps the state of all of an engine's pipelines with one request
-//! per tick.
+//! list into pieces, [`budget`] says how much memory answers may take, and [`poller`] keeps the state of all of
+//! an engine's pipelines with one request per tick.
 
+pub mod budget;
 pub mod elements;
 pub mod feldera;
 pub mod identity;
@@ -211,6 +212,35 @@ impl Error {
 }
 
 impl PipelineState {
+    /// About how many bytes of memory it takes.
+    pub fn size(&self) -> usize {
+        let texts = [
+            &self.id,
+            &self.name,
+            &self.program_status,
+            &self.storage_status,
+            &self.deployment_status,
+            &self.deployment_desired_status,
+        ];
+        let optional = [&self.deployment_id, &self.bootstrap_policy];
+        let error = self.deployment_error.as_ref();
+        size_of::<Self>()
+            + texts.into_iter().map(String::len).sum::<usize>()
+            + optional
+                .into_iter()
+                .flatten()
+                .map(String::len)
+                .sum::<usize>()
+            + self
+                .tags
+                .iter()
+                .map(|tag| tag.len() + size_of::<String>())
+                .sum::<usize>()
+            + self.checkpoints.len() * (size_of::<Checkpoint>() + 36)
+            + error.map_or(0, |error| error.message.len() + error.code.len())
+            + size_of_value(&self.approval_diff)
+    }
+
     /// Whether the pipeline waits at the engine's gate.
     pub fn awaits_approval(&self) -> bool {
         self.deployment_status == "AwaitingApproval"
@@ -267,6 +297,21 @@ impl PipelineState {
             && diff.get("program_diff").is_some_and(Value::is_object)
             && diff.get("program_diff_error").is_none_or(Value::is_null)
     }
+}
+
+fn size_of_value(value: &Value) -> usize {
+    /// What a map takes for each entry, beside key and value.
+    const ENTRY: usize = 48;
+    size_of::<Value>()
+        + match value {
+            Value::String(text) => text.len(),
+            Value::Array(list) => list.iter().map(size_of_value).sum(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| ENTRY + key.len() + size_of_value(value))
+                .sum(),
+            _ => 0,
+        }
 }
 
 /// Whether what the engine holds is what it was given: texts to the letter, and every setting that

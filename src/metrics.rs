@@ -28,11 +28,17 @@ pub struct Metrics {
     policies: Family<PolicyLabels, Gauge>,
     phases: Family<PhaseLabels, Gauge>,
     waiting_seconds: Gauge,
+    unobserved_seconds: Family<EngineLabels, Gauge>,
     /// Where the Pipelines are counted when somebody asks.
     census: Mutex<Option<Census>>,
     /// Where the Engines are.
     roll_call: Mutex<Option<RollCall>>,
+    /// Where those that wait for their turn are.
+    line: Mutex<Option<Line>>,
 }
+
+/// Tells of each engine for how long a change has waited there without being looked at, in seconds.
+pub type Line = Box<dyn Fn() -> Vec<(String, u64)> + Send>;
 
 /// Tells of each engine whether it answers: its namespace and name, or `default`.
 pub type RollCall = Box<dyn Fn() -> Vec<(String, bool)> + Send>;
@@ -108,6 +114,7 @@ impl Default for Metrics {
         let policies = Family::default();
         let phases = Family::default();
         let waiting_seconds = Gauge::default();
+        let unobserved_seconds = Family::default();
         registry.register(
             "engine_calls",
             "Calls to engines, but for those that only look at pipelines",
@@ -156,6 +163,11 @@ impl Default for Metrics {
             "How long the change that has been waiting longest for its approval has done so; 0 if none waits",
             waiting_seconds.clone(),
         );
+        registry.register(
+            "oldest_unobserved_seconds",
+            "By engine, for how long that Pipeline has waited to be looked at that has done so longest: of which something is to be heard (an edit, an approval, news from the engine, a timer) that nobody has looked at yet. Absent where none waits",
+            unobserved_seconds.clone(),
+        );
         Self {
             registry,
             engine_calls,
@@ -170,8 +182,10 @@ impl Default for Metrics {
             policies,
             phases,
             waiting_seconds,
+            unobserved_seconds,
             census: Mutex::default(),
             roll_call: Mutex::default(),
+            line: Mutex::default(),
         }
     }
 }
@@ -237,8 +251,10 @@ impl Metrics {
             policies,
             phases,
             waiting_seconds: _,
+            unobserved_seconds,
             census: _,
             roll_call: _,
+            line: _,
         } = &metrics;
         let result = "ok";
         let call = "approve";
@@ -246,6 +262,9 @@ impl Metrics {
         drop(reports.get_or_create(&ReasonLabels { reason: "Approved" }));
         let engine = "shop/feldera".to_owned();
         drop(phases.get_or_create(&PhaseLabels { phase: "Running" }));
+        drop(unobserved_seconds.get_or_create(&EngineLabels {
+            engine: engine.clone(),
+        }));
         drop(engines.get_or_create(&EngineLabels { engine }));
         let policy = "sluice-names".to_owned();
         drop(policies.get_or_create(&PolicyLabels { policy }));
@@ -257,6 +276,7 @@ impl Metrics {
     pub fn encode(&self) -> String {
         self.count();
         self.ask_engines();
+        self.look_at_the_line();
         let mut text = String::new();
         // Writing into a String can't fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
@@ -298,6 +318,24 @@ impl Metrics {
             self.engines
                 .get_or_create(&EngineLabels { engine })
                 .set(up.into());
+        }
+    }
+
+    /// Those that wait for their turn are asked for so from now on.
+    pub fn watch_the_line(&self, line: Line) {
+        *self.line.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
+    }
+
+    fn look_at_the_line(&self) {
+        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = line.as_ref() else {
+            return;
+        };
+        self.unobserved_seconds.clear();
+        for (engine, seconds) in line() {
+            self.unobserved_seconds
+                .get_or_create(&EngineLabels { engine })
+                .set(i64::try_from(seconds).unwrap_or(i64::MAX));
         }
     }
 

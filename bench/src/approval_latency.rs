@@ -30,7 +30,25 @@ const BARE_PIPELINE: &str = "bare";
 /// serves a consistent list from its cache once that has caught up with etcd, and asks etcd about it at
 /// most every 100 ms (`progressRequestPeriod` of k8s.io/apiserver): of two lists within that time the
 /// second one waits for the rest of it, and what is measured bare would slow down what is compared with it.
-const REST: Duration = Duration::from_millis(250);
+pub const REST: Duration = Duration::from_millis(250);
+
+/// An engine whose own delays don't show.
+pub const QUICK: [&str; 14] = [
+    "--poll-interval",
+    "50ms",
+    "--details-interval",
+    "50ms",
+    "--compile-time",
+    "50ms",
+    "--provision-time",
+    "50ms",
+    "--initialize-time",
+    "20ms",
+    "--bootstrap-time",
+    "50ms",
+    "--stop-time",
+    "20ms",
+];
 
 #[derive(clap::Args)]
 pub struct ApprovalLatency {
@@ -66,17 +84,7 @@ impl ApprovalLatency {
         let stage = Stage::set(false).await?;
         stage.namespace(NAMESPACE).await?;
         stage.namespace(BARE).await?;
-        let quick = [
-            ["--poll-interval", "50ms"],
-            ["--details-interval", "50ms"],
-            ["--compile-time", "50ms"],
-            ["--provision-time", "50ms"],
-            ["--initialize-time", "20ms"],
-            ["--bootstrap-time", "50ms"],
-            ["--stop-time", "20ms"],
-        ]
-        .concat();
-        let engine = stage.engine(NAMESPACE, &quick).await?;
+        let engine = stage.engine(NAMESPACE, &QUICK).await?;
         let operator = stage
             .operator(&[
                 "--watch-namespace",
@@ -128,7 +136,9 @@ impl ApprovalLatency {
                 tokio::time::sleep(REST).await;
                 bare.measure(pipeline, &engine, &mut figures).await?;
                 tokio::time::sleep(REST).await;
-                approve(&api, pipeline, &engine, &mut figures).await?;
+                let (sent, answered) = approve(&api, pipeline, &engine).await?;
+                figures.sent.add(sent);
+                figures.answered.add(answered);
                 pipelines::until_settled(&api, &names[number]).await?;
             }
             println!("{} approvals are measured.", figures.answered.len());
@@ -137,13 +147,13 @@ impl ApprovalLatency {
     }
 }
 
-/// Approves by annotation, and looks when the engine was told.
-async fn approve(
+/// Approves by annotation, and looks when the engine was told: how many milliseconds after the approval was
+/// sent, and after it was accepted.
+pub async fn approve(
     api: &Api<Pipeline>,
     pipeline: &Pipeline,
     engine: &StandIn,
-    figures: &mut Figures,
-) -> Result<(), Error> {
+) -> Result<(f64, f64), Error> {
     let name = pipelines::name(pipeline);
     let change = pipelines::change_id(pipeline);
     let position = engine.position()?;
@@ -160,9 +170,7 @@ async fn approve(
         Ok(call.map(|call| call.time))
     })
     .await?;
-    figures.sent.add(milliseconds(sent, heard));
-    figures.answered.add(milliseconds(answered, heard));
-    Ok(())
+    Ok((milliseconds(sent, heard), milliseconds(answered, heard)))
 }
 
 /// What the bare measurements need.

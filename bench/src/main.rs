@@ -9,6 +9,7 @@ mod approval_latency;
 mod audit;
 mod downtime;
 mod error;
+mod fairness;
 mod figures;
 mod pipelines;
 mod process;
@@ -36,6 +37,8 @@ enum Benchmark {
     ApprovalLatency(approval_latency::ApprovalLatency),
     /// What many Pipelines cost that nothing happens to, and how long the operator takes to start
     Scale(scale::Scale),
+    /// What one namespace's slow engine costs another namespace's approvals
+    Fairness(fairness::Fairness),
     /// How many approvals the REST endpoint takes in a second
     Rest(rest::Rest),
     /// How long a pipeline is down for a changed program, compiled beforehand and not
@@ -47,6 +50,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().benchmark {
         Benchmark::ApprovalLatency(benchmark) => benchmark.run().await,
         Benchmark::Scale(benchmark) => benchmark.run().await,
+        Benchmark::Fairness(benchmark) => benchmark.run().await,
         Benchmark::Rest(benchmark) => benchmark.run().await,
         Benchmark::Downtime(benchmark) => benchmark.run().await,
     };

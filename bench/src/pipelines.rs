@@ -28,6 +28,30 @@ pub async fn make(api: &Api<Pipeline>, name: &str, number: usize) -> Result<Pipe
     create(api, object).await
 }
 
+/// Creates a Pipeline with that program and so many KiB more: of remarks in SQL and functions, and of annotations.
+pub async fn make_large(api: &Api<Pipeline>, name: &str, kibibytes: usize) -> Result<(), Error> {
+    /// What an annotation, or a text of the program, may have beside its own.
+    const MOST: usize = 240;
+    let line = |begin: &str| format!("{begin} {}\n", "x".repeat(1_024 - begin.len() - 2));
+    let in_sql = kibibytes.min(MOST);
+    let in_functions = (kibibytes - in_sql).min(MOST);
+    let in_annotations = (kibibytes - in_sql - in_functions).min(MOST);
+    let object = json!({
+        "metadata": {
+            "name": name,
+            "annotations": {"example.com/notes": "x".repeat(in_annotations << 10)},
+        },
+        "spec": {
+            "engineRef": {"name": ENGINE},
+            "program": {
+                "sql": format!("{}{}", program(0), line("--").repeat(in_sql)),
+                "udfRust": line("//").repeat(in_functions),
+            },
+        },
+    });
+    create(api, object).await.map(drop)
+}
+
 /// Changes a Pipeline.
 pub async fn patch(api: &Api<Pipeline>, name: &str, patch: Value) -> Result<Pipeline, Error> {
     let params = PatchParams {

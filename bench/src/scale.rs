@@ -43,6 +43,10 @@ pub struct Scale {
     #[arg(long, default_value_t = 60)]
     window: u64,
 
+    /// How many KiB each has beside its program, of remarks and annotations: 720 at most
+    #[arg(long, default_value_t = 0)]
+    kibibytes: usize,
+
     /// How many Pipelines are created at a time
     #[arg(long, default_value_t = 32)]
     concurrency: usize,
@@ -105,7 +109,11 @@ impl Scale {
         let names: Vec<String> = (0..number).map(|n| format!("orders-{n}")).collect();
         stream::iter(names.iter().map(Ok))
             .try_for_each_concurrent(self.concurrency, |name| async move {
-                pipelines::make(api, name, 0).await.map(drop)
+                if self.kibibytes > 0 {
+                    pipelines::make_large(api, name, self.kibibytes).await
+                } else {
+                    pipelines::make(api, name, 0).await.map(drop)
+                }
             })
             .await?;
         println!("Created after {:.0} s.", start.elapsed().as_secs_f64());

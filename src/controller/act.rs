@@ -50,7 +50,7 @@ pub(super) async fn perform(
     // What is stopped at once because it waits at the gate would lose what came in since it has left
     // it, and the manager's word on that may be seconds old.
     let stops_at_the_gate = *act == Act::Stop { force: true } && guard.status == AT_THE_GATE;
-    if stops_at_the_gate && engine.client().has_left_the_gate(name).await {
+    if stops_at_the_gate && engine.ask(|client| client.has_left_the_gate(name)).await {
         info!(
             act = word,
             "the pipeline has left the gate by now; it isn't stopped"
@@ -64,7 +64,8 @@ pub(super) async fn perform(
     // From here on it may arrive, whatever is heard of it.
     context.calls.tried(&ObjectRef::from_obj(pipeline), act);
     let span = info_span!("engine_call", call = word, otel.kind = "client");
-    let result = call(act, name, pipeline, view, engine.client())
+    let result = engine
+        .ask(|client| call(act, name, pipeline, view, client))
         .instrument(span)
         .await;
     if let Act::Build { name, .. } | Act::DropBuild { name } = act

@@ -12,7 +12,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 
-use super::engines::{EngineKey, Engines, Lookup};
+use super::engines::{EngineKey, Engines};
 use super::{Guarded, Pipeline};
 
 /// Who claims which pipeline of which engine.
@@ -67,7 +67,7 @@ impl Claims {
         if !std::mem::replace(&mut register.complete, true) {
             for object in existing.state() {
                 if let Ok(pipeline) = &object.0
-                    && matches!(engines.of(pipeline), Lookup::Found(_))
+                    && engines.serve(pipeline)
                 {
                     register.put(pipeline, engines);
                 }

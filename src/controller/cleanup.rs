@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tracing::info;
@@ -13,6 +12,7 @@ use tracing::info;
 use super::decide::deletion::{self, Next};
 use super::decide::{Act, Guard};
 use super::observe::{self, View};
+use super::work::{Action, Turn};
 use super::{Context, Error, act, status};
 use crate::crd::{DeletionPolicy, FINALIZER, Pipeline};
 use crate::engine;
@@ -40,11 +40,15 @@ pub(super) async fn keep_finalizer(
 }
 
 /// Takes the next step of a deletion.
-pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Action, Error> {
+pub(super) async fn delete(
+    pipeline: &Pipeline,
+    context: &Context,
+    turn: &Turn,
+) -> Result<Action, Error> {
     if !pipeline.finalizers().iter().any(|name| name == FINALIZER) {
         return Ok(Action::await_change());
     }
-    let mut view = observe::begin(pipeline, context).await;
+    let mut view = observe::begin(pipeline, context, turn).await;
     drop_build(pipeline, &mut view, context).await?;
     let name = pipeline.engine_pipeline_name();
     if pipeline.spec.deletion_policy == DeletionPolicy::Delete && view.engine.is_some() {
@@ -60,8 +64,7 @@ pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Act
     if !context.leadership.holds() {
         return Err(Error::NotLeading);
     }
-    let client = view.engine.as_ref().map(|engine| engine.client());
-    match (&next, client) {
+    match (&next, &view.engine) {
         (Next::LetGo, _) => {
             set_finalizer(pipeline, false, context).await?;
             return Ok(Action::await_change());
@@ -69,9 +72,18 @@ pub(super) async fn delete(pipeline: &Pipeline, context: &Context) -> Result<Act
         (Next::Wait { stalled: true, .. }, _) => {
             return Ok(Action::requeue(LOOK_AGAIN_WHEN_STUCK));
         }
-        (Next::Stop, Some(client)) => called("stop", client.stop(name, true).await, context)?,
-        (Next::Clear, Some(client)) => called("clear", client.clear(name).await, context)?,
-        (Next::Delete, Some(client)) => called("delete", client.delete(name).await, context)?,
+        (Next::Stop, Some(engine)) => {
+            let result = engine.ask(|client| client.stop(name, true)).await;
+            called("stop", result, context)?;
+        }
+        (Next::Clear, Some(engine)) => {
+            let result = engine.ask(|client| client.clear(name)).await;
+            called("clear", result, context)?;
+        }
+        (Next::Delete, Some(engine)) => {
+            let result = engine.ask(|client| client.delete(name)).await;
+            called("delete", result, context)?;
+        }
         _ => {}
     }
     Ok(Action::requeue(LOOK_AGAIN))

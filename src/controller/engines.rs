@@ -11,15 +11,17 @@ use futures::{FutureExt, StreamExt};
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::decide::is_build;
-use super::{Context, Error, Guarded, Settings};
+use super::work::Turn;
+use super::{Context, Error, Guarded, Settings, kept};
 use crate::crd::{Engine, Pipeline, annotation};
+use crate::engine::budget::Budget;
 use crate::engine::feldera::{Address, Feldera};
 use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
@@ -34,6 +36,10 @@ const SECRETS_INTERVAL_IN_NEED: Duration = Duration::from_secs(5);
 
 /// How often an Engine that is to be deleted is looked at, until nothing uses it any more.
 const WHILE_IT_LEAVES: Duration = Duration::from_secs(1);
+
+/// How much memory the answers of all engines may take, those included that are kept: the states of 10,000
+/// pipelines of one engine take some 10 MiB, and twice that while a new list comes.
+const FOR_ANSWERS: usize = 64 << 20;
 
 /// How long one look at an Engine may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,6 +71,14 @@ impl std::fmt::Display for EngineKey {
 }
 
 impl EngineKey {
+    /// Its name in figures.
+    pub(super) fn label(&self) -> String {
+        match self {
+            Self::Named { namespace, name } => format!("{namespace}/{name}"),
+            Self::Default | Self::Every => "default".to_owned(),
+        }
+    }
+
     /// The engine that a Pipeline names.
     pub fn of(pipeline: &Pipeline) -> Self {
         match &pipeline.spec.engine_ref {
@@ -115,22 +129,28 @@ impl Drop for Pulse {
     }
 }
 
-/// A running poller that is being used.
+/// A running poller that is being used, in somebody's turn.
 #[derive(Clone)]
 pub(super) struct Use {
     pub(super) poller: Arc<Poller>,
+    turn: Turn,
 }
 
 impl Use {
-    pub(super) fn client(&self) -> &Feldera {
-        self.poller.client()
+    /// Asks the engine. There is no other way to call it, because nothing that others need may be held while
+    /// an engine is waited for.
+    pub(super) async fn ask<'a, F: Future>(
+        &'a self,
+        call: impl FnOnce(&'a Feldera) -> F,
+    ) -> F::Output {
+        self.turn.away(call(self.poller.client())).await
     }
 }
 
 /// What came of looking up a Pipeline's engine.
-pub(super) enum Lookup {
+pub(super) enum Lookup<T> {
     /// Here it is.
-    Found(Use),
+    Found(T),
     /// Its Engine was not looked at yet.
     NotYet,
     /// There is none, or its settings can't be used: why.
@@ -147,6 +167,7 @@ struct Inner {
     health: Health,
     pipelines: Store<Guarded>,
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
+    budget: Budget,
     /// A poller, or why there is none.
     pollers: Mutex<HashMap<EngineKey, Result<Arc<Poller>, String>>>,
     /// The engine's pipelines whose marks of Pipelines that are gone don't count any more, by
@@ -171,6 +192,7 @@ impl Engines {
             health,
             pipelines,
             wakes,
+            budget: Budget::new(FOR_ANSWERS),
             pollers: Mutex::default(),
             released: Mutex::default(),
             listed: tokio::sync::watch::channel(false).0,
@@ -243,8 +265,24 @@ impl Engines {
         }
     }
 
-    /// The engine of a Pipeline.
-    pub(super) fn of(&self, pipeline: &Pipeline) -> Lookup {
+    /// The engine of a Pipeline whose turn it is.
+    pub(super) fn of(&self, pipeline: &Pipeline, turn: &Turn) -> Lookup<Use> {
+        match self.poller_of(pipeline) {
+            Lookup::Found(poller) => Lookup::Found(Use {
+                poller,
+                turn: turn.clone(),
+            }),
+            Lookup::NotYet => Lookup::NotYet,
+            Lookup::Missing(why) => Lookup::Missing(why),
+        }
+    }
+
+    /// Whether a Pipeline's engine is known.
+    pub(super) fn serve(&self, pipeline: &Pipeline) -> bool {
+        matches!(self.poller_of(pipeline), Lookup::Found(_))
+    }
+
+    fn poller_of(&self, pipeline: &Pipeline) -> Lookup<Arc<Poller>> {
         // Another object may name the same engine.
         if !*self.0.listed.borrow() {
             return Lookup::NotYet;
@@ -268,9 +306,7 @@ impl Engines {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         match (pollers.get(&key), &key) {
-            (Some(Ok(poller)), _) => Lookup::Found(Use {
-                poller: Arc::clone(poller),
-            }),
+            (Some(Ok(poller)), _) => Lookup::Found(Arc::clone(poller)),
             (Some(Err(why)), _) => Lookup::Missing(why.clone()),
             (None, EngineKey::Default | EngineKey::Every) => Lookup::Missing(
                 "the operator has no default engine; create an Engine and set spec.engineRef"
@@ -288,9 +324,13 @@ impl Engines {
             .0
             .settings
             .all::<DeserializeGuard<Engine>>(&self.0.client);
-        let controller = Controller::new(api, watcher::Config::default())
+        let (store, writer) = kube::runtime::reflector::store();
+        let seen = watcher(api, watcher::Config::default())
+            .modify(kept::metadata)
+            .reflect(writer)
+            .applied_objects();
+        let controller = Controller::for_stream(seen, store.clone())
             .with_config(ControllerConfig::default().concurrency(8));
-        let store = controller.store();
         let changed = self.0.changed.subscribe();
         let awake = futures::stream::unfold(changed, |mut changed| async move {
             loop {
@@ -434,11 +474,7 @@ impl Engines {
                 let answers = poller
                     .as_ref()
                     .is_ok_and(|poller| matches!(poller.health(), State::Good(_)));
-                let name = match key {
-                    EngineKey::Named { namespace, name } => format!("{namespace}/{name}"),
-                    EngineKey::Default | EngineKey::Every => "default".to_owned(),
-                };
-                (name, answers)
+                (key.label(), answers)
             };
             pollers.iter().map(of).collect()
         })
@@ -494,7 +530,12 @@ impl Engines {
             {
                 return Ok(Arc::clone(poller));
             }
-            let client = Feldera::new(&address).map_err(|error| error.to_string())?;
+            let purse = self.0.budget.purse(match key {
+                EngineKey::Named { namespace, .. } => namespace,
+                // A namespace's name is never empty.
+                EngineKey::Default | EngineKey::Every => "",
+            });
+            let client = Feldera::new(&address, purse).map_err(|error| error.to_string())?;
             Ok(Arc::new(Poller::start(
                 key.clone(),
                 address,
@@ -559,19 +600,8 @@ fn concerned_by(name: &str, engine: &EngineKey, context: &Context) -> Vec<Object
     if !is_build(name) {
         return context.claims.of(engine, name);
     }
-    // There are few at a time, so a search costs less than a register.
-    let is_built_as = |object: &Guarded| {
-        object.0.as_ref().is_ok_and(|pipeline| {
-            let status = pipeline.status.as_ref();
-            let build = status.and_then(|status| status.build.as_ref());
-            build.and_then(|build| build.pipeline.as_deref()) == Some(name)
-        })
-    };
-    let found = context.pipelines.state_filter(is_built_as);
-    found
-        .iter()
-        .map(|object| ObjectRef::from_obj(object.as_ref()))
-        .collect()
+    let built = context.references.built_as(engine, name);
+    built.into_iter().collect()
 }
 
 fn key_of(engine: &DeserializeGuard<Engine>) -> EngineKey {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Context;
 use super::decide::{CheckpointStatusSeen, Observation, Seen};
 use super::engines::{Lookup, Use};
+use super::work::Turn;
 use crate::crd::{Pipeline, Seal};
 use crate::engine::poller::State;
 use crate::engine::{self, EngineInfo, FullPipeline, PipelineState};
@@ -29,8 +30,8 @@ impl View {
 }
 
 /// The first look: what the poller saw last, and the fate of a checkpoint that was asked for.
-pub(super) async fn begin(pipeline: &Pipeline, context: &Context) -> View {
-    let engine = match context.engines.of(pipeline) {
+pub(super) async fn begin(pipeline: &Pipeline, context: &Context, turn: &Turn) -> View {
+    let engine = match context.engines.of(pipeline, turn) {
         Lookup::Found(engine) => engine,
         Lookup::NotYet => {
             return View::nothing(Observation::NotYet);
@@ -79,7 +80,7 @@ pub(super) async fn look(
         ));
     };
     let asked_at = Instant::now();
-    let answer = engine.client().get(name).await;
+    let answer = engine.ask(|client| client.get(name)).await;
     match &answer {
         Ok(pipeline) => {
             let state = pipeline.as_ref().map(|full| full.state.clone());
@@ -99,7 +100,7 @@ pub(super) async fn look(
 /// Asks the engine for the pipeline as which a program is compiled, and tells the poller.
 pub(super) async fn look_at_build(name: &str, engine: &Use) -> Option<PipelineState> {
     let asked_at = Instant::now();
-    let answer = engine.client().get(name).await.ok()?;
+    let answer = engine.ask(|client| client.get(name)).await.ok()?;
     let state = answer.map(|full| full.state);
     engine.poller.put(name, state.clone(), asked_at);
     state
@@ -129,12 +130,12 @@ fn awaited_checkpoint(pipeline: &Pipeline) -> Option<&Seal> {
 
 /// What became of a checkpoint. Not knowing only means to ask again.
 async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointStatusSeen> {
-    let client = engine.client();
     let number = seal.sequence_number?;
-    let status = match client
-        .checkpoint_status(name, seal.incarnation.as_deref())
-        .await
-    {
+    let incarnation = seal.incarnation.as_deref();
+    let status = engine
+        .ask(|client| client.checkpoint_status(name, incarnation))
+        .await;
+    let status = match status {
         Ok(status) => status,
         Err(engine::Error::Refused { code, .. }) if code == "IncarnationUuidMismatch" => {
             return Some(CheckpointStatusSeen {
@@ -149,7 +150,8 @@ async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointS
     };
     let done = status.success.is_some_and(|success| success >= number);
     let newest = if done {
-        client.checkpoints(name).await.ok()?.pop()
+        let checkpoints = engine.ask(|client| client.checkpoints(name)).await;
+        checkpoints.ok()?.pop()
     } else {
         None
     };

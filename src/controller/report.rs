@@ -1,65 +1,108 @@
 //! Tells people what happened: a log line, a count, an Event. Outside of reconcile, so that a slow
 //! API server or a namespace on its way out delays nothing.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use k8s_openapi::jiff::Timestamp;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
-use tokio::sync::mpsc;
+use kube::{Client, Resource, ResourceExt};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::decide::Report;
+use super::events::Events;
+use super::queue::Rounds;
 use crate::crd::Pipeline;
 use crate::metrics::Metrics;
+use crate::shares::Shares;
 use crate::text;
 
-/// How many reports may wait to be sent; more are logged and counted only.
+/// How many reports may wait to be sent, half of them at most of one namespace; more are logged and counted
+/// only.
 const QUEUE: usize = 1_024;
-
-/// How long an Event may take.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// For how long the same thing, told again, is counted on the Event that told it.
-const TOLD_FOR: Duration = Duration::from_secs(360);
-
-/// How many Events may be written of one object at once.
-const EVENTS_AT_ONCE: f64 = 60.0;
-
-/// After which time it is one more.
-const EVENT_EACH: Duration = Duration::from_secs(6);
-
-/// Who reports.
-const SOURCE: &str = "sluice.dev/sluice";
-
-/// What is being done when something is reported.
-const ACTION: &str = "Reconcile";
 
 /// Hands reports on.
 pub(super) struct Reporter {
-    queue: mpsc::Sender<(ObjectReference, Report)>,
+    waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
+}
+
+type Item = (ObjectReference, Report);
+
+/// What waits to be sent. Namespaces take turns, so that one of which there is much to tell doesn't delay what
+/// there is to tell of another.
+struct Waiting {
+    lines: Mutex<Lines>,
+    news: Notify,
+}
+
+struct Lines {
+    of: Rounds<String, VecDeque<Item>>,
+    room: Shares<String>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self {
+            lines: Mutex::new(Lines {
+                of: Rounds::default(),
+                room: Shares::new(QUEUE),
+            }),
+            news: Notify::new(),
+        }
+    }
+
+    /// Whether there was room.
+    fn push(&self, namespace: String, item: Item) -> bool {
+        let mut lines = self.lines();
+        if !lines.room.has_room(&namespace, 1, 0) {
+            return false;
+        }
+        lines.room.take(&namespace, 1);
+        lines.of.of(namespace).push_back(item);
+        self.news.notify_one();
+        true
+    }
+
+    fn pop(&self) -> Option<Item> {
+        let mut lines = self.lines();
+        let Lines { of, room } = &mut *lines;
+        let first = of.first(|namespace, items| {
+            let item = items.pop_front().map(|item| (namespace.clone(), item));
+            (item, !items.is_empty())
+        });
+        let (namespace, item) = first?;
+        room.give_back(&namespace, 1);
+        Some(item)
+    }
+
+    async fn next(&self) -> Item {
+        loop {
+            if let Some(item) = self.pop() {
+                return item;
+            }
+            self.news.notified().await;
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Reporter {
     /// Starts the task that sends Events; what still waits when `stop` comes is dropped.
     pub(super) fn start(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
-        let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Report)>(QUEUE);
+        let waiting = Arc::new(Waiting::new());
         let mut events = Events::new(client, std::env::var("POD_NAME").ok());
+        let queue = Arc::clone(&waiting);
         tokio::spawn(async move {
-            while let Some(Some((object, report))) = stop.run_until_cancelled(waiting.recv()).await
-            {
+            while let Some((object, report)) = stop.run_until_cancelled(queue.next()).await {
                 events.publish(&object, &report).await;
             }
         });
-        Self { queue, metrics }
+        Self { waiting, metrics }
     }
 
     /// Reports what was recorded.
@@ -86,181 +129,36 @@ impl Reporter {
                     report.message
                 );
             }
-            if self
-                .queue
-                .try_send((pipeline.object_ref(&()), report))
-                .is_err()
-            {
+            let item = (pipeline.object_ref(&()), report);
+            if !self.waiting.push(namespace.unwrap_or_default(), item) {
                 debug!("too many Events wait; one was dropped");
             }
         }
     }
 }
 
-/// The Events that were written lately.
-struct Events {
-    client: Client,
-    instance: Option<String>,
-    /// What was told, and when the last time: told again, it is counted.
-    told: HashMap<Told, (Event, Timestamp)>,
-    /// How many Events may be written of an object.
-    budgets: HashMap<String, (f64, Instant)>,
-}
-
-/// The object's uid, and what was told of it.
-type Told = (String, &'static str, String);
-
-impl Events {
-    fn new(client: Client, instance: Option<String>) -> Self {
-        Self {
-            client,
-            instance,
-            told: HashMap::new(),
-            budgets: HashMap::new(),
-        }
-    }
-
-    async fn publish(&mut self, object: &ObjectReference, report: &Report) {
-        let now = Timestamp::now();
-        self.told
-            .retain(|_, (_, at)| now.duration_since(*at).unsigned_abs() < TOLD_FOR);
-        match tokio::time::timeout(TIMEOUT, self.write(object, report, now)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "an Event could not be written"),
-            Err(_) => debug!("an Event took too long"),
-        }
-    }
-
-    async fn write(
-        &mut self,
-        object: &ObjectReference,
-        report: &Report,
-        now: Timestamp,
-    ) -> kube::Result<()> {
-        let uid = object.uid.clone().unwrap_or_default();
-        let namespace = object.namespace.as_deref().unwrap_or("default");
-        let api = Api::<Event>::namespaced(self.client.clone(), namespace);
-        let event = event(self.instance.as_deref(), object, report, now);
-        let told = (
-            uid.clone(),
-            report.reason,
-            event.note.clone().unwrap_or_default(),
-        );
-        if !has_budget(&mut self.budgets, &uid, Instant::now()) {
-            debug!(
-                namespace,
-                pipeline = object.name,
-                "there are too many Events of it; one was dropped"
-            );
-            return Ok(());
-        }
-        if let Some((before, at)) = self.told.get_mut(&told) {
-            let count = before.series.as_ref().map_or(1, |series| series.count) + 1;
-            let series = json!({"count": count, "lastObservedTime": MicroTime(now)});
-            let patch = Patch::Merge(json!({"series": series}));
-            let params = PatchParams::default();
-            match api.patch(&before.name_any(), &params, &patch).await {
-                Ok(stored) => {
-                    (*before, *at) = (stored, now);
-                    return Ok(());
-                }
-                // Somebody has removed it.
-                Err(kube::Error::Api(status)) if status.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let stored = api.create(&PostParams::default(), &event).await?;
-        self.told.insert(told, (stored, now));
-        Ok(())
-    }
-}
-
-/// Whether one more Event may be written of an object. Whoever edits it all the time must not fill the API
-/// server's store.
-fn has_budget(budgets: &mut HashMap<String, (f64, Instant)>, uid: &str, now: Instant) -> bool {
-    let refilled = |(left, at): (f64, Instant)| {
-        let since = now.saturating_duration_since(at).as_secs_f64();
-        (left + since / EVENT_EACH.as_secs_f64()).min(EVENTS_AT_ONCE)
-    };
-    let left = budgets
-        .get(uid)
-        .map_or(EVENTS_AT_ONCE, |budget| refilled(*budget));
-    budgets.retain(|_, budget| refilled(*budget) < EVENTS_AT_ONCE);
-    let has = left >= 1.0;
-    budgets.insert(uid.to_owned(), (left - f64::from(u8::from(has)), now));
-    has
-}
-
-/// The Event, with nothing in it that the API server would refuse it for. Each report is one of its own: what
-/// differs in what it says isn't the same thing once more.
-fn event(
-    instance: Option<&str>,
-    object: &ObjectReference,
-    report: &Report,
-    at: Timestamp,
-) -> Event {
-    let ending = format!(".{:x}", at.as_nanosecond());
-    let text::Limit::Bytes(longest) = text::OBJECT_NAME else {
-        unreachable!("a name's length is counted in bytes")
-    };
-    let room = text::Limit::Bytes(longest - ending.len());
-    let name = text::cut_name(object.name.as_deref().unwrap_or("sluice"), room);
-    // A part of a name that ends with a dot or a dash would be none.
-    let name = name.trim_end_matches(['.', '-']);
-    let instance = instance.filter(|instance| !instance.is_empty());
-    Event {
-        metadata: ObjectMeta {
-            namespace: object.namespace.clone(),
-            name: Some(format!("{name}{ending}")),
-            ..ObjectMeta::default()
-        },
-        event_time: Some(MicroTime(at)),
-        type_: Some(if report.warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(text::cut_name(report.reason, text::EVENT_WORD).to_owned()),
-        action: Some(ACTION.to_owned()),
-        note: Some(text::cut(&report.message, text::EVENT_NOTE)),
-        regarding: Some(object.clone()),
-        reporting_controller: Some(SOURCE.to_owned()),
-        reporting_instance: Some(
-            text::cut_name(instance.unwrap_or(SOURCE), text::EVENT_WORD).to_owned(),
-        ),
-        ..Event::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
-    #[test]
-    fn a_storm_of_events_of_one_object_ends_and_another_object_has_its_own() {
-        let mut budgets = HashMap::new();
-        let start = Instant::now();
-        let mut written = |uid: &str, at| has_budget(&mut budgets, uid, at);
-        assert_eq!((0..1_000).filter(|_| written("a", start)).count(), 60);
-        assert!(written("b", start));
-        let later = start + EVENT_EACH;
-        assert_eq!((0..9).filter(|_| written("a", later)).count(), 1);
-        assert!(written("a", start + Duration::from_secs(3_600)));
-        assert_eq!(budgets.len(), 1, "what is full again is forgotten");
+    fn item(number: usize) -> Item {
+        let report = Report {
+            warning: false,
+            reason: "Test",
+            message: number.to_string(),
+        };
+        (ObjectReference::default(), report)
     }
 
-    proptest! {
-        /// By `ValidateEventCreate` and `ValidateObjectMeta` of Kubernetes 1.37.
-        #[test]
-        fn no_event_is_one_that_the_api_server_refuses(
-            message in proptest::collection::vec(any::<char>(), 0..2000),
-            name in "[a-z0-9]{1,9}([-.][a-z0-9]{1,9}){0,24}", pod in "[a-z0-9]{0,253}",
-        ) {
-            let report = Report { warning: true, reason: "Stalled", message: message.into_iter().collect() };
-            let object = ObjectReference { name: Some(name.clone()), ..ObjectReference::default() };
-            let event = event(Some(&pod), &object, &report, Timestamp::now());
-            prop_assert!(event.note.unwrap().len() <= 1024);
-            let named = event.metadata.name.unwrap();
-            prop_assert!(named.len() <= 253 && !named.contains("..") && !named.contains("-."), "{}", named);
-            let instance = event.reporting_instance.unwrap();
-            prop_assert!((1..=128).contains(&instance.len()));
-        }
+    #[test]
+    fn a20_what_there_is_to_tell_of_one_namespace_delays_and_drops_nothing_of_another() {
+        let waiting = Waiting::new();
+        let taken = (0..QUEUE).filter(|number| waiting.push("loud".into(), item(*number)));
+        assert_eq!(taken.count(), QUEUE / 2);
+        assert!(waiting.push("quiet".into(), item(QUEUE)));
+        let first_two = [waiting.pop(), waiting.pop()].map(|item| item.unwrap().1.message);
+        assert_eq!(first_two, ["0".to_owned(), QUEUE.to_string()]);
+        assert_eq!(std::iter::from_fn(|| waiting.pop()).count(), QUEUE / 2 - 1);
+        assert!(waiting.push("loud".into(), item(0)));
     }
 }

@@ -73,14 +73,21 @@ pub(super) async fn read(
     pipeline: &Pipeline,
     context: &Context,
 ) -> Result<Option<Pipeline>, Error> {
+    let live = read_whole(pipeline, context).await?;
+    Ok(live.filter(|live| live.metadata.deletion_timestamp.is_none()))
+}
+
+/// The object as it is now; `None` if it is gone.
+pub(super) async fn read_whole(
+    pipeline: &Pipeline,
+    context: &Context,
+) -> Result<Option<Pipeline>, Error> {
     let api = Api::<Pipeline>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
     let live = api.get_opt(&pipeline.name_any()).await?;
-    Ok(live.filter(|live| {
-        live.metadata.uid == pipeline.metadata.uid && live.metadata.deletion_timestamp.is_none()
-    }))
+    Ok(live.filter(|live| live.metadata.uid == pipeline.metadata.uid))
 }
 
 fn is(response: &Status, code: u16) -> bool {

@@ -124,7 +124,9 @@ async fn approved(engine: &Engine) -> (Pipeline, Arc<Context>, MockServer) {
         .mount(&api_server)
         .await;
     let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "1")).unwrap();
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     let requests = api_server.received_requests().await.unwrap();
     let published: Value = requests.last().unwrap().body_json().unwrap();
     let status: PipelineStatus = serde_json::from_value(published["status"].clone()).unwrap();
@@ -171,7 +173,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
     woken.recv().await.expect("the engine is asked");
     let stop = CancellationToken::new();
     Arc::new(Context {
-        previews: Semaphore::new(PREVIEWS),
+        previews: previews::Previews::new(mpsc::unbounded_channel().0),
         leadership: crate::lease::Leadership::unelected(),
         reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
         audit: audit::Audit::new(None, Arc::clone(&metrics)),
@@ -182,8 +184,8 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         client,
         engines,
         pipelines: reflector::store().0,
-        votes: reflector::store().0,
-        votes_listed: futures::future::ready(()).boxed().shared(),
+        votes: Arc::default(),
+        references: Arc::default(),
         metrics,
         trust: guard.trust(),
         guard,
@@ -235,7 +237,9 @@ async fn a6_the_engine_is_not_told_before_the_decision_is_stored() {
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
     answer_status_writes(&api_server, &[403]).await;
-    reconcile(&pipeline, &context).await.unwrap_err();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap_err();
     assert_eq!(engine.approve_calls().await, 0);
 }
 
@@ -244,7 +248,9 @@ async fn a6_decision_and_call_are_written_down_before_the_call_and_no_other_proc
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
     answer_status_writes(&api_server, &[200]).await;
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     assert_eq!(engine.approve_calls().await, 1);
     let writes = status_writes(&api_server).await;
     assert_eq!(writes.len(), 1);
@@ -257,7 +263,7 @@ async fn a6_decision_and_call_are_written_down_before_the_call_and_no_other_proc
     let another = self::context(&api_server, &engine).await;
     let stored = object(writes[0]["status"].clone(), "100");
     let stored: Pipeline = serde_json::from_value(stored).unwrap();
-    let next = reconcile(&stored, &another).await.unwrap();
+    let next = reconcile(&stored, &another, &Turn::alone()).await.unwrap();
     assert_eq!(engine.approve_calls().await, 1);
     assert_ne!(next, Action::await_change(), "it looks again by itself");
 }
@@ -276,13 +282,15 @@ async fn a6_a_call_whose_answer_is_lost_is_not_repeated_at_once() {
         .with_priority(1)
         .mount(&engine.server)
         .await;
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     assert_eq!(engine.approve_calls().await, 1);
     let writes = status_writes(&api_server).await;
     let stored = object(writes.last().unwrap()["status"].clone(), "100");
     let stored: Pipeline = serde_json::from_value(stored).unwrap();
     context.retries.forget(&ObjectRef::from_obj(&stored));
-    reconcile(&stored, &context).await.unwrap();
+    reconcile(&stored, &context, &Turn::alone()).await.unwrap();
     assert_eq!(engine.approve_calls().await, 1);
 }
 
@@ -291,7 +299,9 @@ async fn a1_every_status_write_holds_only_for_the_object_that_was_decided_on() {
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
     answer_status_writes(&api_server, &[200]).await;
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     let writes = status_writes(&api_server).await;
     let versions: Vec<_> = writes
         .iter()
@@ -316,7 +326,9 @@ async fn a5_a_rejection_that_the_watch_has_not_brought_yet_is_heard_before_the_c
         .respond_with(stopped)
         .mount(&engine.server)
         .await;
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     assert_eq!(engine.approve_calls().await, 0);
     let writes = status_writes(&api_server).await;
     assert_eq!(
@@ -330,7 +342,9 @@ async fn a_pipeline_that_is_gone_is_let_go_and_nothing_is_called() {
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
     answer_status_writes(&api_server, &[404]).await;
-    reconcile(&pipeline, &context).await.unwrap();
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
     assert_eq!(engine.approve_calls().await, 0);
 }
 
@@ -376,9 +390,7 @@ async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_ch
         .await;
     for _ in 0..6 {
         let object = Arc::new(DeserializeGuard(Ok(pipeline.clone())));
-        reconcile_in_time(object, Arc::clone(&context))
-            .await
-            .unwrap();
+        look(object, Turn::alone(), Arc::clone(&context)).await;
         let writes = status_writes(&api_server).await;
         let last = writes.last().unwrap()["status"].clone();
         pipeline.status = serde_json::from_value(last).unwrap();

@@ -1,13 +1,17 @@
 //! The PipelineApprovals of a Pipeline.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams};
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{Context, Error, GuardedVote};
+use super::{Context, Error, Guarded, GuardedVote};
 use crate::crd::{Pipeline, PipelineApproval};
 
 /// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many on others.
@@ -47,20 +51,126 @@ fn oldest_first(mut votes: Vec<PipelineApproval>) -> Vec<PipelineApproval> {
     votes
 }
 
-/// The votes on a Pipeline as the watch has brought them, oldest first.
-pub(super) fn of(pipeline: &Pipeline, votes: &Store<GuardedVote>) -> Vec<PipelineApproval> {
-    let namespace = pipeline.namespace();
-    let found = votes
-        .state_filter(|vote| {
-            vote.0.as_ref().is_ok_and(|vote| {
-                vote.metadata.namespace == namespace
-                    && Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref()
-            })
-        })
-        .iter()
-        .filter_map(|vote| vote.0.as_ref().ok().cloned())
-        .collect();
-    oldest_first(found)
+/// The votes that the watch has brought, by Pipeline: there may be many on others, and a look at one Pipeline
+/// mustn't take longer for that.
+pub(super) struct Votes {
+    known: Mutex<Known>,
+    listed: watch::Sender<bool>,
+}
+
+/// Namespace and name.
+type Key = (String, String);
+
+#[derive(Default)]
+struct Known {
+    of: HashMap<Key, BTreeMap<String, Arc<PipelineApproval>>>,
+    /// On which Pipeline each one is.
+    on: HashMap<Key, String>,
+    /// Those that were named since they are being listed anew.
+    named: HashSet<Key>,
+}
+
+impl Default for Votes {
+    fn default() -> Self {
+        Self {
+            known: Mutex::default(),
+            listed: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Votes {
+    /// Takes in what the watch brings. Returns the Pipelines whose votes have changed.
+    pub(super) fn take_in(&self, event: watcher::Event<GuardedVote>) -> Vec<ObjectRef<Guarded>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = match event {
+            watcher::Event::Init => {
+                known.named.clear();
+                vec![]
+            }
+            watcher::Event::InitApply(vote) => {
+                known.named.insert(key(&vote));
+                known.put(vote)
+            }
+            watcher::Event::Apply(vote) => known.put(vote),
+            watcher::Event::Delete(vote) => known.remove(&key(&vote)).into_iter().collect(),
+            watcher::Event::InitDone => {
+                let named = std::mem::take(&mut known.named);
+                let gone: Vec<Key> = known
+                    .on
+                    .keys()
+                    .filter(|vote| !named.contains(*vote))
+                    .cloned()
+                    .collect();
+                let touched = gone.iter().filter_map(|vote| known.remove(vote)).collect();
+                self.listed.send_replace(true);
+                touched
+            }
+        };
+        touched
+            .into_iter()
+            .map(|(namespace, name)| ObjectRef::new(&name).within(&namespace))
+            .collect()
+    }
+
+    /// Ends when all that there were have been listed.
+    pub(super) async fn are_listed(&self) {
+        // The sender lives as long as this.
+        let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
+    }
+
+    /// The votes on a Pipeline, oldest first.
+    pub(super) fn of(&self, pipeline: &Pipeline) -> Vec<PipelineApproval> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_it = known.of.get(&key(pipeline));
+        let on_it: Vec<_> = on_it
+            .into_iter()
+            .flat_map(BTreeMap::values)
+            .map(Arc::clone)
+            .collect();
+        drop(known);
+        oldest_first(
+            on_it
+                .iter()
+                .map(|vote| PipelineApproval::clone(vote))
+                .collect(),
+        )
+    }
+}
+
+impl Known {
+    fn put(&mut self, vote: GuardedVote) -> Vec<Key> {
+        let (namespace, name) = key(&vote);
+        // One of this name may have been on another Pipeline.
+        let before = self.remove(&(namespace.clone(), name.clone()));
+        // Its schema keeps out what is none; what got in before a schema change says nothing.
+        let now = vote.0.ok().map(|vote| {
+            let pipeline = vote.spec.pipeline_ref.name.clone();
+            let on = (namespace.clone(), pipeline.clone());
+            self.on.insert((namespace, name.clone()), pipeline);
+            let votes = self.of.entry(on.clone()).or_default();
+            votes.insert(name, Arc::new(vote));
+            on
+        });
+        let before = before.filter(|before| Some(before) != now.as_ref());
+        before.into_iter().chain(now).collect()
+    }
+
+    /// Returns the Pipeline that it was on.
+    fn remove(&mut self, vote: &Key) -> Option<Key> {
+        let on = (vote.0.clone(), self.on.remove(vote)?);
+        if let Some(votes) = self.of.get_mut(&on) {
+            votes.remove(&vote.1);
+            if votes.is_empty() {
+                self.of.remove(&on);
+            }
+        }
+        Some(on)
+    }
+}
+
+fn key(object: &impl ResourceExt) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Removes votes that the REST endpoint wrote, some time after their change has had its turn.
@@ -97,5 +207,66 @@ pub(super) async fn clear_away(
             Ok(_) => info!(vote = %vote.name_any(), "removed a spent vote"),
             Err(error) => warn!(%error, "a spent vote could not be removed; later"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn vote(name: &str, pipeline: &str) -> GuardedVote {
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "PipelineApproval",
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"pipelineRef": {"name": pipeline}, "changeId": "c", "decision": "Approve"},
+        }))
+        .unwrap()
+    }
+
+    fn pipeline(name: &str) -> Pipeline {
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
+            "metadata": {"name": name, "namespace": "shop"}, "spec": {},
+        }))
+        .unwrap()
+    }
+
+    fn names(votes: &Votes, on: &str) -> Vec<String> {
+        votes
+            .of(&pipeline(on))
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect()
+    }
+
+    fn touched(votes: &Votes, event: watcher::Event<GuardedVote>) -> Vec<String> {
+        let touched = votes.take_in(event);
+        touched.into_iter().map(|object| object.name).collect()
+    }
+
+    #[tokio::test]
+    async fn votes_are_known_by_pipeline_and_those_that_went_unseen_go_when_they_are_listed_anew() {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let votes = Votes::default();
+        touched(&votes, Init);
+        assert_eq!(touched(&votes, InitApply(vote("a", "p"))), ["p"]);
+        touched(&votes, InitApply(vote("b", "q")));
+        touched(&votes, InitDone);
+        votes.are_listed().await;
+        assert_eq!(touched(&votes, Apply(vote("c", "p"))), ["p"]);
+        assert_eq!(names(&votes, "p"), ["a", "c"]);
+        // Deleted and made again on another one.
+        assert_eq!(touched(&votes, Apply(vote("a", "q"))), ["p", "q"]);
+        assert_eq!(names(&votes, "q"), ["a", "b"]);
+        assert_eq!(touched(&votes, Delete(vote("a", "q"))), ["q"]);
+        assert_eq!(touched(&votes, Delete(vote("a", "q"))), [""; 0]);
+        touched(&votes, Init);
+        touched(&votes, InitApply(vote("c", "p")));
+        assert_eq!(names(&votes, "q"), ["b"], "as long as it may be there");
+        assert_eq!(touched(&votes, InitDone), ["q"]);
+        assert_eq!(names(&votes, "q"), [""; 0]);
+        assert_eq!(names(&votes, "p"), ["c"]);
     }
 }

@@ -1,7 +1,19 @@
 //! The elements of a JSON array, one at a time while it arrives, so that a list of ten thousand
-//! pipelines never is in memory as a whole.
+//! pipelines never is in memory as a whole; and what is too long to be read at all.
 
 use serde::de::DeserializeOwned;
+
+/// The longest element that is read. One of Feldera's has some KiB; what grows in it are the names in a diff.
+const LONGEST: usize = 2 << 20;
+
+/// How much of one that is too long is passed over. Whoever sends more of it comes to no end.
+const MOST_PASSED_OVER: usize = 16 << 20;
+
+/// How many bytes of room for an element are held on to.
+const ROOM: usize = 64 << 10;
+
+/// How many values an element may consist of. Each takes up to fifty times the memory of its text: `[0,0,0,…`.
+const MOST_VALUES: usize = 50_000;
 
 /// Cuts an array into its elements.
 #[derive(Default)]
@@ -13,6 +25,8 @@ pub struct Elements {
     depth: usize,
     in_text: bool,
     escaped: bool,
+    /// How much was passed over of an element that is too long. 0: it isn't.
+    passed_over: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +50,7 @@ pub struct NoArray(String);
 
 impl Elements {
     /// Takes in a further piece of the text, and hands each element on that is complete by then. What
-    /// is JSON but not a `T` is handed on to nobody.
+    /// is JSON but not a `T`, or too long, is handed on to nobody: one must not hide the others.
     ///
     /// # Errors
     /// When it can't become a JSON array any more.
@@ -60,6 +74,26 @@ impl Elements {
                     return Err(NoArray(format!("'{sign}' where a list has no such sign")));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// How many bytes are held of the element that isn't complete.
+    pub fn held(&self) -> usize {
+        self.begun.len()
+    }
+
+    fn hold(&mut self, byte: u8) -> Result<(), NoArray> {
+        if self.begun.len() >= LONGEST {
+            self.passed_over = LONGEST;
+            self.begun = vec![];
+        }
+        if self.passed_over == 0 {
+            self.begun.push(byte);
+        } else if self.passed_over < MOST_PASSED_OVER {
+            self.passed_over += 1;
+        } else {
+            return Err(NoArray("one element comes to no end".into()));
         }
         Ok(())
     }
@@ -89,8 +123,7 @@ impl Elements {
             } else if byte == b'"' {
                 self.in_text = false;
             }
-            self.begun.push(byte);
-            return Ok(());
+            return self.hold(byte);
         }
         match byte {
             b',' | b']' if self.depth == 0 => {
@@ -107,14 +140,17 @@ impl Elements {
             b'"' => self.in_text = true,
             _ => {}
         }
-        self.begun.push(byte);
-        Ok(())
+        self.hold(byte)
     }
 
     fn complete<T: DeserializeOwned>(&mut self, take: &mut impl FnMut(T)) -> Result<(), NoArray> {
-        let element = serde_json::from_slice(&self.begun);
+        let is_passed_over = std::mem::take(&mut self.passed_over) > 0;
+        let element = (!is_passed_over && values(&self.begun) <= MOST_VALUES)
+            .then(|| serde_json::from_slice(&self.begun));
         self.begun.clear();
-        match element {
+        // Most are short, and the room is used again.
+        self.begun.shrink_to(ROOM);
+        match element.unwrap_or_else(|| Err(serde::de::Error::custom("too long"))) {
             Ok(element) => take(element),
             Err(error) if error.is_data() => {}
             Err(error) => return Err(NoArray(error.to_string())),
@@ -123,10 +159,68 @@ impl Elements {
     }
 }
 
+/// Of how many values a JSON text consists, or one or two more.
+pub fn values(text: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn one_that_is_too_long_is_passed_over_and_is_not_held() {
+        let long = "x".repeat(LONGEST);
+        let many = "0,".repeat(MOST_VALUES);
+        for bad in [
+            format!(r#"{{"name": "{long}"}}"#),
+            format!(r#"{{"name": "m", "x": [{many} 0]}}"#),
+        ] {
+            let text = format!(r#"[{{"name": "a"}}, {bad}, {{"name": "b"}}]"#);
+            let mut elements = Elements::default();
+            let mut names = vec![];
+            for piece in text.as_bytes().chunks(1_000) {
+                elements
+                    .feed(piece, |named: Named| names.push(named.name))
+                    .unwrap();
+                assert!(elements.held() <= LONGEST);
+            }
+            assert_eq!(names, ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn one_without_an_end_is_given_up() {
+        for endless in ["[", "[\"x"] {
+            let mut elements = Elements::default();
+            let fed = std::iter::repeat(endless)
+                .take(20)
+                .flat_map(|text| [text.to_owned(), "[".repeat(1 << 20)])
+                .try_for_each(|piece| {
+                    let fed = elements.feed(piece.as_bytes(), |_: Named| {});
+                    assert!(elements.held() <= LONGEST);
+                    fed
+                });
+            assert!(fed.is_err());
+        }
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts_only() {
+        assert_eq!(values(b"[0,0,0]"), 4);
+        assert_eq!(values(br#"{"a,b": "[\"{,"}"#), 3);
+    }
 
     #[derive(Debug, Deserialize, PartialEq)]
     struct Named {

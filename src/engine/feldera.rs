@@ -1,13 +1,14 @@
 //! The client of Feldera's REST API.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::elements::{Elements, NoArray};
+use super::budget::{Portion, Purse};
+use super::elements::{self, Elements, NoArray};
 use super::wire;
 use super::{Checkpoint, DiffAnswer, EngineInfo, Error, FullPipeline, PipelineState, StartOptions};
 use crate::change::Content;
@@ -24,8 +25,24 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long the compiler may take to answer about a program: the engine gives up before that.
 const DIFF_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The longest answer that is read: 10,000 pipelines with a large diff each stay well below.
-const MAX_ANSWER: usize = 256 << 20;
+/// The longest answer that is read as a whole: a pipeline with its program, of which the engine takes 2 MiB, and
+/// what its compiler makes of it.
+const LONGEST_ANSWER: usize = 8 << 20;
+
+/// How many values it may consist of.
+const MOST_VALUES: usize = 200_000;
+
+/// The longest list of pipelines that is read, in pieces: 10,000 with some KiB each.
+const LONGEST_LIST: usize = 64 << 20;
+
+/// How much of an error is read.
+const LONGEST_ERROR: usize = 1 << 20;
+
+/// How many characters of an engine's message are kept.
+const LONGEST_MESSAGE: usize = 64 << 10;
+
+/// How much memory what is kept of one pipeline may take: a diff with some thousand names.
+const LARGEST_STATE: usize = 1 << 20;
 
 /// How much is kept of an answer that is no error of Feldera's, as a proxy's page.
 const NOT_AN_ERROR: Limit = Limit::Characters(300);
@@ -77,11 +94,23 @@ pub enum AddressError {
 pub struct Feldera {
     base: String,
     http: reqwest::Client,
+    purse: Purse,
+}
+
+/// The state of all pipelines of an engine, and the memory that it takes.
+#[derive(Debug)]
+pub struct Listing {
+    /// The pipelines.
+    pub pipelines: Vec<PipelineState>,
+    /// To be kept as long as they are.
+    pub portion: Portion,
+    /// How long this process was busy with reading it.
+    pub work: Duration,
 }
 
 impl Feldera {
-    /// A client for an address. Nothing is sent yet.
-    pub fn new(address: &Address) -> Result<Self, AddressError> {
+    /// A client for an address, whose answers take their memory from a purse. Nothing is sent yet.
+    pub fn new(address: &Address, purse: Purse) -> Result<Self, AddressError> {
         // Both kube and this client want a process-wide provider; the second one to ask finds the
         // first one's, which is the same.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -115,6 +144,7 @@ impl Feldera {
             http: builder
                 .build()
                 .map_err(|error| AddressError::Client(error.to_string()))?,
+            purse,
         })
     }
 
@@ -125,22 +155,39 @@ impl Feldera {
     }
 
     /// The state of all pipelines, in one request.
-    pub async fn list(&self) -> Result<Vec<PipelineState>, Error> {
+    pub async fn list(&self) -> Result<Listing, Error> {
         let call = self
             .call(Method::GET, "/pipelines")
             .query(&[("selector", "status")]);
         // One pipeline that can't be read must not hide the others. Whoever misses it asks for it
         // by name, and gets the error then.
         let mut pipelines = vec![];
+        let mut size = 0;
+        let mut work = Duration::ZERO;
+        let mut portion = self.purse.portion();
         let mut elements = Elements::default();
         let nonsense = |error: NoArray| Error::Nonsense(error.to_string());
-        answer_in_pieces(call, |piece| {
-            let take = |body: wire::Pipeline| pipelines.push(body.into());
-            elements.feed(piece, take).map_err(nonsense)
+        answer_in_pieces(call, LONGEST_LIST, |piece| {
+            let take = |body: wire::Pipeline| {
+                let state = PipelineState::from(body);
+                if state.size() <= LARGEST_STATE {
+                    size += state.size();
+                    pipelines.push(state);
+                }
+            };
+            let begin = Instant::now();
+            elements.feed(piece, take).map_err(nonsense)?;
+            work += begin.elapsed();
+            portion.resize(size + elements.held())
         })
         .await?;
         elements.end().map_err(nonsense)?;
-        Ok(pipelines)
+        portion.resize(size)?;
+        Ok(Listing {
+            pipelines,
+            portion,
+            work,
+        })
     }
 
     /// One pipeline with everything; `None` if the engine has none of that name.
@@ -149,7 +196,16 @@ impl Feldera {
             .pipeline(Method::GET, name, "")
             .query(&[("selector", "all")]);
         match self.json::<wire::Pipeline>(call).await {
-            Ok(pipeline) => Ok(Some(pipeline.into())),
+            Ok(pipeline) => {
+                let pipeline = FullPipeline::from(pipeline);
+                if pipeline.state.size() > LARGEST_STATE {
+                    return Err(Error::Nonsense(format!(
+                        "the state of pipeline {name} has more than {} KiB",
+                        LARGEST_STATE >> 10
+                    )));
+                }
+                Ok(Some(pipeline))
+            }
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -353,13 +409,26 @@ impl Feldera {
     }
 
     async fn json<T: DeserializeOwned>(&self, call: RequestBuilder) -> Result<T, Error> {
-        let body = answer(call).await?;
+        let mut portion = self.purse.portion();
+        let mut body = Vec::new();
+        answer_in_pieces(call, LONGEST_ANSWER, |piece| {
+            portion.resize(body.len() + piece.len())?;
+            body.extend_from_slice(piece);
+            Ok(())
+        })
+        .await?;
+        if elements::values(&body) > MOST_VALUES {
+            return Err(Error::Nonsense(format!(
+                "it consists of more than {MOST_VALUES} values"
+            )));
+        }
         serde_json::from_slice(&body)
             .map_err(|error| Error::Nonsense(wire::said(&error.to_string())))
     }
 
+    /// What is said with a good answer doesn't matter, and need not be read to its end.
     async fn done(&self, call: RequestBuilder) -> Result<(), Error> {
-        answer(call).await.map(drop)
+        answer_in_pieces(call, LONGEST_ANSWER, |_| Ok(())).await
     }
 }
 
@@ -397,20 +466,10 @@ fn readable_sql_error(message: &str) -> String {
         .unwrap_or_else(|| wire::said(message))
 }
 
-/// Sends a call and reads its whole answer, or says why there is none.
-async fn answer(call: RequestBuilder) -> Result<Vec<u8>, Error> {
-    let mut body = Vec::new();
-    answer_in_pieces(call, |piece| {
-        body.extend_from_slice(piece);
-        Ok(())
-    })
-    .await?;
-    Ok(body)
-}
-
 /// Sends a call and hands on its answer while it comes, if it is a good one.
 async fn answer_in_pieces(
     call: RequestBuilder,
+    longest: usize,
     mut take: impl FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     // The URL is left out: people know their engine's, and it makes every message long.
@@ -435,16 +494,20 @@ async fn answer_in_pieces(
     let mut refused = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         length += chunk.len();
-        if length > MAX_ANSWER {
+        if !status.is_success() {
+            if length > LONGEST_ERROR {
+                break;
+            }
+            refused.extend_from_slice(&chunk);
+            continue;
+        }
+        if length > longest {
             return Err(Error::Nonsense(format!(
-                "it is longer than {MAX_ANSWER} bytes"
+                "it is longer than {} KiB",
+                longest >> 10
             )));
         }
-        if status.is_success() {
-            take(&chunk)?;
-        } else {
-            refused.extend_from_slice(&chunk);
-        }
+        take(&chunk)?;
     }
     if status.is_success() {
         return Ok(());
@@ -500,8 +563,60 @@ fn refusal(status: StatusCode, retry_after: Option<Duration>, body: &[u8]) -> Er
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::budget::Budget;
     use wiremock::matchers::{method, path, query_param};
     use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    fn client(address: &Address) -> Result<Feldera, AddressError> {
+        Feldera::new(address, Budget::new(64 << 20).purse("shop"))
+    }
+
+    #[tokio::test]
+    async fn a20_no_answer_of_an_engine_is_held_that_is_longer_than_it_may_be() {
+        let long = "x".repeat(LONGEST_ANSWER);
+        let body = json!({"id": "1", "name": "p", "version": 1, "deployment_status": "Stopped"});
+        let mut with_text = body.clone();
+        with_text["program_code"] = json!(long);
+        let mut with_values = body.clone();
+        with_values["program_info"] = json!(vec![0; MOST_VALUES]);
+        let mut with_diff = body.clone();
+        let names: Vec<String> = (0..30_000).map(|n| format!("view_{n}")).collect();
+        with_diff["approval_diff"] = json!({"program_diff": {"added_views": names}});
+        for body in [with_text, with_values, with_diff] {
+            let (_server, client) =
+                engine_that_answers(ResponseTemplate::new(200).set_body_json(body)).await;
+            assert_eq!(client.get("p").await.unwrap_err().kind(), "InvalidAnswer");
+        }
+        // What is said of a refusal is cut.
+        let error =
+            json!({"message": "m".repeat(LONGEST_ERROR / 2), "error_code": "X", "details": null});
+        for body in [error.to_string(), long] {
+            let (_server, client) =
+                engine_that_answers(ResponseTemplate::new(400).set_body_string(body)).await;
+            let error = client.stop("p", true).await.unwrap_err();
+            assert_eq!(error.kind(), "Refused");
+            assert!(error.to_string().len() < LONGEST_MESSAGE + 100);
+        }
+    }
+
+    #[tokio::test]
+    async fn a20_a_list_takes_no_more_memory_than_its_share() {
+        let element = |n: usize| {
+            json!({
+                "id": "id", "name": format!("p{n}"), "version": 1, "deployment_status": "Stopped",
+                "deployment_error": {"message": "m".repeat(500_000), "error_code": "X"},
+            })
+        };
+        let list = |number| {
+            let all: Vec<Value> = (0..number).map(element).collect();
+            ResponseTemplate::new(200).set_body_json(all)
+        };
+        let (_server, client) = engine_that_answers(list(20)).await;
+        let listing = client.list().await.unwrap();
+        assert_eq!(listing.pipelines.len(), 20);
+        let (_server, client) = engine_that_answers(list(80)).await;
+        assert_eq!(client.list().await.unwrap_err().kind(), "Unavailable");
+    }
 
     async fn engine_that_answers(template: ResponseTemplate) -> (MockServer, Feldera) {
         let server = MockServer::start().await;
@@ -509,7 +624,7 @@ mod tests {
             .respond_with(template)
             .mount(&server)
             .await;
-        let client = Feldera::new(&Address {
+        let client = client(&Address {
             url: server.uri(),
             ..Address::default()
         });
@@ -579,7 +694,7 @@ mod tests {
             .expect(1)
             .mount(&server)
             .await;
-        let client = Feldera::new(&Address {
+        let client = client(&Address {
             url: format!("{}/", server.uri()),
             ..Address::default()
         })
@@ -599,17 +714,12 @@ mod tests {
             ..Address::default()
         };
         assert!(!format!("{address:?}").contains("secret"));
-        assert!(!format!("{:?}", Feldera::new(&address).unwrap()).contains("secret"));
+        assert!(!format!("{:?}", client(&address).unwrap()).contains("secret"));
         let broken = Address {
             credential: Some("secret\n".into()),
             ..address
         };
-        assert!(
-            !Feldera::new(&broken)
-                .unwrap_err()
-                .to_string()
-                .contains("secret")
-        );
+        assert!(!client(&broken).unwrap_err().to_string().contains("secret"));
     }
 
     #[test]

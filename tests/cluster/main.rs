@@ -7,6 +7,7 @@ mod crds;
 mod dashboard;
 mod engine_faults;
 mod everyday;
+mod fairness;
 mod gate;
 mod kstatus;
 mod lifecycle;

@@ -139,6 +139,15 @@ impl Operator {
         assert!(status.success(), "SIG{signal} can be sent");
     }
 
+    /// The most memory that it ever held, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.child());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+        kibibytes.expect("a number") / 1_024
+    }
+
     /// Whether it still runs.
     pub fn runs(&self) -> bool {
         Path::new(&format!("/proc/{}", self.process.child())).exists()

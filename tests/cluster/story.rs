@@ -98,6 +98,14 @@ async fn shared() -> &'static (Cluster, Operator) {
         .await
 }
 
+/// The figures of the operator that all stories share.
+pub async fn shared_figures() -> String {
+    let (_, operator) = shared().await;
+    let url = format!("{}/metrics", operator.admin_url().await);
+    let answer = reqwest::get(url).await.expect("an answer");
+    answer.text().await.expect("a text")
+}
+
 /// The cluster on which each story has operators of its own.
 pub async fn second() -> &'static Cluster {
     static SECOND: OnceCell<Cluster> = OnceCell::const_new();
@@ -259,6 +267,12 @@ impl Story {
     /// One with these further flags is started.
     pub async fn start_operator_with(&mut self, flags: &[&str]) {
         self.own_operator = Some(self.another_operator(flags).await);
+    }
+
+    /// The most memory that the own operator ever held, in MiB.
+    pub fn peak_memory(&self) -> u64 {
+        let operator = self.own_operator.as_ref().expect("an operator of its own");
+        operator.peak_memory()
     }
 
     /// The URL at which the own operator tells about itself.

@@ -10,7 +10,7 @@ use clap::Args;
 use crate::say;
 
 /// The benchmarks, in the order in which all of them run.
-const ALL: [&str; 4] = ["approval-latency", "rest", "downtime", "scale"];
+const ALL: [&str; 5] = ["approval-latency", "fairness", "rest", "downtime", "scale"];
 
 /// What is built. The stand-in is by itself, because its libraries ask for features of others (numbers
 /// of JSON kept as text, above all) that the operator isn't shipped with, and that cost it time and
@@ -19,7 +19,7 @@ const PACKAGES: [&[&str]; 2] = [&["-p", "sluice", "-p", "bench"], &["-p", "felde
 
 #[derive(Args)]
 pub struct Bench {
-    /// Which: approval-latency, rest, downtime, scale, with flags of its own (NAME --help shows
+    /// Which: approval-latency, fairness, rest, downtime, scale, with flags of its own (NAME --help shows
     /// them); all of them without any
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
