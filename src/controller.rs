@@ -644,11 +644,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 // In one go: to wait for a place between a look and a call would make the look an old one.
                 let performed = act::perform(&call.act, &call.guard, &pipeline, &mut view, context);
                 outcome = turn.away(performed).await?;
-                if !matches!(
-                    outcome,
-                    Some(Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate)
-                ) {
-                    context.calls.made(&object, call);
+                if let Some(outcome) = &outcome {
+                    context.calls.made(&object, call, outcome);
                 }
             }
             Step::Wait if failed => {
@@ -696,8 +693,7 @@ fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option
         }
         let state = seen.state();
         let others = mark::read(&state.tags, &state.id).owners.into_iter();
-        let mut others =
-            others.filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
+        let mut others = others.filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
         others.find_map(|owner| living(&owner, pipeline, context))
     })
 }
@@ -710,7 +706,10 @@ fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option
         return Some(format!("Pipeline {namespace}/{}", found.name_any()));
     }
     let looked_after = context.settings.namespace.as_ref()?;
-    let elsewhere = owner.name.as_ref().is_none_or(|name| name.namespace != *looked_after);
+    let elsewhere = owner
+        .name
+        .as_ref()
+        .is_none_or(|name| name.namespace != *looked_after);
     let may_live = elsewhere && !context.engines.releases(pipeline);
     may_live.then(|| match &owner.name {
         Some(name) => format!(

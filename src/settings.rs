@@ -94,7 +94,13 @@ pub fn storage_is_off(config: Option<&Map<String, Value>>) -> bool {
 pub fn differences(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
     let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let differ = |key: &&String| {
-        let digest = |of: &Map<String, Value>| of.get(*key).cloned().map(exactly).as_ref().map(short_digest);
+        let digest = |of: &Map<String, Value>| {
+            of.get(*key)
+                .cloned()
+                .map(exactly)
+                .as_ref()
+                .map(short_digest)
+        };
         digest(before) != digest(after)
     };
     keys.into_iter().filter(differ).cloned().collect()

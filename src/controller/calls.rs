@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kube::runtime::reflector::ObjectRef;
 
-use super::decide::{Act, LastCall};
+use super::decide::{Act, LastCall, Outcome, remembered};
 use crate::crd::{ApprovalState, Pipeline};
 
 /// The last calls, as long as they may matter.
@@ -84,36 +84,16 @@ impl Calls {
         all.get(pipeline).cloned()
     }
 
-    /// A call was made. What the engine answers with its result needs no memory.
-    pub(super) fn made(&self, pipeline: &ObjectRef<Pipeline>, call: LastCall) {
+    /// A call was made, or tried.
+    pub(super) fn made(&self, pipeline: &ObjectRef<Pipeline>, call: LastCall, outcome: &Outcome) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let now = call.at;
         all.retain(|_, call| {
             Duration::try_from(now.duration_since(call.at)).unwrap_or_default() < self.matter_for
         });
-        match call.act {
-            // That isn't remembered, and takes nothing of what is.
-            Act::Look | Act::Mark { .. } => {}
-            Act::DismissError
-            | Act::Start(_)
-            | Act::Stop { .. }
-            | Act::Pause
-            | Act::Resume
-            | Act::Clear
-            | Act::Approve(_) => {
-                all.insert(pipeline.clone(), call);
-            }
-            Act::Create { .. }
-            | Act::Adopt { .. }
-            | Act::Preview(_)
-            | Act::Update(_)
-            | Act::Recompile(_)
-            | Act::Build { .. }
-            | Act::LookAtBuild { .. }
-            | Act::DropBuild { .. }
-            | Act::Checkpoint => {
-                all.remove(pipeline);
-            }
+        let before = all.remove(pipeline);
+        if let Some(call) = remembered(before, call, outcome) {
+            all.insert(pipeline.clone(), call);
         }
     }
 }

@@ -56,7 +56,7 @@ pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use ownership::is_owned;
-pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step};
+pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step, remembered};
 
 /// How often a Pipeline looks whether the older one with the same claim is gone.
 const RIVAL_INTERVAL: Duration = Duration::from_secs(30);

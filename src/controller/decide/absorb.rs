@@ -97,9 +97,14 @@ impl<'a> Decider<'a> {
                 self.mark_is_refused(&error.to_string());
                 true
             }
-            // Somebody started the pipeline between the look and the call, which says nothing about what
-            // was to be brought there.
-            "update" if error.code() == Some("UpdateRestrictedToStopped") => true,
+            "update"
+                if self
+                    .input
+                    .outcome
+                    .is_some_and(Outcome::is_to_be_tried_later) =>
+            {
+                true
+            }
             "update" => {
                 self.take_new_retry();
                 let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);

@@ -177,6 +177,39 @@ pub struct LastCall {
     pub at: Timestamp,
 }
 
+/// What is remembered of the calls that were made for a Pipeline, once there is another one: the last that may take a
+/// while to show in the engine's answers, or that the engine refused because of what it doesn't show yet.
+pub fn remembered(before: Option<LastCall>, call: LastCall, outcome: &Outcome) -> Option<LastCall> {
+    if outcome.is_to_be_tried_later() {
+        return Some(call);
+    }
+    match outcome {
+        Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate => return before,
+        _ => {}
+    }
+    match call.act {
+        // It isn't remembered itself, and takes nothing of what is.
+        Act::Look | Act::Mark { .. } => before,
+        Act::DismissError
+        | Act::Start(_)
+        | Act::Stop { .. }
+        | Act::Pause
+        | Act::Resume
+        | Act::Clear
+        | Act::Approve(_) => Some(call),
+        // What the engine answers with its result needs no memory.
+        Act::Create { .. }
+        | Act::Adopt { .. }
+        | Act::Preview(_)
+        | Act::Update(_)
+        | Act::Recompile(_)
+        | Act::Build { .. }
+        | Act::LookAtBuild { .. }
+        | Act::DropBuild { .. }
+        | Act::Checkpoint => None,
+    }
+}
+
 /// What came of an act.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -226,6 +259,16 @@ pub enum Outcome {
         /// Why.
         error: engine::Error,
     },
+}
+
+impl Outcome {
+    /// Whether the engine refused a call because of a state that it doesn't show: somebody started the pipeline between
+    /// the look and the call, or its answers are old. That says nothing of what was to be brought there, and at
+    /// once it would be refused again.
+    pub fn is_to_be_tried_later(&self) -> bool {
+        matches!(self, Self::Failed { act: "update", error }
+            if error.code() == Some("UpdateRestrictedToStopped"))
+    }
 }
 
 /// Something that people should hear of: an Event, and a log line.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::change::Content;
 use crate::controller::decide::{
     AT_THE_GATE, Act, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step,
-    Timing, decide,
+    Timing, decide, remembered,
 };
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, BootstrapOptions, Pipeline, PipelineApproval,
@@ -413,11 +413,12 @@ impl World {
                         self.acts.push(act.clone());
                         done += 1;
                         let outcome = self.engine.call(&act);
-                        self.last_call = Some(LastCall {
+                        let call = LastCall {
                             act,
                             guard,
                             at: self.now,
-                        });
+                        };
+                        self.last_call = remembered(self.last_call.take(), call, &outcome);
                         if matches!(self.acts.last(), Some(Act::Approve(_))) {
                             self.about_to_tell = None;
                         }

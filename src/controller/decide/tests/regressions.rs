@@ -702,3 +702,22 @@ fn a18_a_stop_that_was_never_made_says_nothing_of_one_by_somebody_else() {
     assert_eq!(world.reported("OutsideStop"), 1);
     assert!(!world.status().run.unwrap().resumes_all);
 }
+
+/// The engine's manager shows a pipeline as stopped and refuses an update because it isn't.
+#[test]
+fn an_update_that_is_refused_because_of_what_the_engine_does_not_show_is_sent_once_in_ten_seconds()
+{
+    let mut world = World::running("A");
+    world.engine.refuses_updates = Some("UpdateRestrictedToStopped");
+    world.edit("B");
+    let updates = |world: &World| count(world, |act| matches!(act, Act::Update(_)));
+    for _ in 0..60 {
+        world.reconcile();
+        world.engine.tick();
+        world.pass(1);
+    }
+    assert!((3..=6).contains(&updates(&world)), "{}", updates(&world));
+    world.engine.refuses_updates = None;
+    world.settle();
+    assert_eq!(world.engine.sql, "B");
+}

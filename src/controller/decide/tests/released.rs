@@ -1,6 +1,6 @@
 //! Statuses that 0.1.0 has stored, which knew less of a content.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::model::World;
 use crate::controller::decide::Act;
@@ -12,13 +12,17 @@ fn running() -> World {
     world.spec(|spec| {
         spec.program.get_or_insert_default().config =
             json!({"runtime_version": "1"}).as_object().cloned();
-        spec.runtime_config = json!({"workers": 4, "env": {"LEVEL": "1"}})
-            .as_object()
-            .cloned();
+        spec.runtime_config = config(json!("1"));
     });
     world.settle();
     assert_eq!(world.phase(), "Running");
     world
+}
+
+fn config(records: Value) -> Option<Map<String, Value>> {
+    json!({"workers": 4, "min_batch_size_records": records, "env": {"LEVEL": "1"}})
+        .as_object()
+        .cloned()
 }
 
 /// The status as 0.1.0 would have stored it.
@@ -49,19 +53,11 @@ fn what_runs_goes_on_through_the_upgrade_and_is_told_apart_from_then_on() {
         ("Running", 0)
     );
     assert_eq!(world.status().settled, ids);
-    world.spec(|spec| {
-        spec.runtime_config = json!({"workers": 4, "env": {"LEVEL": 1}})
-            .as_object()
-            .cloned();
-    });
+    world.spec(|spec| spec.runtime_config = config(json!(1)));
     world.settle();
     assert!(done(&world).contains(&"update"), "{:?}", done(&world));
     let before = done(&world).len();
-    world.spec(|spec| {
-        spec.runtime_config = json!({"workers": 4.0, "env": {"LEVEL": 1e0}})
-            .as_object()
-            .cloned();
-    });
+    world.spec(|spec| spec.runtime_config = config(json!(1e0)));
     world.settle();
     assert_eq!(
         done(&world).len(),
@@ -74,12 +70,7 @@ fn what_runs_goes_on_through_the_upgrade_and_is_told_apart_from_then_on() {
 fn a_refusal_from_before_the_upgrade_holds_and_what_corrects_it_is_tried() {
     let mut world = running();
     world.engine.refuses_updates = Some("InvalidRuntimeConfig");
-    let at_least = |records: serde_json::Value| {
-        json!({"workers": 4, "min_batch_size_records": records, "env": {"LEVEL": "1"}})
-            .as_object()
-            .cloned()
-    };
-    world.spec(|spec| spec.runtime_config = at_least(json!("7")));
+    world.spec(|spec| spec.runtime_config = config(json!("7")));
     world.settle();
     assert!(done(&world).contains(&"update") && world.status().refusal.is_some());
     as_released(&mut world, |status| {
@@ -88,7 +79,7 @@ fn a_refusal_from_before_the_upgrade_holds_and_what_corrects_it_is_tried() {
     world.settle();
     assert_eq!(done(&world), [""; 0], "it isn't stopped for it once more");
     world.engine.refuses_updates = None;
-    world.spec(|spec| spec.runtime_config = at_least(json!(7)));
+    world.spec(|spec| spec.runtime_config = config(json!(7)));
     world.settle();
     assert!(done(&world).contains(&"update"), "{:?}", done(&world));
     assert_eq!(world.condition("Ready").unwrap().1, "Running");
