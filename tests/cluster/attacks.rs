@@ -7,6 +7,7 @@
 //! - [`names`]: whose vote is it, and on what?
 //! - [`proof`]: what would keep the operator from seeing that the policies are in force
 //! - [`taking_over`]: who may take over what the engine already has
+//! - [`washing`]: changes that come through beside the gate
 //! - [`ways`]: the ways of writing an object
 //! - [`roles`]: what each role reaches
 //! - [`words`]: what people and engines write; what changes under a decision; storms
@@ -21,5 +22,6 @@ mod roles;
 mod scene;
 mod strict;
 mod taking_over;
+mod washing;
 mod ways;
 mod words;

@@ -187,7 +187,7 @@ async fn a_pipeline_that_is_deleted_while_it_compiles_leaves_nothing_behind() {
 #[tokio::test]
 async fn a19_somebodys_pipeline_is_taken_over_when_its_name_is_annotated() {
     let story = Story::begin().await;
-    let theirs = json!({"name": ORDERS, "program_code": changed(), "tags": ["sluice:somebody-else", "mine"]});
+    let theirs = json!({"name": ORDERS, "program_code": changed(), "tags": ["mine"]});
     story.engine.by_hand("POST", "/pipelines", theirs).await;
     story.create(ORDERS, json!({})).await;
     let taken = story.until_ready("False", "NameTaken").await;
@@ -198,9 +198,40 @@ async fn a19_somebodys_pipeline_is_taken_over_when_its_name_is_annotated() {
     story.annotate(annotation::ADOPT, ORDERS).await;
     let running = story.until_settled_as("Running").await;
     let engine = story.engine.pipeline(ORDERS).await;
-    let tag = format!("sluice:{}", running.uid().expect("a uid"));
-    assert_eq!(engine["tags"], json!(["mine", tag]));
+    let tags = tags(&engine);
+    assert_eq!(tags[0], "mine");
+    assert!(tags.contains(&format!("sluice:{}", running.uid().expect("a uid"))));
     assert_eq!(engine["program_code"], PROGRAM);
+}
+
+/// A mark that nobody knows the owner of, as 0.1.0 has written it.
+#[tokio::test]
+async fn a19_a_mark_without_a_name_is_released_by_who_may_edit_the_engine() {
+    let story = Story::without_engine().await;
+    story.engine_object(json!({})).await;
+    let theirs = json!({"name": ORDERS, "program_code": PROGRAM, "tags": ["sluice:somebody-else"]});
+    story.engine.by_hand("POST", "/pipelines", theirs).await;
+    story.create(ORDERS, json!({})).await;
+    let taken = story.until_ready("False", "NameTaken").await;
+    assert!(message(&taken, "Ready").contains("sluice.dev/release=orders"));
+    story.annotate(annotation::ADOPT, ORDERS).await;
+    story.engine.ticks(2).await;
+    assert_eq!(tags(&story.engine.pipeline(ORDERS).await), ["sluice:somebody-else"]);
+    let engines = story.api::<Engine>();
+    let name = engines.list(&Default::default()).await.expect("Engines").items[0].name_any();
+    let released = json!({"metadata": {"annotations": {annotation::RELEASE: "another, orders"}}});
+    engines
+        .patch(&name, &Default::default(), &kube::api::Patch::Merge(released))
+        .await
+        .expect("the Engine");
+    let running = story.until_settled_as("Running").await;
+    let tag = format!("sluice:{}", running.uid().expect("a uid"));
+    let tags = tags(&story.engine.pipeline(ORDERS).await);
+    assert!(tags.contains(&tag) && !tags.contains(&"sluice:somebody-else".to_owned()));
+}
+
+fn tags(engine: &serde_json::Value) -> Vec<String> {
+    serde_json::from_value(engine["tags"].clone()).expect("tags")
 }
 
 #[tokio::test]

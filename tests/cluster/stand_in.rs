@@ -53,9 +53,11 @@ impl Call {
         self.method == "GET" && self.path == "/pipelines"
     }
 
-    /// Whether it could change something.
+    /// Whether it could change something of what runs. Tags don't.
     pub fn changes(&self) -> bool {
-        self.method != "GET" && !self.path.ends_with("/diff")
+        let only_tags = self.method == "PATCH"
+            && self.body.as_object().is_some_and(|body| body.keys().eq(["tags"]));
+        self.method != "GET" && !self.path.ends_with("/diff") && !only_tags
     }
 }
 

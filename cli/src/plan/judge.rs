@@ -395,7 +395,7 @@ mod tests {
     }
 
     fn id(text: &str, parent: &str) -> String {
-        Change {
+        sluice::change::Change {
             uid: "uid-1",
             parent,
             target: &sql(text).target(),

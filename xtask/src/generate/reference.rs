@@ -172,7 +172,7 @@ fn annotations(source: &str, text: &mut String) {
     for (title, intro, rows) in [
         (
             "Annotations",
-            "All of them are a Pipeline's; `sluice.dev/traceparent` may also stand on a PipelineApproval. \
+            "All of them are a Pipeline's, but `sluice.dev/release`, which is an Engine's; `sluice.dev/traceparent` may also stand on a PipelineApproval. \
              Sluice reads them and never edits them; what it has acted on stands in the status.",
             annotations,
         ),
