@@ -527,6 +527,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     }
     let held = cleanup::keep_finalizer(pipeline, context).await?;
     let mut pipeline = held.unwrap_or_else(|| pipeline.clone());
+    let begun_with = pipeline.metadata.generation;
     let mut content = content::resolve(&pipeline, context).await?;
     // The store lags behind what was written, by this process too.
     let mut is_live = is_in_part;
@@ -664,6 +665,10 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 return Ok(pause.map_or_else(Action::await_change, Action::requeue));
             }
         }
+    }
+    // Whoever edits it all the time is answered as long as that takes, in turn with others.
+    if pipeline.metadata.generation != begun_with {
+        return Ok(Action::requeue(Duration::ZERO));
     }
     Err(Error::TooManySteps)
 }

@@ -5,10 +5,12 @@
 //! [`word`]), and once more where a text that was put together of them leaves: conditions, Events, log
 //! lines, audit lines and answers of the REST endpoint.
 //!
-//! What is data, as the engine's diff or a program, stays what it is, to the letter: it is digested and
-//! compared. Whatever shows it to people cleans it.
+//! A program stays what it is, to the letter: it is digested and compared. Whatever shows it to people cleans it. Of an
+//! engine's diff the names are cleaned where they enter ([`clean_value`]), since it is stored.
 
 use std::fmt::Write as _;
+
+use serde_json::Value;
 
 /// How long a text may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,20 @@ pub fn clean(text: &str) -> String {
 /// The same on one line.
 pub fn line(text: &str) -> String {
     escaped(text, deceives)
+}
+
+/// Each text in a value on one line, as [`line`] has it, also the keys. The API server reads what is applied as YAML, which has no
+/// control characters, so that a status with one could never be written.
+pub fn clean_value(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(line(&text)),
+        Value::Array(list) => list.into_iter().map(clean_value).collect(),
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| (line(&key), clean_value(value)))
+            .collect(),
+        other => other,
+    }
 }
 
 /// JSON on one line in which nothing is left that could steer a terminal. It says the same.

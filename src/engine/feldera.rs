@@ -367,7 +367,7 @@ impl Feldera {
             .timeout(DIFF_TIMEOUT)
             .json(&body);
         match self.json::<Value>(call).await {
-            Ok(diff) => Ok(DiffAnswer::Diff(diff)),
+            Ok(diff) => Ok(DiffAnswer::Diff(text::clean_value(diff))),
             // Managers before 0.324 have no such call, and a program that was never compiled
             // can't be compared with.
             Err(Error::NotFound) => Ok(DiffAnswer::CantTell(

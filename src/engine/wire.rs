@@ -185,7 +185,7 @@ impl From<Pipeline> for FullPipeline {
                     silent: body.silent_bootstrap.unwrap_or_default(),
                     concurrent: body.concurrent_bootstrap.unwrap_or_default(),
                 }),
-            approval_diff,
+            approval_diff: text::clean_value(approval_diff),
         };
         Self {
             compile_error: compile_error(&body.program_error),
@@ -264,7 +264,8 @@ fn connectors(program_info: &Value) -> Option<Connectors> {
                     let stream = body.get("stream").and_then(Value::as_str);
                     // A connector is named after its relation: `table.name`.
                     let relation = name.rsplit_once('.').map_or(name.as_str(), |(r, _)| r);
-                    (name.clone(), stream.unwrap_or(relation).to_owned())
+                    // As the names of a diff, with which they are compared.
+                    (text::line(name), text::line(stream.unwrap_or(relation)))
                 })
                 .collect(),
         )

@@ -216,12 +216,24 @@ async fn a19_a_mark_without_a_name_is_released_by_who_may_edit_the_engine() {
     assert!(message(&taken, "Ready").contains("sluice.dev/release=orders"));
     story.annotate(annotation::ADOPT, ORDERS).await;
     story.engine.ticks(2).await;
-    assert_eq!(tags(&story.engine.pipeline(ORDERS).await), ["sluice:somebody-else"]);
+    assert_eq!(
+        tags(&story.engine.pipeline(ORDERS).await),
+        ["sluice:somebody-else"]
+    );
     let engines = story.api::<Engine>();
-    let name = engines.list(&Default::default()).await.expect("Engines").items[0].name_any();
+    let name = engines
+        .list(&Default::default())
+        .await
+        .expect("Engines")
+        .items[0]
+        .name_any();
     let released = json!({"metadata": {"annotations": {annotation::RELEASE: "another, orders"}}});
     engines
-        .patch(&name, &Default::default(), &kube::api::Patch::Merge(released))
+        .patch(
+            &name,
+            &Default::default(),
+            &kube::api::Patch::Merge(released),
+        )
         .await
         .expect("the Engine");
     let running = story.until_settled_as("Running").await;

@@ -56,7 +56,10 @@ impl Call {
     /// Whether it could change something of what runs. Tags don't.
     pub fn changes(&self) -> bool {
         let only_tags = self.method == "PATCH"
-            && self.body.as_object().is_some_and(|body| body.keys().eq(["tags"]));
+            && self
+                .body
+                .as_object()
+                .is_some_and(|body| body.keys().eq(["tags"]));
         self.method != "GET" && !self.path.ends_with("/diff") && !only_tags
     }
 }
