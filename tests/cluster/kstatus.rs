@@ -351,6 +351,13 @@ async fn strangers() -> Vec<Value> {
     story.engine.by_hand("POST", "/pipelines", theirs).await;
     story.create("legacy", json!({})).await;
     story
+        .until_of("legacy", "it is left alone", |p| {
+            has(p, "Ready", "False", "NameTaken")
+        })
+        .await;
+    let adopt = json!({"metadata": {"annotations": {annotation::ADOPT: "legacy"}}});
+    story.patch_of("legacy", adopt).await;
+    story
         .until_of("legacy", "it is taken over", |p| {
             has(p, "Ready", "True", "Running")
         })

@@ -151,7 +151,9 @@ async fn nothing_that_somebody_names_says_or_answers_steers_a_terminal_or_forges
     );
     is_shown_plainly(&story, &failed).await;
 
-    // An engine that says anything.
+    // An engine that says anything, of a pipeline that is to run.
+    story.change_to(PROGRAM).await;
+    story.until_ready("True", "Running").await;
     let odd = format!("Levitating{EVIL}");
     story
         .engine
