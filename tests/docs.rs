@@ -287,7 +287,7 @@ fn every_attack_of_the_document_is_a_test() {
     let text = std::fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
     let attacks = text.split("\n## Attacks\n").nth(1).unwrap();
     let mut tests = Names::new();
-    for folder in ["tests/cluster", "tests/api"] {
+    for folder in ["tests/cluster", "tests/api", "tests/chart", "src", "cli/src"] {
         tests_of(&Path::new(ROOT).join(folder), &mut tests);
     }
     let mut rows = 0;
@@ -642,4 +642,26 @@ fn every_link_of_the_documents_leads_somewhere() {
         }
     }
     assert!(seen > 20);
+}
+
+#[test]
+fn every_setting_that_may_change_unasked_is_listed() {
+    let page = std::fs::read_to_string(Path::new(ROOT).join("docs/gate.md")).expect("the page");
+    let section = page
+        .split_once("\n## Settings\n")
+        .and_then(|(_, rest)| rest.split_once("\n## "))
+        .expect("the section")
+        .0;
+    let listed: Names = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|row| row.split_once(" | "))
+        .flat_map(|(settings, _)| settings.split(", "))
+        .map(|setting| setting.trim_matches('`').to_owned())
+        .collect();
+    let known: Names = sluice::settings::UNASKED
+        .iter()
+        .map(|(setting, _)| (*setting).to_owned())
+        .collect();
+    assert_eq!(listed, known);
 }
