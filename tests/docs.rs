@@ -287,7 +287,13 @@ fn every_attack_of_the_document_is_a_test() {
     let text = std::fs::read_to_string(Path::new(ROOT).join("docs/security.md")).unwrap();
     let attacks = text.split("\n## Attacks\n").nth(1).unwrap();
     let mut tests = Names::new();
-    for folder in ["tests/cluster", "tests/api", "tests/chart", "src", "cli/src"] {
+    for folder in [
+        "tests/cluster",
+        "tests/api",
+        "tests/chart",
+        "src",
+        "cli/src",
+    ] {
         tests_of(&Path::new(ROOT).join(folder), &mut tests);
     }
     let mut rows = 0;

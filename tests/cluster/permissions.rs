@@ -12,9 +12,11 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Engine, OnBehalfOf, PipelineApproval, VoteDecision};
+use sluice::crd::{ApprovalState, Engine, OnBehalfOf, PipelineApproval, VoteDecision, annotation};
 
-use super::story::{ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, id, is_at};
+use super::story::{
+    ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, has_type, id, is_at,
+};
 use super::support::{Cluster, OPERATOR, create, token, workspace};
 
 /// The roles that `deploy/` binds to the operator's account.
@@ -259,6 +261,22 @@ async fn tour(story: &Story, rest: &str, who: &str, bearer: &str) {
             "Running"
         };
         story.until_settled_as(phase).await;
+    }
+    // What is told again is counted on the Event that told it.
+    for _ in 0..2 {
+        story.approve(&"0".repeat(32)).await;
+        story
+            .until("it is told that nothing waits", |p| {
+                has_type(p, "StaleApproval")
+            })
+            .await;
+        let taken_away = json!({"metadata": {"annotations": {annotation::APPROVE: null}}});
+        story.patch(taken_away).await;
+        story
+            .until("there is nothing to tell", |p| {
+                !has_type(p, "StaleApproval")
+            })
+            .await;
     }
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
