@@ -151,6 +151,13 @@ pub fn json(json: &str) -> String {
     json_with(json, |c| c != '\n' && deceives(c))
 }
 
+/// JSON that can also be read as YAML, which has no control characters, as the API server reads what is applied.
+/// It says the same.
+pub fn yaml(json: &str) -> String {
+    // Further up YAML has everything, and no escape of JSON's for it.
+    json_with(json, |c| c < '\u{10000}' && deceives(c))
+}
+
 fn json_with(json: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(json.len());
     for c in json.chars() {
@@ -192,7 +199,7 @@ pub fn deceives(c: char) -> bool {
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
+            | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -276,6 +283,10 @@ mod tests {
             text in proptest::collection::vec(any::<char>(), 0..40),
         ) {
             let value = serde_json::json!({"text": text.into_iter().collect::<String>()});
+            let applied = yaml(&value.to_string());
+            let is_yaml = |c: char| matches!(c, ' '..='~' | '\u{85}' | '\u{a0}'..='\u{fefe}' | '\u{ff00}'..='\u{fffd}' | '\u{10000}'..);
+            prop_assert!(applied.chars().all(is_yaml), "{applied:?}");
+            prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&applied).unwrap(), &value);
             let shown = json_line(&value.to_string());
             prop_assert!(!shown.contains(deceives));
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);

@@ -1,15 +1,19 @@
 //! The one writer of a Pipeline's status.
 
+use std::fmt::Debug;
+
 use kube::api::{Patch, PatchParams};
-use kube::core::Status;
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::core::{Request, Status};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::{Context, Error};
 use crate::crd::{Pipeline, PipelineStatus};
+use crate::text;
 
 /// The field manager of everything that the operator writes.
-pub(super) const FIELD_MANAGER: &str = "sluice";
+const FIELD_MANAGER: &str = "sluice";
 
 /// What came of a write.
 pub(super) enum Written {
@@ -44,10 +48,13 @@ pub(super) async fn write(
         },
         "status": status,
     });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&name, &params, &Patch::Apply(&patch))
-        .await
+    match apply::<Pipeline>(
+        &context.client,
+        pipeline.namespace().as_deref(),
+        &name,
+        &patch,
+    )
+    .await
     {
         Ok(stored) => Ok(Written::Stored(Box::new(stored))),
         Err(kube::Error::Api(response)) if is(&response, 404) => Ok(Written::Gone),
@@ -66,6 +73,24 @@ pub(super) async fn write(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Applies a status. Whatever people have written in what it remembers, it is one that the API server can read.
+pub(super) async fn apply<K>(
+    client: &Client,
+    namespace: Option<&str>,
+    name: &str,
+    patch: &Value,
+) -> kube::Result<K>
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug,
+{
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let request = Request::new(K::url_path(&(), namespace))
+        .patch_subresource("status", name, &params, &Patch::Apply(patch))
+        .map_err(kube::Error::BuildRequest)?;
+    let request = request.map(|body| text::yaml(&String::from_utf8_lossy(&body)).into_bytes());
+    client.request(request).await
 }
 
 /// The object as it is now; `None` if it is gone or on its way out.

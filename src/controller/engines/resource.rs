@@ -3,11 +3,10 @@
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::super::{Error, status::FIELD_MANAGER};
+use super::super::{Error, status::apply};
 use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
 use crate::engine::feldera::Address;
 use crate::engine::poller::State;
@@ -119,18 +118,15 @@ pub(super) async fn write(
     status: &EngineResourceStatus,
     client: &Client,
 ) -> Result<(), Error> {
-    let api = Api::<Engine>::namespaced(client.clone(), &engine.namespace().unwrap_or_default());
+    let namespace = engine.namespace();
     let patch = json!({
         "apiVersion": "sluice.dev/v1alpha1",
         "kind": "Engine",
         "metadata": {"name": engine.name_any()},
         "status": status,
     });
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    match api
-        .patch_status(&engine.name_any(), &params, &Patch::Apply(&patch))
-        .await
-    {
+    let name = engine.name_any();
+    match apply::<Engine>(client, namespace.as_deref(), &name, &patch).await {
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
         result => Ok(result.map(drop)?),
     }
