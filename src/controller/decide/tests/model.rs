@@ -608,7 +608,7 @@ impl Engine {
         settings::digest(self.runtime_config.as_ref())
     }
 
-    fn reads_no_checkpoint(&self) -> bool {
+    pub fn reads_no_checkpoint(&self) -> bool {
         settings::storage_is_off(self.runtime_config.as_ref())
     }
 

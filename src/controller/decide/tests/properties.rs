@@ -242,8 +242,10 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
         }
         Happening::StartOutside(allowed) => {
             if world.engine.deployment.is_none() && world.engine.compiled {
-                // Of other functions or settings the engine asks nobody.
-                if allowed || world.engine.base() == Some(world.engine.sql.as_str()) {
+                // Of other functions or settings the engine asks nobody, nor without storage.
+                let asks = world.engine.base() != Some(world.engine.sql.as_str())
+                    && !world.engine.reads_no_checkpoint();
+                if allowed || !asks {
                     approved.outside(world);
                 }
                 let policy = if allowed { "allow" } else { "await_approval" };
