@@ -8,7 +8,8 @@
 //! | module | what it answers |
 //! | --- | --- |
 //! | `config` | where to listen, which namespaces and audiences there are |
-//! | `server` | connections: their number, their headers, their time, their end |
+//! | `server` | connections: their headers, their time, their end |
+//! | `room` | how many connections, and whose is closed for another one |
 //! | `routes` | which path does what; the steps of an approval, in order |
 //! | `tls` | certificates, which may change at any time |
 //! | `auth` | who is it? (TokenReview) |
@@ -36,6 +37,7 @@ mod limits;
 mod lookup;
 mod openapi;
 mod query;
+mod room;
 mod routes;
 mod server;
 mod tls;

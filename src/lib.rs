@@ -5,8 +5,8 @@
 //! engine's gate until its [`change`] is approved through one of the doors that [`approval`] knows;
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
-//! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `mark`, `settings`, `shares`, `text`, `approval` and
-//! `controller::decide` know no client;
+//! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `mark`, `settings`, `shares`, `text`, `approval`,
+//! `votes` and `controller::decide` know no client;
 //! [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
@@ -33,4 +33,5 @@ pub mod settings;
 pub mod shares;
 pub mod telemetry;
 pub mod text;
+pub mod votes;
 pub mod yaml;

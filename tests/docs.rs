@@ -272,7 +272,11 @@ fn tests_of(folder: &Path, names: &mut Names) {
             tests_of(&path, names);
         } else if path.extension().is_some_and(|end| end == "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let attributes = ["#[tokio::test]", "#[test]"];
+            let attributes = [
+                "#[tokio::test]",
+                "#[tokio::test(start_paused = true)]",
+                "#[test]",
+            ];
             let after = attributes
                 .iter()
                 .flat_map(|attribute| text.split(attribute).skip(1));

@@ -1,7 +1,8 @@
 //! Which change is voted on.
 
 use kube::ResourceExt;
-use sluice::crd::{Approval, ApprovalState, Pipeline, VoteDecision};
+use sluice::crd::{Approval, ApprovalState, Pipeline, VoteDecision, annotation};
+use sluice::votes::{Effect, effect};
 
 use crate::error::Error;
 use crate::printable::one_line;
@@ -21,31 +22,32 @@ pub fn waiting(pipeline: &Pipeline) -> Option<&Approval> {
     (approval.state == ApprovalState::Awaiting).then_some(approval)
 }
 
-/// The change that a vote is about: the one that waits, which must be the one that was named, if one
+/// The change that a vote is about: the one that can be voted on so, which must be the one that was named, if one
 /// was. Ids are compared whole.
 pub fn choose<'a>(
     pipeline: &'a Pipeline,
     named: Option<&str>,
     decision: VoteDecision,
 ) -> Result<Choice<'a>, Error> {
-    match (waiting(pipeline), named) {
-        (Some(waits), None) => Ok(Choice::Waits(waits)),
-        (Some(waits), Some(named)) if waits.change_id == named => Ok(Choice::Waits(waits)),
-        (Some(waits), Some(named)) => Err(Error::AnotherWaits {
+    let nothing_waits = |last: Option<&Approval>| Error::NothingWaits {
+        pipeline: pipeline.name_any(),
+        state: state(pipeline) + &last.map(|last| instead(pipeline, last)).unwrap_or_default(),
+    };
+    let Some(last) = last(pipeline) else {
+        return Err(nothing_waits(None));
+    };
+    let is_meant = named.is_none_or(|named| last.change_id == named);
+    match effect(last.state, decision) {
+        Effect::Counts if is_meant => Ok(Choice::Waits(last)),
+        Effect::Counts if waiting(pipeline).is_some() => Err(Error::AnotherWaits {
             pipeline: pipeline.name_any(),
             namespace: pipeline.namespace().unwrap_or_default(),
-            named: named.to_owned(),
-            waiting: one_line(&waits.change_id),
+            named: named.unwrap_or_default().to_owned(),
+            waiting: one_line(&last.change_id),
         }),
-        (None, named) => match last(pipeline) {
-            Some(last) if named == Some(&last.change_id) && decided(last, decision) => {
-                Ok(Choice::Already(last))
-            }
-            _ => Err(Error::NothingWaits {
-                pipeline: pipeline.name_any(),
-                state: state(pipeline),
-            }),
-        },
+        Effect::Holds if is_meant && named.is_some() => Ok(Choice::Already(last)),
+        Effect::Nothing if is_meant => Err(nothing_waits(Some(last))),
+        _ => Err(nothing_waits(None)),
     }
 }
 
@@ -53,14 +55,22 @@ fn last(pipeline: &Pipeline) -> Option<&Approval> {
     pipeline.status.as_ref()?.approval.as_ref()
 }
 
-/// Whether a change was decided in this way, so that the same vote again has nothing to add.
-fn decided(approval: &Approval, decision: VoteDecision) -> bool {
-    use ApprovalState::{Applied, Applying, Approved, Rejected, Sealed};
-    match decision {
-        VoteDecision::Approve => {
-            matches!(approval.state, Approved | Applying | Applied | Sealed)
+/// What to do instead of a vote that would do nothing.
+fn instead(pipeline: &Pipeline, last: &Approval) -> String {
+    use ApprovalState::{Applied, ApplyFailed, Applying, Rejected, Sealed};
+    match last.state {
+        ApplyFailed | Rejected => format!(
+            "\nCorrect the program, or have it asked about anew: kubectl annotate pipeline {} -n {} {}={} --overwrite",
+            pipeline.name_any(),
+            pipeline.namespace().unwrap_or_default(),
+            annotation::RETRY,
+            one_line(&last.change_id),
+        ),
+        Applying | Applied | Sealed => {
+            "\nIt is past the gate. To take it back, put the old program into the spec: that is a change of its own"
+                .into()
         }
-        VoteDecision::Reject => approval.state == Rejected,
+        _ => String::new(),
     }
 }
 
@@ -153,7 +163,10 @@ pub mod tests {
             ("Superseded", VoteDecision::Approve, false),
             ("SomethingNew", VoteDecision::Approve, false),
             ("Rejected", VoteDecision::Reject, true),
+            ("Applying", VoteDecision::Reject, false),
             ("Applied", VoteDecision::Reject, false),
+            ("Sealed", VoteDecision::Reject, false),
+            ("ApplyFailed", VoteDecision::Reject, false),
         ] {
             let pipeline = pipeline(state);
             let named = choose(&pipeline, Some(CHANGE), decision);
@@ -161,6 +174,46 @@ pub mod tests {
             // Without a name there is nothing to vote on.
             assert!(choose(&pipeline, None, decision).is_err(), "{state}");
             assert!(choose(&pipeline, Some(OTHER), decision).is_err(), "{state}");
+        }
+    }
+
+    #[test]
+    fn what_is_approved_and_not_told_to_the_engine_yet_can_still_be_rejected() {
+        let pipeline = pipeline("Approved");
+        for named in [None, Some(CHANGE)] {
+            let choice = choose(&pipeline, named, VoteDecision::Reject).unwrap();
+            assert!(matches!(choice, Choice::Waits(change) if change.change_id == CHANGE));
+        }
+        let other = choose(&pipeline, Some(OTHER), VoteDecision::Reject);
+        assert!(matches!(other, Err(Error::NothingWaits { .. })));
+    }
+
+    #[test]
+    fn a_vote_that_would_do_nothing_is_told_what_to_do_instead() {
+        for (state, decision, said) in [
+            (
+                "ApplyFailed",
+                VoteDecision::Approve,
+                format!("sluice.dev/retry={CHANGE}"),
+            ),
+            (
+                "ApplyFailed",
+                VoteDecision::Reject,
+                format!("sluice.dev/retry={CHANGE}"),
+            ),
+            (
+                "Rejected",
+                VoteDecision::Approve,
+                format!("sluice.dev/retry={CHANGE}"),
+            ),
+            (
+                "Applied",
+                VoteDecision::Reject,
+                "put the old program".to_owned(),
+            ),
+        ] {
+            let error = choose(&pipeline(state), Some(CHANGE), decision).unwrap_err();
+            assert!(error.to_string().contains(&said), "{state}: {error}");
         }
     }
 

@@ -8,10 +8,11 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::{DeserializeGuard, Status};
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use sluice::change::Content;
 use sluice::content;
 use sluice::crd::{Pipeline, PipelineApproval};
+use sluice::votes::{self, Place, Places};
 
 use crate::connect::chain;
 use crate::error::Error;
@@ -158,49 +159,70 @@ impl Cluster {
             })
     }
 
-    /// Stores a vote, and returns it as it is stored; `false` if it was there before. What is another vote and has its
-    /// name is left alone, and so is, with `anew`, the same vote, which then doesn't count: it is stored beside that.
+    /// Stores a vote, and returns the name that it is stored under; `false` if it was there before. What is another
+    /// vote and has its name is left alone, and so is, with `anew`, the same vote, which then doesn't count: it is
+    /// stored beside that.
     pub async fn store(
         &self,
-        mut vote: PipelineApproval,
+        vote: &PipelineApproval,
         anew: bool,
-    ) -> Result<(PipelineApproval, bool), Error> {
+    ) -> Result<(String, bool), Error> {
         let api: Api<PipelineApproval> = Api::namespaced(self.client.clone(), &self.namespace);
         let explain = |error: Failure| error.explain("pipelineapprovals.sluice.dev");
-        for _ in 0..ATTEMPTS {
-            match call("store the vote", api.create(&PostParams::default(), &vote)).await {
-                Ok(stored) => return Ok((stored, true)),
+        let mut next = vote.clone();
+        for attempt in 0..votes::ATTEMPTS {
+            let named = votes::in_attempt(attempt, &next);
+            let params = PostParams::default();
+            let stored = api.create(&params, &named);
+            match call("store the vote", stored).await {
+                Ok(stored) => return Ok((stored.name_any(), true)),
                 Err(Failure::Refused(status)) if status.is_already_exists() => {}
                 Err(error) => return Err(explain(error)),
             }
-            let name = vote.metadata.name.as_deref().unwrap_or_default();
-            let there = call("read the vote", api.get(name))
-                .await
-                .map_err(explain)?;
-            if !anew && same_vote(&vote, &there) {
-                return Ok((there, false));
+            match self.place(&api, vote, anew).await.map_err(explain)? {
+                Place::Stored(name) => return Ok((name, false)),
+                Place::Free(free) => next = *free,
             }
-            vote = vote.beside(&there);
         }
-        Err(Error::NamesTaken(vote.spec.pipeline_ref.name))
+        Err(Error::NamesTaken(vote.spec.pipeline_ref.name.clone()))
     }
-}
 
-/// How many objects may have the name that a vote would have. One more comes with each time that the policies are
-/// replaced while a change waits, and its voter votes again.
-const ATTEMPTS: usize = 8;
-
-/// Whether what is there is a vote of the same person, on the same change and diff, the same way. The reason may be
-/// another. Names of objects can be foreseen: somebody else's vote under this one's name would otherwise pass for it.
-fn same_vote(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
-    let (vote, there) = (&vote.spec, &there.spec);
-    vote.pipeline_ref == there.pipeline_ref
-        && vote.change_id == there.change_id
-        && vote.decision == there.decision
-        && vote.on_behalf_of == there.on_behalf_of
-        // One from before votes had names can't count where names are required, and does elsewhere.
-        && (there.voter.is_none() || vote.voter == there.voter)
-        && (there.diff_digest.is_none() || vote.diff_digest == there.diff_digest)
+    /// Where a vote stands, or goes. Nearly always that is known from what has its name.
+    async fn place(
+        &self,
+        api: &Api<PipelineApproval>,
+        vote: &PipelineApproval,
+        anew: bool,
+    ) -> Result<Place, Failure> {
+        let name = vote.name_any();
+        let Some(there) = call("read the vote", api.get_opt(&name)).await? else {
+            return Ok(Place::Free(Box::new(vote.clone())));
+        };
+        let mut places = Places::of(vote);
+        places.see(&there, |_| !anew);
+        if places.is_found() {
+            return Ok(places.find());
+        }
+        let mut places = Places::of(vote);
+        let mut parameters = ListParams::default().limit(PAGE);
+        loop {
+            let page = match call("look at the votes", api.list(&parameters)).await {
+                Ok(page) => page,
+                // Who may not look at all of them needs no name that can be foreseen.
+                Err(Failure::Refused(status)) if status.code == 403 => {
+                    return Ok(Place::Free(Box::new(votes::by_lot(vote))));
+                }
+                Err(error) => return Err(error),
+            };
+            for there in &page.items {
+                places.see(there, |_| !anew);
+            }
+            match page.metadata.continue_ {
+                Some(more) if !more.is_empty() => parameters.continue_token = Some(more),
+                _ => return Ok(places.find()),
+            }
+        }
+    }
 }
 
 /// Why a call failed.

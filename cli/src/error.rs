@@ -62,6 +62,12 @@ pub enum Error {
     )]
     NamesTaken(String),
 
+    #[error(
+        "an approval that is given now would not count, so none was stored: {}\nA rejection counts all the same.",
+        printable(.0)
+    )]
+    WouldNotCount(String),
+
     #[error("{}", printable(.0))]
     NotApplied(String),
 

@@ -1,7 +1,6 @@
 //! `kubectl sluice approve` and `kubectl sluice reject`: one vote on one change.
 
-use kube::ResourceExt;
-use sluice::crd::{Approval, Pipeline, PipelineApproval, VoteDecision};
+use sluice::crd::{Approval, ApprovalState, Pipeline, PipelineApproval, VoteDecision};
 
 use crate::choose::{Choice, choose};
 use crate::cluster::Cluster;
@@ -49,9 +48,15 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
             ballot.pipeline
         ))?;
     }
+    // A rejection counts always: it opens nothing.
+    if ballot.decision == VoteDecision::Approve
+        && let Some(why) = held(&pipeline, "PoliciesNotInForce")
+    {
+        return Err(Error::WouldNotCount(why));
+    }
     let voter = cluster.whoami().await?;
     let vote = vote(&pipeline, change, ballot, &voter);
-    let (vote, stored) = cluster.store(vote, has_unfounded_votes(&pipeline)).await?;
+    let (name, stored) = cluster.store(&vote, has_unfounded_votes(&pipeline)).await?;
     println!(
         "{} {}{} change {} of Pipeline {} (PipelineApproval {}).",
         printable(&voter),
@@ -59,19 +64,28 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
         done(ballot.decision),
         change.change_id,
         ballot.pipeline,
-        vote.name_any(),
+        printable(&name),
     );
+    if change.state == ApprovalState::Approved {
+        println!(
+            "It was approved before; whether this came in time, before the engine was told, is what its state says: kubectl get fpl {} -n {}",
+            ballot.pipeline, cluster.namespace
+        );
+    }
     Ok(change.change_id.clone())
+}
+
+/// What a condition says while it holds.
+fn held(pipeline: &Pipeline, type_: &str) -> Option<String> {
+    let mut conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
+    let condition = conditions.find(|it| it.type_ == type_ && it.status == "True")?;
+    Some(condition.message.clone())
 }
 
 /// Whether the operator says that an approval fits the change and doesn't count. It may be one by this voter,
 /// from before the policies of today. While there are none, no other one would count either.
 fn has_unfounded_votes(pipeline: &Pipeline) -> bool {
-    let is_true = |type_: &str| {
-        let mut conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
-        conditions.any(|condition| condition.type_ == type_ && condition.status == "True")
-    };
-    is_true("UnfoundedApproval") && !is_true("PoliciesNotInForce")
+    held(pipeline, "UnfoundedApproval").is_some() && held(pipeline, "PoliciesNotInForce").is_none()
 }
 
 /// The vote as an object. It is tied to the diff that was shown, too.
@@ -127,6 +141,7 @@ mod tests {
     use super::*;
     use crate::choose::tests::{CHANGE, pipeline};
     use crate::choose::waiting;
+    use kube::ResourceExt;
 
     fn ballot(decision: VoteDecision) -> Ballot<'static> {
         Ballot {

@@ -82,8 +82,8 @@ pub struct Config {
     )]
     pub user_limit: Limit,
 
-    /// How many authentications may fail per address that calls come from; or off. A proxy's clients
-    /// share its address
+    /// How many authentications may fail per address that calls come from, before tokens from there that
+    /// nobody knows wait for their turn; or off. A proxy's clients share its address
     #[arg(
         long = "api-failure-limit",
         env = "SLUICE_API_FAILURE_LIMIT",
@@ -112,7 +112,8 @@ pub struct Config {
     )]
     pub read_timeout: Duration,
 
-    /// How many connections are served at a time; further ones wait to be accepted
+    /// How many connections are served at a time; for further ones those are closed that have taken longest to
+    /// send a request, of the address that has the most
     #[arg(
         long = "api-max-connections",
         env = "SLUICE_API_MAX_CONNECTIONS",

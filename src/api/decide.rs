@@ -6,7 +6,10 @@ use super::{
     error::{Error, Options},
     query::Query,
 };
-use crate::crd::{Approval, ApprovalState, Door, EngineView, Gate, Outcome, Pipeline};
+use crate::crd::{
+    Approval, ApprovalState, Door, EngineView, Gate, Outcome, Pipeline, VoteDecision, annotation,
+};
+use crate::votes::{Effect, effect};
 
 /// What to do about a request for approval.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,8 +39,8 @@ pub(super) fn decide(pipeline: &Pipeline, query: &Query, user: &str) -> Answer {
     let Some(approval) = status.and_then(|status| status.approval.as_ref()) else {
         return Answer::Refuse(nothing_waits(pipeline, query, engine, None));
     };
-    let waits =
-        approval.state == ApprovalState::Awaiting && pipeline.metadata.deletion_timestamp.is_none();
+    let effect = effect(approval.state, VoteDecision::Approve);
+    let waits = effect == Effect::Counts && pipeline.metadata.deletion_timestamp.is_none();
 
     if let Some(change_id) = &query.change_id
         && *change_id != approval.change_id
@@ -62,8 +65,10 @@ pub(super) fn decide(pipeline: &Pipeline, query: &Query, user: &str) -> Answer {
     if let Some(other) = other_options(pipeline, query, approval) {
         return Answer::Refuse(refusal.unwrap_or(other));
     }
+    // Of a change that was rejected, that couldn't be applied, or whose place another one took, "accepted" would be
+    // a lie, whoever voted for it.
     if let Some(refusal) = &refusal
-        && !may_be_repeated(approval.state)
+        && effect == Effect::Nothing
     {
         return Answer::Refuse(refusal.clone());
     }
@@ -95,23 +100,6 @@ fn at_the_gate(approval: &Approval, engine: Option<&EngineView>) -> bool {
                 && approval.deployment_id == engine.deployment_id
                 && engine.deployment_status.as_deref() == Some("AwaitingApproval")
         })
-}
-
-/// Whether an approval of a change in this state did what it was meant to do. After a rejection, an
-/// expiry, or when another change took its place, "accepted" would be a lie.
-fn may_be_repeated(state: ApprovalState) -> bool {
-    match state {
-        ApprovalState::Awaiting
-        | ApprovalState::Approved
-        | ApprovalState::Applying
-        | ApprovalState::Applied
-        | ApprovalState::Sealed
-        | ApprovalState::ApplyFailed => true,
-        ApprovalState::Rejected
-        | ApprovalState::Expired
-        | ApprovalState::Superseded
-        | ApprovalState::Unknown => false,
-    }
 }
 
 fn voted(approval: &Approval, user: &str) -> bool {
@@ -157,7 +145,19 @@ fn nothing_waits(
         waiting_change_id: None,
         last_change_id: approval.map(|approval| approval.change_id.clone()),
         last_change_state: approval.map(|approval| approval.state),
+        instead: approval.and_then(instead),
     }
+}
+
+/// What to do where an approval is spent although it isn't in force.
+fn instead(approval: &Approval) -> Option<String> {
+    (approval.state == ApprovalState::ApplyFailed).then(|| {
+        format!(
+            ". It was approved and couldn't be applied, and no approval of it counts any more: correct the program, or have it asked about anew by the annotation {}: {}",
+            annotation::RETRY,
+            approval.change_id
+        )
+    })
 }
 
 fn not_deployed(

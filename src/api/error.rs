@@ -98,8 +98,9 @@ pub(super) enum Error {
     MethodNotAllowed { method: String },
 
     #[error(
-        "No change of pipeline '{pipeline_name}' awaits approval{}",
-        last_change(.last_change_state)
+        "No change of pipeline '{pipeline_name}' awaits approval{}{}",
+        last_change(.last_change_state),
+        .instead.as_deref().unwrap_or_default()
     )]
     NoChangeAwaitingApproval {
         pipeline_name: String,
@@ -107,6 +108,9 @@ pub(super) enum Error {
         waiting_change_id: Option<String>,
         last_change_id: Option<String>,
         last_change_state: Option<ApprovalState>,
+        /// What to do instead, for the message.
+        #[serde(skip)]
+        instead: Option<String>,
     },
 
     #[error(
@@ -139,18 +143,9 @@ pub(super) enum Error {
     },
 
     #[error(
-        "A PipelineApproval named '{object}' exists and is not your approval of this change, so yours can't be stored. Ask an administrator to look at it"
+        "All names that your approval of this change could have are taken by others' objects, again and again ('{object}' first), so it isn't stored. Try again, and ask an administrator to see who makes them: kubectl get pipelineapprovals"
     )]
     ApprovalNameTaken {
-        pipeline_name: String,
-        change_id: String,
-        object: String,
-    },
-
-    #[error(
-        "Your earlier approval '{object}' of this change is being deleted. Approve again when it is gone"
-    )]
-    ApprovalBeingDeleted {
         pipeline_name: String,
         change_id: String,
         object: String,
@@ -222,7 +217,6 @@ impl Error {
             Self::OtherChangeAwaitingApproval { .. } => "OtherChangeAwaitingApproval",
             Self::OtherBootstrapOptions { .. } => "OtherBootstrapOptions",
             Self::ApprovalNameTaken { .. } => "ApprovalNameTaken",
-            Self::ApprovalBeingDeleted { .. } => "ApprovalBeingDeleted",
             Self::CheckpointUnknown { .. } => "CheckpointUnknown",
             Self::MissingPermission { .. } => "MissingPermission",
             Self::PoliciesNotInForce { .. } => "PoliciesNotInForce",
@@ -252,8 +246,7 @@ impl Error {
             | Self::PipelineInteractionNotDeployed { .. }
             | Self::OtherChangeAwaitingApproval { .. }
             | Self::OtherBootstrapOptions { .. }
-            | Self::ApprovalNameTaken { .. }
-            | Self::ApprovalBeingDeleted { .. } => StatusCode::CONFLICT,
+            | Self::ApprovalNameTaken { .. } => StatusCode::CONFLICT,
             Self::CheckpointUnknown { .. }
             | Self::MissingPermission { .. }
             | Self::PoliciesNotInForce { passes: false, .. }

@@ -1,4 +1,4 @@
-//! How often? Limits per caller. The counting is pure: it is told what time it is.
+//! How often? Limits per caller. The counting is pure: it is told what time it is; only a turn is waited for.
 //!
 //! A caller may make `count` calls at once, and gets `count` new ones per period, spread evenly
 //! (the generic cell rate algorithm, which keeps one time per caller). The crate `governor` does
@@ -13,6 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
 use super::{config::duration, error::Error};
 
 /// How many callers are counted apart. Further ones share what one caller has, until somebody has
@@ -21,6 +23,20 @@ const MAX_CALLERS: usize = 10_000;
 
 /// How long a credential is remembered as good after its last success.
 const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// How long one that was refused is taken for bad without being looked at again, by an address that has no
+/// failures left. Short, since a key may be made after it was first used.
+const REFUSED: Duration = Duration::from_secs(10);
+
+/// Into how many lanes addresses without failures left are sorted, so that none waits for another.
+const LANES: usize = 64;
+
+/// How many credentials of one lane are looked at at a time. The API server answers in a few milliseconds, so that also
+/// behind all connections that there may be a turn comes in time.
+const REVIEWS_PER_LANE: usize = 4;
+
+/// How many are looked at at a time of all lanes together.
+const MAX_REVIEWS: usize = 16;
 
 /// So many calls in so much time, or as many as anybody likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,31 +148,61 @@ impl Callers {
     }
 }
 
-/// Failed authentications by address, and the credentials that were good a while ago.
+/// Failed authentications by address, and what is known of credentials.
 ///
-/// Whoever has sent a good credential isn't held up by what others send from the same address, as
-/// behind a proxy. It is reviewed all the same.
+/// Nobody is refused because of what others send from the same address, as behind a proxy: a credential that was good
+/// a while ago is looked at at once, and one that nobody knows when it is its turn. Refused is only what was found
+/// bad just before.
 #[derive(Debug)]
 struct Failures {
     callers: Callers,
     good: HashMap<u64, Instant>,
+    bad: HashMap<u64, Instant>,
 }
 
 impl Failures {
-    fn is_good(&self, credential: u64, now: Instant) -> bool {
-        let until = self.good.get(&credential);
-        until.is_some_and(|until| *until > now)
+    fn until(known: &HashMap<u64, Instant>, credential: u64, now: Instant) -> Option<Instant> {
+        known.get(&credential).copied().filter(|until| *until > now)
     }
 
-    fn remember(&mut self, credential: u64, now: Instant) {
-        if !self.good.contains_key(&credential) && self.good.len() >= self.callers.capacity {
-            self.good.retain(|_, until| *until > now);
-            if self.good.len() >= self.callers.capacity {
-                return;
-            }
-        }
-        self.good.insert(credential, now + REMEMBERED);
+    fn remember_good(&mut self, credential: u64, now: Instant) {
+        self.bad.remove(&credential);
+        remember(
+            &mut self.good,
+            self.callers.capacity,
+            credential,
+            now,
+            REMEMBERED,
+        );
     }
+
+    fn remember_bad(&mut self, credential: u64, now: Instant) {
+        self.good.remove(&credential);
+        remember(
+            &mut self.bad,
+            self.callers.capacity,
+            credential,
+            now,
+            REFUSED,
+        );
+    }
+}
+
+/// What there is no room for is forgotten: it is as any that nobody knows.
+fn remember(
+    known: &mut HashMap<u64, Instant>,
+    capacity: usize,
+    credential: u64,
+    now: Instant,
+    how_long: Duration,
+) {
+    if !known.contains_key(&credential) && known.len() >= capacity {
+        known.retain(|_, until| *until > now);
+        if known.len() >= capacity {
+            return;
+        }
+    }
+    known.insert(credential, now + how_long);
 }
 
 /// What may still be tried: see [`Limits::attempt`].
@@ -166,6 +212,21 @@ pub(super) struct Attempt {
     address: u64,
     credential: u64,
     taken: bool,
+    waits: bool,
+}
+
+impl Attempt {
+    /// Whether it has to wait for its turn, because its address has no failures left.
+    pub fn waits(&self) -> bool {
+        self.waits
+    }
+}
+
+/// The turn of a credential from an address without failures left, as long as this is held.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    _lane: Option<SemaphorePermit<'a>>,
+    _review: Option<SemaphorePermit<'a>>,
 }
 
 /// The limits of the endpoint.
@@ -173,6 +234,8 @@ pub(super) struct Attempt {
 pub(super) struct Limits {
     users: Option<Mutex<Callers>>,
     failures: Option<Mutex<Failures>>,
+    lanes: Vec<Semaphore>,
+    reviews: Semaphore,
 }
 
 impl Limits {
@@ -187,8 +250,13 @@ impl Limits {
                 Mutex::new(Failures {
                     callers,
                     good: HashMap::new(),
+                    bad: HashMap::new(),
                 })
             }),
+            lanes: (0..LANES)
+                .map(|_| Semaphore::new(REVIEWS_PER_LANE))
+                .collect(),
+            reviews: Semaphore::new(MAX_REVIEWS),
         }
     }
 
@@ -220,18 +288,50 @@ impl Limits {
         let mut failures = lock(failures);
         let address = failures.callers.hash(network(address));
         let credential = failures.callers.hash(credential);
-        let good = failures.is_good(credential, now);
-        if !good {
-            let taken = failures.callers.take(address, now);
-            taken.map_err(|wait| Error::TooManyFailedAuthentications {
-                retry_after_seconds: seconds(wait),
-            })?;
-        }
-        Ok(Some(Attempt {
+        let good = Failures::until(&failures.good, credential, now).is_some();
+        let mut attempt = Attempt {
             address,
             credential,
-            taken: !good,
-        }))
+            taken: false,
+            waits: false,
+        };
+        if !good {
+            match failures.callers.take(address, now) {
+                Ok(()) => attempt.taken = true,
+                Err(wait) => {
+                    refuse_the_bad(&failures, credential, wait, now)?;
+                    attempt.waits = true;
+                }
+            }
+        }
+        Ok(Some(attempt))
+    }
+
+    /// Waits for the turn of an attempt that has to. Meanwhile others may have found out that its credential is bad.
+    ///
+    /// Of one address a few are looked at at a time, in their order, and those of other addresses don't wait for
+    /// them. So what a flood from one address costs the API server is a few reviews at a time, and what it costs a
+    /// colleague behind that address is the time that those before take.
+    pub async fn turn(
+        &self,
+        attempt: &Attempt,
+        now: impl Fn() -> Instant,
+    ) -> Result<Turn<'_>, Error> {
+        // What is acquired is missing only if the semaphore is closed, which nobody does.
+        let lane = usize::try_from(attempt.address % LANES as u64).unwrap_or_default();
+        let lane = match self.lanes.get(lane) {
+            Some(lane) => lane.acquire().await.ok(),
+            None => None,
+        };
+        let review = self.reviews.acquire().await.ok();
+        if let Some(failures) = &self.failures {
+            let failures = lock(failures);
+            refuse_the_bad(&failures, attempt.credential, REFUSED, now())?;
+        }
+        Ok(Turn {
+            _lane: lane,
+            _review: review,
+        })
     }
 
     /// Ends an authentication: `Some(true)` with success, `Some(false)` without, and `None` if it
@@ -242,11 +342,11 @@ impl Limits {
         };
         let mut failures = lock(failures);
         match outcome {
-            Some(true) => failures.remember(attempt.credential, now),
+            Some(true) => failures.remember_good(attempt.credential, now),
             Some(false) => {
-                failures.good.remove(&attempt.credential);
+                failures.remember_bad(attempt.credential, now);
                 if !attempt.taken {
-                    // It was good once and isn't any more. This one was let through in any case.
+                    // It was good once and isn't any more, or nothing was left for it. It was looked at in any case.
                     let _ = failures.callers.take(attempt.address, now);
                 }
             }
@@ -256,6 +356,22 @@ impl Limits {
             failures.callers.give_back(attempt.address);
         }
     }
+}
+
+/// Fails if the credential was found bad just before. It may be tried again once its address has a failure left, or
+/// once it is looked at again anyway.
+fn refuse_the_bad(
+    failures: &Failures,
+    credential: u64,
+    wait: Duration,
+    now: Instant,
+) -> Result<(), Error> {
+    let Some(until) = Failures::until(&failures.bad, credential, now) else {
+        return Ok(());
+    };
+    Err(Error::TooManyFailedAuthentications {
+        retry_after_seconds: seconds(wait.min(until - now)),
+    })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -273,7 +389,7 @@ fn seconds(wait: Duration) -> u64 {
 }
 
 /// Who counts as one caller: an IPv4 address, or the network of 64 bits that one subscriber has.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
@@ -360,7 +476,7 @@ mod tests {
         assert_eq!(
             refused,
             Error::TooManyFailedAuthentications {
-                retry_after_seconds: 30
+                retry_after_seconds: 10
             }
         );
         // Another address has its own.
@@ -388,6 +504,72 @@ mod tests {
     }
 
     #[test]
+    fn who_was_never_seen_is_not_refused_for_what_others_send_from_the_same_address() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(1));
+        let now = Instant::now();
+        let attempt = limits.attempt(HERE, "bad", now).unwrap();
+        limits.end(attempt, Some(false), now);
+        let attempt = limits.attempt(HERE, "new", now).unwrap().unwrap();
+        assert!(attempt.waits());
+        limits.end(Some(attempt), Some(true), now);
+        // From then on it needn't wait either.
+        let attempt = limits.attempt(HERE, "new", now).unwrap().unwrap();
+        assert!(!attempt.waits());
+        // What was found bad is looked at again after a while, for it may be good by then.
+        assert!(limits.attempt(HERE, "bad", now).is_err());
+        let later = now + REFUSED;
+        let attempt = limits.attempt(HERE, "bad", later).unwrap().unwrap();
+        assert!(attempt.waits());
+    }
+
+    #[tokio::test]
+    async fn turns_of_one_address_come_a_few_at_a_time_and_end_with_what_was_found_out() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(1));
+        let now = Instant::now();
+        let attempt = |address: IpAddr, text| limits.attempt(address, text, now);
+        let elsewhere: IpAddr = "192.0.2.2".parse().unwrap();
+        for address in [HERE, elsewhere] {
+            let bad = attempt(address, "bad").unwrap();
+            limits.end(bad, Some(false), now);
+        }
+        let [first, same, other] =
+            ["a", "a", "b"].map(|text| attempt(HERE, text).unwrap().unwrap());
+        let turn = limits.turn(&first, || now).await.unwrap();
+        let mut others = vec![];
+        for _ in 1..REVIEWS_PER_LANE {
+            others.push(limits.turn(&other, || now).await.unwrap());
+        }
+        let mut waits_same = std::pin::pin!(limits.turn(&same, || now));
+        let mut waits_other = std::pin::pin!(limits.turn(&other, || now));
+        assert!(futures::poll!(&mut waits_same).is_pending());
+        assert!(futures::poll!(&mut waits_other).is_pending());
+        // Unless the hash, which differs from run to run, puts both into one lane.
+        let abroad = attempt(elsewhere, "c").unwrap().unwrap();
+        if abroad.address % LANES as u64 != first.address % LANES as u64 {
+            let turn = std::pin::pin!(limits.turn(&abroad, || now));
+            assert!(futures::poll!(turn).is_ready());
+        }
+        limits.end(Some(first), Some(false), now);
+        drop(turn);
+        // It was found bad meanwhile, and isn't looked at again.
+        let refused = waits_same.await.unwrap_err();
+        assert_eq!(refused.code(), "TooManyFailedAuthentications");
+        assert!(waits_other.await.is_ok());
+    }
+
+    #[test]
+    fn what_is_remembered_takes_no_more_room_than_it_may() {
+        let mut known = HashMap::new();
+        let now = Instant::now();
+        for credential in 0..10 {
+            remember(&mut known, 3, credential, now, SECOND);
+        }
+        assert_eq!(known.len(), 3);
+        remember(&mut known, 3, 99, now + SECOND, SECOND);
+        assert_eq!(known.into_keys().collect::<Vec<_>>(), [99]);
+    }
+
+    #[test]
     fn what_was_good_long_ago_is_as_any_other() {
         let limits = Limits::new(
             Limit::Off,
@@ -401,19 +583,21 @@ mod tests {
         limits.end(attempt, Some(true), now);
         let attempt = limits.attempt(HERE, "bad", now).unwrap();
         limits.end(attempt, Some(false), now);
-        assert!(limits.attempt(HERE, "good", now + REMEMBERED).is_err());
+        let attempt = limits.attempt(HERE, "good", now + REMEMBERED).unwrap();
+        assert!(attempt.unwrap().waits());
     }
 
     #[test]
     fn attempts_under_way_count_so_that_many_at_once_are_no_way_round() {
         let limits = Limits::new(Limit::Off, Limit::per_minute(2));
         let now = Instant::now();
+        let waits = |now| limits.attempt(HERE, "bad", now).unwrap().unwrap().waits();
         let _abandoned = [(); 2].map(|()| limits.attempt(HERE, "bad", now).unwrap());
-        assert!(limits.attempt(HERE, "bad", now).is_err());
+        assert!(waits(now));
         // Whoever goes away before the answer has used the attempt; it comes back with time.
         let later = now + 30 * SECOND;
-        assert!(limits.attempt(HERE, "bad", later).is_ok());
-        assert!(limits.attempt(HERE, "bad", later).is_err());
+        assert!(!waits(later));
+        assert!(waits(later));
     }
 
     #[test]

@@ -1,28 +1,36 @@
 //! Which Pipeline is meant by a pipeline's name?
 //!
-//! The name in a path is the resolved one: `spec.pipelineName`, or else `metadata.name`. Two
-//! Pipelines of a namespace may resolve to one name. Then the one of which it is the own name is
-//! meant, and otherwise the oldest, which is also the one that owns the name in the engine.
+//! The name in a path is the resolved one: `spec.pipelineName`, or else `metadata.name`. Several Pipelines of a
+//! namespace may resolve to one name, whether somebody makes another one of that name by mistake or so that
+//! it is taken for the first. Then the one is meant that has the pipeline in its engine, and of several, on
+//! different engines, the oldest: nobody hides another's pipeline by making one.
 
 use std::sync::Arc;
 
+use axum::http::header;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::{Api, Resource, ResourceExt, api::ListParams};
-use serde::Deserialize;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{Api, Resource, api::ListParams};
+use serde::{Deserialize, de::IgnoredAny};
 use tokio::sync::Semaphore;
 
 use super::{
-    cluster::{Call, Cluster},
+    cluster::{Call, Cluster, refused},
     error::Error,
 };
-use crate::crd::Pipeline;
+use crate::crd::{Pipeline, PipelineStatus};
 
-/// How many Pipelines one page of a list holds.
-const PAGE: u32 = 500;
+/// How many Pipelines one page of a list holds. Each may have more than a MiB.
+const PAGE: u32 = 20;
+
+/// The same where all Pipelines of the namespace have to be looked at.
+const LARGE_PAGE: u32 = 200;
 
 /// How many searches go on at a time.
 const MAX_SEARCHES: usize = 2;
+
+/// What a table of Pipelines may take at most. A row has about a KiB, with its object's metadata left out.
+const MAX_ROWS_BYTES: usize = 16 << 20;
 
 /// What a search reads of a Pipeline.
 #[derive(Resource, Deserialize, Clone, Debug)]
@@ -31,12 +39,27 @@ struct Named {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: NamedSpec,
+    #[serde(default)]
+    status: NamedStatus,
 }
 
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(rename_all = "camelCase")]
 struct NamedSpec {
     pipeline_name: Option<String>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+struct NamedStatus {
+    #[serde(default)]
+    conditions: Vec<Condition>,
+    engine: Option<NamedEngine>,
+}
+
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(rename_all = "camelCase")]
+struct NamedEngine {
+    pipeline_id: Option<String>,
 }
 
 /// Whether a pipeline could have this name at all. What can't isn't looked up, so nothing odd gets
@@ -49,8 +72,8 @@ pub(super) fn is_possible(name: &str) -> bool {
 /// Finds Pipelines by their resolved names.
 #[derive(Clone)]
 pub(super) struct Lookup {
-    /// Anybody with a valid token can ask for a name that doesn't exist, and so cause a search. So
-    /// only a few go on at a time, and the others wait within their own deadline.
+    /// Anybody with a valid token can ask for a name, and so cause a search. So only a few go on at a
+    /// time, and the others wait within their own deadline.
     searches: Arc<Semaphore>,
 }
 
@@ -62,62 +85,126 @@ impl Default for Lookup {
     }
 }
 
+/// How well a Pipeline fits the name that is asked for: the least is meant.
+type Rank = (Claim, Option<Timestamp>, String);
+
+/// What its status says of a Pipeline's claim to a pipeline of its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// It has it.
+    Has,
+    /// It isn't known, or there is none yet.
+    Unknown,
+    /// Another one has it (`NameTaken`).
+    Lost,
+}
+
 impl Lookup {
     /// Reads the Pipeline with this resolved name, live.
     ///
-    /// Nearly always a Pipeline's own name is its resolved name, and then one read by name finds
-    /// it. Only otherwise the namespace is searched, page by page, which costs more the more
-    /// Pipelines there are. Of each only the names are kept, and the one that is found is read
-    /// again, whole.
+    /// Nearly always that is the one whose own name it is, which is read by its name; at the same time it is asked
+    /// whether the name is given to another one. Only then those are looked through. Of them only what tells
+    /// whose the name is is kept, and if one of them is meant, it is read again, whole.
     pub async fn find(
         &self,
         cluster: &Cluster,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Pipeline>, Error> {
-        if let Some(pipeline) = read(cluster, namespace, name).await?
-            && pipeline.engine_pipeline_name() == name
-        {
-            return Ok(Some(pipeline));
+        let (own, given) = tokio::try_join!(
+            biased;
+            read(cluster, namespace, name),
+            is_given(cluster, namespace, name)
+        )?;
+        let own = own.filter(|pipeline| pipeline.engine_pipeline_name() == name);
+        if given == Some(false) {
+            return Ok(own);
         }
-        let Some(object) = self.search(cluster, namespace, name).await? else {
-            return Ok(None);
+        let found = self.search(cluster, namespace, name, given.is_some());
+        let Some(other) = found.await? else {
+            return Ok(own);
         };
+        if let Some(own) = own
+            && rank_of(&own) < other
+        {
+            return Ok(Some(own));
+        }
+        let (.., object) = other;
         let pipeline = read(cluster, namespace, &object).await?;
         // It may have been deleted in between, and another one made in its place.
         Ok(pipeline.filter(|pipeline| pipeline.engine_pipeline_name() == name))
     }
 
-    /// The name of the object whose `spec.pipelineName` is `name`.
+    /// The rank of the Pipeline that is meant of those whose `spec.pipelineName` is `name`, which the API server can
+    /// select, or not.
     async fn search(
         &self,
         cluster: &Cluster,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<String>, Error> {
-        let call = Call {
-            verb: "list",
-            resource: "pipelines.sluice.dev",
-            namespace: Some(namespace),
-        };
+        can_select: bool,
+    ) -> Result<Option<Rank>, Error> {
+        let call = list_in(namespace);
         // The turn fails to come only if the semaphore is closed, which nobody does.
         let turn = async { Ok(self.searches.acquire().await.ok()) };
         let _turn = cluster.call(call, turn).await?;
         let api = Api::<Named>::namespaced(cluster.client.clone(), namespace);
-        let mut params = ListParams::default().limit(PAGE);
-        let mut best: Option<Named> = None;
+        let mut params = match can_select {
+            true => named(name).limit(PAGE),
+            false => ListParams::default().limit(LARGE_PAGE),
+        };
+        let mut best: Option<Rank> = None;
         loop {
             let page = cluster.call(call, api.list(&params)).await?;
             let candidates = page
                 .items
                 .into_iter()
                 .filter(|pipeline| pipeline.spec.pipeline_name.as_deref() == Some(name));
-            best = best.into_iter().chain(candidates).min_by_key(seniority);
+            best = best.into_iter().chain(candidates.map(rank)).min();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
-                None => return Ok(best.map(|pipeline| pipeline.name_any())),
+                None => return Ok(best),
             }
         }
+    }
+}
+
+/// Rows of a table, as `kubectl get` has them: they are short, whatever the objects are.
+#[derive(Deserialize)]
+struct Rows {
+    #[serde(default)]
+    rows: Vec<IgnoredAny>,
+}
+
+/// Whether `spec.pipelineName` is `name` somewhere, by what the API server has at hand; `None` if it can't select by
+/// that, because it, or its definition of Pipelines, is older.
+async fn is_given(cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<bool>, Error> {
+    let call = list_in(namespace);
+    let path = Pipeline::url_path(&(), Some(namespace));
+    // The name has nothing in it that would have to be escaped: see `is_possible`.
+    let selected = format!(
+        "{path}?fieldSelector=spec.pipelineName%3D{name}&resourceVersion=0&includeObject=None"
+    );
+    let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
+    let request = http::Request::get(selected).header(header::ACCEPT, table);
+    let request = request.body(vec![]).ok();
+    match cluster.send::<Rows>(call, request, MAX_ROWS_BYTES).await {
+        Ok(found) => Ok(Some(!found.rows.is_empty())),
+        Err(Ok(status)) if status.code == 400 => Ok(None),
+        Err(Ok(status)) => Err(refused(call, &status)),
+        Err(Err(error)) => Err(error),
+    }
+}
+
+fn named(name: &str) -> ListParams {
+    ListParams::default().fields(&format!("spec.pipelineName={name}"))
+}
+
+fn list_in(namespace: &str) -> Call<'_> {
+    Call {
+        verb: "list",
+        resource: "pipelines.sluice.dev",
+        namespace: Some(namespace),
     }
 }
 
@@ -136,8 +223,35 @@ async fn read(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option
     cluster.call(call, api.get_opt(object)).await
 }
 
-/// The oldest first, and by name among those of one second.
-fn seniority(pipeline: &Named) -> (Option<Timestamp>, String) {
-    let created = pipeline.creation_timestamp().map(|time| time.0);
-    (created, pipeline.name_any())
+fn rank(pipeline: Named) -> Rank {
+    let id = pipeline.status.engine.and_then(|engine| engine.pipeline_id);
+    rank_by(
+        &pipeline.metadata,
+        &pipeline.status.conditions,
+        id.as_deref(),
+    )
+}
+
+fn rank_of(pipeline: &Pipeline) -> Rank {
+    let status = pipeline.status.as_ref();
+    let id = |status: &PipelineStatus| status.engine.as_ref()?.pipeline_id.clone();
+    rank_by(
+        &pipeline.metadata,
+        status.map_or(&[], |status| &status.conditions),
+        status.and_then(id).as_deref(),
+    )
+}
+
+/// The oldest first of equal claims, and by name among those of one second.
+fn rank_by(metadata: &ObjectMeta, conditions: &[Condition], id: Option<&str>) -> Rank {
+    let is_lost = conditions
+        .iter()
+        .any(|condition| condition.type_ == "Stalled" && condition.reason == "NameTaken");
+    let claim = match id {
+        _ if is_lost => Claim::Lost,
+        Some(_) => Claim::Has,
+        None => Claim::Unknown,
+    };
+    let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
+    (claim, created, metadata.name.clone().unwrap_or_default())
 }

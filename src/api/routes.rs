@@ -23,7 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -41,7 +41,8 @@ use super::{
     lookup::{self, Lookup},
     openapi::openapi,
     query::Query,
-    vote,
+    room::Place,
+    vote::{self, Votes},
 };
 use crate::policies::{Standing, Trust};
 use crate::telemetry;
@@ -63,6 +64,7 @@ pub struct State {
     authenticator: Authenticator,
     limits: Arc<Limits>,
     lookup: Lookup,
+    votes: Votes,
     default_namespace: String,
     tenants: BTreeMap<String, String>,
     request_timeout: Duration,
@@ -94,6 +96,7 @@ impl State {
             },
             limits: Arc::new(Limits::new(config.user_limit, config.failure_limit)),
             lookup: Lookup::default(),
+            votes: Votes::default(),
             tenants,
             request_timeout: config.request_timeout,
             read_timeout: config.read_timeout,
@@ -148,9 +151,21 @@ impl State {
         let now = || Instant::now().into_std();
         let credential = auth::credential(headers)?;
         let attempt = self.limits.attempt(peer, credential, now())?;
+        let turn = match &attempt {
+            Some(attempt) if attempt.waits() => {
+                let turn = self.limits.turn(attempt, now);
+                let turn = timeout_at(cluster.deadline, turn).await;
+                Some(turn.map_err(|_| Error::TooManyFailedAuthentications {
+                    retry_after_seconds: 1,
+                })??)
+            }
+            _ => None,
+        };
         let user = self.authenticator.authenticate(cluster, credential).await;
         let outcome = user.as_ref().ok().map(Option::is_some);
         self.limits.end(attempt, outcome, now());
+        // Only now, so that whoever comes next knows of it.
+        drop(turn);
         let user = user?.ok_or(Error::AuthenticationFailed { token_given: true })?;
         self.limits.call(&user.name, now())?;
         Ok(user)
@@ -179,10 +194,12 @@ pub struct Accepted {
 
 /// All that the endpoint serves.
 pub fn router(state: State) -> Router {
-    let approve = post(approve).layer(middleware::from_fn_with_state(state.clone(), drain_body));
+    let at_work = || middleware::from_fn_with_state(state.clone(), at_work);
+    let approve = post(approve).layer(at_work());
+    let config = get(feldera::config).layer(at_work());
     Router::new()
         .route("/v0/pipelines/{pipeline_name}/approve", approve)
-        .route("/v0/config", get(feldera::config))
+        .route("/v0/config", config)
         .route("/openapi.json", get(openapi_document))
         .fallback(async || Error::UnknownPath {})
         .method_not_allowed_fallback(async |method: Method| Error::MethodNotAllowed {
@@ -215,7 +232,7 @@ pub fn router(state: State) -> Router {
         (status = 403, description = "The caller may see the pipeline but not approve its changes: InsufficientPermissions", body = ErrorResponse),
         (status = 404, description = "There is no such pipeline, or none that the caller may know of: UnknownPipelineName", body = ErrorResponse),
         (status = 408, description = "The body didn't arrive in time: BodyTimeout", body = ErrorResponse),
-        (status = 409, description = "There is nothing to approve in this way: NoChangeAwaitingApproval, PipelineInteractionNotDeployed, OtherChangeAwaitingApproval, OtherBootstrapOptions, ApprovalNameTaken, ApprovalBeingDeleted", body = ErrorResponse),
+        (status = 409, description = "There is nothing to approve in this way: NoChangeAwaitingApproval, PipelineInteractionNotDeployed, OtherChangeAwaitingApproval, OtherBootstrapOptions, ApprovalNameTaken", body = ErrorResponse),
         (status = 413, description = "The body is too large: BodyTooLarge", body = ErrorResponse),
         (status = 429, description = "The caller has sent too many requests, or too many with no valid token: TooManyRequests, TooManyFailedAuthentications", body = ErrorResponse,
             headers(("Retry-After" = i64, description = "Seconds to wait"))),
@@ -266,7 +283,8 @@ pub(super) async fn approve(
         Answer::Store { change_id, number } => {
             let since = state.votes_count_since()?;
             let vote = vote::of(&pipeline, &change_id, &user);
-            vote::store(&cluster, &pipeline, vote, since).await?;
+            let store = state.votes.store(&cluster, &pipeline, &vote, since);
+            store.await?;
             (change_id, number)
         }
         Answer::Stored { change_id, number } => (change_id, number),
@@ -276,7 +294,7 @@ pub(super) async fn approve(
             otherwise,
         } => {
             let vote = vote::of(&pipeline, &change_id, &user);
-            if !vote::is_stored(&cluster, &vote).await? {
+            if !state.votes.is_stored(&cluster, &vote).await? {
                 return Err(otherwise);
             }
             (change_id, number)
@@ -302,12 +320,27 @@ pub(super) async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
     Json(openapi())
 }
 
-/// Reads a request's body to its end, and forgets it.
-async fn drain_body(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+/// Reads a request's body to its end, and forgets it. From then on the request is at work, and its connection keeps its
+/// place: until then it depends on the client.
+async fn at_work(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let drained = timeout(state.read_timeout, drain(body)).await;
     match drained {
-        Ok(Ok(())) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Ok(Ok(())) => {
+            let place = parts.extensions.get::<Arc<Place>>().cloned();
+            let work = match &place {
+                // What isn't served over a connection of ours has no place to lose.
+                None => None,
+                Some(place) => match place.work() {
+                    // The connection is being closed, and nobody hears of it.
+                    None => return Error::InvalidBody {}.into_response(),
+                    work => work,
+                },
+            };
+            let response = next.run(Request::from_parts(parts, Body::empty())).await;
+            drop(work);
+            response
+        }
         Ok(Err(error)) => error.into_response(),
         Err(_) => Error::BodyTimeout {
             timeout_seconds: state.read_timeout.as_secs(),

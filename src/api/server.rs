@@ -2,10 +2,10 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -18,7 +18,7 @@ use kube::Client;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -26,6 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     config::Config,
+    room::{Place, Room},
     routes::{Peer, State, router},
     tls::Tls,
 };
@@ -62,28 +63,34 @@ pub async fn serve(
     let follow = |tls: &Arc<Tls>| AbortOnDropHandle::new(tokio::spawn(tls.clone().follow()));
     let _follower = tls.as_ref().map(follow);
     let (stop, stopping) = watch::channel(false);
-    let free = Arc::new(Semaphore::new(config.max_connections));
+    let room = Room::new(config.max_connections);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
+    // What is accepted and has no place yet, because all are at work.
+    let mut waiting: Option<(TcpStream, IpAddr)> = None;
     loop {
+        if let Some((stream, peer)) = waiting.take() {
+            match room.enter(peer, Instant::now()) {
+                None => waiting = Some((stream, peer)),
+                Some(place) => {
+                    let connection = Connection {
+                        app: app.clone(),
+                        peer,
+                        place,
+                        patience: config.read_timeout,
+                        stopping: stopping.clone(),
+                    };
+                    connections.spawn(connection.serve(stream, tls.clone()));
+                }
+            }
+        }
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (slot, accepted) = accept(&free, &listener) => match accepted {
-                Ok((stream, peer)) => {
-                    let connection = Connection {
-                        app: app.clone(),
-                        peer: peer.ip(),
-                        patience: config.read_timeout,
-                        stopping: stopping.clone(),
-                    };
-                    let served = connection.serve(stream, tls.clone());
-                    connections.spawn(async move {
-                        served.await;
-                        drop(slot);
-                    });
-                }
+            () = room.changed(), if waiting.is_some() => {}
+            accepted = listener.accept(), if waiting.is_none() => match accepted {
+                Ok((stream, peer)) => waiting = Some((stream, peer.ip())),
                 Err(error) => {
                     tracing::warn!(%error, "can't accept a connection");
                     // Most likely there are no file descriptors left; trying at once won't help.
@@ -92,6 +99,7 @@ pub async fn serve(
             },
         }
     }
+    drop(waiting);
     drop(listener);
     stop.send_replace(true);
     // Longer than any request takes: its body, then its calls to the API server.
@@ -103,28 +111,24 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(
-    free: &Arc<Semaphore>,
-    listener: &TcpListener,
-) -> (
-    Option<OwnedSemaphorePermit>,
-    io::Result<(TcpStream, SocketAddr)>,
-) {
-    // Fails only if the semaphore is closed, which nobody does.
-    let slot = free.clone().acquire_owned().await.ok();
-    (slot, listener.accept().await)
-}
-
 struct Connection {
     app: Router,
     peer: IpAddr,
+    place: Arc<Place>,
     /// How long a handshake may take, and how long the head of each request.
     patience: Duration,
     stopping: watch::Receiver<bool>,
 }
 
 impl Connection {
+    /// Serves it for as long as it has its place.
     async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
+        let closed = self.place.closed.clone();
+        // Nothing is at work then.
+        closed.run_until_cancelled(self.talk(stream, tls)).await;
+    }
+
+    async fn talk(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         // Answers are small and complete, so there is nothing to wait for. If it can't be set, they
         // are a little slower.
         let _ = stream.set_nodelay(true);
@@ -146,9 +150,10 @@ impl Connection {
 
     async fn http(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
         let app = TowerToHyperService::new(self.app);
-        let peer = Peer(self.peer);
+        let (peer, place) = (Peer(self.peer), self.place);
         let app = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(place.clone());
             hyper::service::Service::call(&app, request)
         });
         let served = http1::Builder::new()

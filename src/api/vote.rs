@@ -2,11 +2,17 @@
 //!
 //! The object's name is a digest of the Pipeline, the change, the user and the decision. So of
 //! repeated calls, and of replicas that serve them at once, one creates the object and the others
-//! find it. One that is older than the policies that vouch for names doesn't count: then the vote is
-//! stored beside it.
+//! find it. Whatever else has that name, or doesn't count because it is older than the policies that vouch for
+//! names, has the vote stored beside it: see [`votes`].
+
+use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::{Api, ResourceExt, api::PostParams};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, PostParams},
+};
+use tokio::sync::Semaphore;
 
 use super::{
     auth::User,
@@ -15,13 +21,16 @@ use super::{
 };
 use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision, annotation};
 use crate::telemetry;
+use crate::votes::{self, Place, Places};
 
 /// The field manager of what this endpoint writes.
 const FIELD_MANAGER: &str = "sluice-rest";
 
-/// How many objects may be in the way: those that are gone by the time that they are read, and those that
-/// don't count, of which each has its own time of the policies.
-const ATTEMPTS: usize = 8;
+/// How many votes come with one call. Somebody may have given each a quarter of a MiB of annotations.
+const PAGE: u32 = 50;
+
+/// How many look through all votes of a namespace at a time; the others wait within their own deadline.
+const MAX_SEARCHES: usize = 2;
 
 /// The object that says that `user` approves the change.
 pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineApproval {
@@ -46,49 +55,106 @@ pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineA
     vote
 }
 
-/// Stores the vote, or finds that it is stored. When this returns, the API server has it. What was stored before
-/// `count_since`, if that is given, doesn't count.
-pub(super) async fn store(
-    cluster: &Cluster,
-    pipeline: &Pipeline,
-    mut vote: PipelineApproval,
-    count_since: Option<Timestamp>,
-) -> Result<(), Error> {
-    let namespace = vote.namespace().unwrap_or_default();
-    let call = Call {
-        verb: "create",
-        resource: "pipelineapprovals.sluice.dev",
-        namespace: Some(&namespace),
-    };
-    let api = Api::<PipelineApproval>::namespaced(cluster.client.clone(), &namespace);
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.to_owned()),
-        ..PostParams::default()
-    };
-    for _ in 0..ATTEMPTS {
-        match cluster.attempt(call, api.create(&params, &vote)).await {
-            Ok(_) => return Ok(()),
-            Err(Ok(status)) if status.is_already_exists() => {}
-            Err(Ok(status)) => return Err(refused(call, &status)),
-            Err(Err(error)) => return Err(error),
-        }
-        match existing(cluster, &vote).await? {
-            None => {}
-            Some(existing) if !is_same(&existing, &vote) => return Err(taken(pipeline, &vote)),
-            Some(existing) if is_older(&existing, count_since) => vote = vote.beside(&existing),
-            // Whoever deletes a vote withdraws it, so it isn't one any more; and while its name is
-            // held by a finalizer, no other can be stored.
-            Some(existing) if existing.metadata.deletion_timestamp.is_some() => {
-                return Err(Error::ApprovalBeingDeleted {
-                    pipeline_name: pipeline.engine_pipeline_name().to_owned(),
-                    change_id: vote.spec.change_id.clone(),
-                    object: vote.name_any(),
-                });
-            }
-            Some(_) => return Ok(()),
+/// Stores votes.
+#[derive(Clone)]
+pub(super) struct Votes {
+    searches: Arc<Semaphore>,
+}
+
+impl Default for Votes {
+    fn default() -> Self {
+        Self {
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
         }
     }
-    Err(taken(pipeline, &vote))
+}
+
+impl Votes {
+    /// Stores the vote, or finds that it is stored. When this returns, the API server has it. What was
+    /// stored before `count_since`, if that is given, doesn't count.
+    pub async fn store(
+        &self,
+        cluster: &Cluster,
+        pipeline: &Pipeline,
+        vote: &PipelineApproval,
+        count_since: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        let call = call("create", vote);
+        let api = api(cluster, vote);
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let mut next = vote.clone();
+        for attempt in 0..votes::ATTEMPTS {
+            let named = votes::in_attempt(attempt, &next);
+            match cluster.attempt(call, api.create(&params, &named)).await {
+                Ok(_) => return Ok(()),
+                Err(Ok(status)) if status.is_already_exists() => {}
+                Err(Ok(status)) => return Err(refused(call, &status)),
+                Err(Err(error)) => return Err(error),
+            }
+            match self.place(cluster, vote, count_since).await? {
+                Place::Stored(_) => return Ok(()),
+                Place::Free(free) => next = *free,
+            }
+        }
+        Err(Error::ApprovalNameTaken {
+            pipeline_name: pipeline.engine_pipeline_name().to_owned(),
+            change_id: vote.spec.change_id.clone(),
+            object: vote.name_any(),
+        })
+    }
+
+    /// Whether the vote is stored.
+    ///
+    /// If nothing has its name, nothing was in its way, and it isn't. (Or what was is gone by now; then the
+    /// vote that stands beside it isn't found any more once nothing waits, unless it was counted.)
+    pub async fn is_stored(
+        &self,
+        cluster: &Cluster,
+        vote: &PipelineApproval,
+    ) -> Result<bool, Error> {
+        let place = self.place(cluster, vote, None).await?;
+        Ok(matches!(place, Place::Stored(_)))
+    }
+
+    /// Where the vote stands, or goes. Nearly always that is known from what has its name.
+    async fn place(
+        &self,
+        cluster: &Cluster,
+        vote: &PipelineApproval,
+        count_since: Option<Timestamp>,
+    ) -> Result<Place, Error> {
+        let counts = |there: &PipelineApproval| !is_older(there, count_since);
+        let api = api(cluster, vote);
+        let name = vote.name_any();
+        let there = api.get_opt(&name);
+        let Some(there) = cluster.call(call("get", vote), there).await? else {
+            return Ok(Place::Free(Box::new(vote.clone())));
+        };
+        let mut places = Places::of(vote);
+        places.see(&there, counts);
+        if places.is_found() {
+            return Ok(places.find());
+        }
+        let call = call("list", vote);
+        // The turn fails to come only if the semaphore is closed, which nobody does.
+        let turn = async { Ok(self.searches.acquire().await.ok()) };
+        let _turn = cluster.call(call, turn).await?;
+        let mut places = Places::of(vote);
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = cluster.call(call, api.list(&params)).await?;
+            for there in &page.items {
+                places.see(there, counts);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(places.find()),
+            }
+        }
+    }
 }
 
 /// Whether a vote was stored before votes counted.
@@ -97,52 +163,15 @@ fn is_older(existing: &PipelineApproval, count_since: Option<Timestamp>) -> bool
     count_since.is_some_and(|since| made.is_none_or(|made| made.0 < since))
 }
 
-/// Whether the vote is stored.
-pub(super) async fn is_stored(cluster: &Cluster, vote: &PipelineApproval) -> Result<bool, Error> {
-    let existing = existing(cluster, vote).await?;
-    Ok(existing.is_some_and(|existing| {
-        existing.metadata.deletion_timestamp.is_none() && is_same(&existing, vote)
-    }))
+fn api(cluster: &Cluster, vote: &PipelineApproval) -> Api<PipelineApproval> {
+    let namespace = vote.metadata.namespace.as_deref().unwrap_or_default();
+    Api::namespaced(cluster.client.clone(), namespace)
 }
 
-async fn existing(
-    cluster: &Cluster,
-    vote: &PipelineApproval,
-) -> Result<Option<PipelineApproval>, Error> {
-    let namespace = vote.namespace().unwrap_or_default();
-    let call = Call {
-        verb: "get",
+fn call<'a>(verb: &'static str, vote: &'a PipelineApproval) -> Call<'a> {
+    Call {
+        verb,
         resource: "pipelineapprovals.sluice.dev",
-        namespace: Some(&namespace),
-    };
-    let api = Api::<PipelineApproval>::namespaced(cluster.client.clone(), &namespace);
-    cluster.call(call, api.get_opt(&vote.name_any())).await
-}
-
-/// Whether an object under the vote's name is that vote: on the same Pipeline and change, the same
-/// way, by the same user. Groups may have changed between two calls, and the API key too.
-fn is_same(existing: &PipelineApproval, vote: &PipelineApproval) -> bool {
-    let user = |vote: &PipelineApproval| {
-        let user = vote.spec.on_behalf_of.as_ref();
-        user.map(|user| user.username.clone())
-    };
-    let owners = |vote: &PipelineApproval| -> Vec<String> {
-        let owners = vote.owner_references().iter();
-        owners.map(|owner| owner.uid.clone()).collect()
-    };
-    existing.spec.change_id == vote.spec.change_id
-        && existing.spec.decision == vote.spec.decision
-        && existing.spec.pipeline_ref == vote.spec.pipeline_ref
-        && user(existing) == user(vote)
-        && owners(vote)
-            .iter()
-            .all(|uid| owners(existing).contains(uid))
-}
-
-fn taken(pipeline: &Pipeline, vote: &PipelineApproval) -> Error {
-    Error::ApprovalNameTaken {
-        pipeline_name: pipeline.engine_pipeline_name().to_owned(),
-        change_id: vote.spec.change_id.clone(),
-        object: vote.name_any(),
+        namespace: vote.metadata.namespace.as_deref(),
     }
 }

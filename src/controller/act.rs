@@ -3,7 +3,9 @@
 use kube::runtime::reflector::ObjectRef;
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{AT_THE_GATE, Act, Guard, Observation, Outcome, build_tag};
+use super::decide::{
+    AT_THE_GATE, Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build,
+};
 use super::observe::{self, View};
 use super::{Context, Error};
 use crate::change::Content;
@@ -68,7 +70,7 @@ pub(super) async fn perform(
         .ask(|client| call(act, name, pipeline, view, client))
         .instrument(span)
         .await;
-    if let Act::Build { name, .. } | Act::DropBuild { name } = act
+    if let Act::Build { name, .. } | Act::DropBuild { name, .. } = act
         && result.is_ok()
     {
         view.build = observe::look_at_build(name, &engine).await;
@@ -157,24 +159,25 @@ async fn call(
             return Ok(Outcome::ApproveCalled);
         }
         Act::Clear => engine.clear(name).await?,
-        Act::Build { name, tag, content } => build(name, tag, content, engine).await?,
-        Act::LookAtBuild { name } => {
-            let found = engine.get(name).await?;
-            let failed = found.filter(|full| full.state.compile_failed());
-            return Ok(match failed {
+        Act::Build { name, tag, content } => return build(name, tag, content, engine).await,
+        Act::LookAtBuild { name, id, content } => {
+            let Some(full) = engine.get(name).await? else {
+                return Ok(Outcome::Done(word));
+            };
+            if full.state.id != *id || !is_of(content, &full) {
+                return Ok(Outcome::BuildNameTaken(full.state.id));
+            }
+            return Ok(match full.state.program_status.as_str() {
+                _ if !full.state.compile_failed() => Outcome::Done(word),
                 // A fault of the compiler itself says nothing of the program.
-                Some(full) if full.state.program_status == "SystemError" => {
-                    Outcome::BuildFailed(None)
-                }
-                Some(full) => Outcome::BuildFailed(Some(format!(
-                    "{}: {}",
-                    full.state.program_status,
-                    full.compile_error.unwrap_or_default()
+                "SystemError" => Outcome::BuildFailed(None),
+                status => Outcome::BuildFailed(Some(format!(
+                    "{status}: {}",
+                    full.compile_error.as_deref().unwrap_or_default()
                 ))),
-                None => Outcome::Done(word),
             });
         }
-        Act::DropBuild { name } => drop_build(name, pipeline, engine).await?,
+        Act::DropBuild { name, id } => drop_build(name, id.as_deref(), pipeline, engine).await?,
         Act::Checkpoint => {
             let started = engine.checkpoint(name).await?;
             return Ok(Outcome::CheckpointRequested {
@@ -191,25 +194,37 @@ async fn build(
     tag: &str,
     content: &Content,
     engine: &Feldera,
-) -> Result<(), engine::Error> {
+) -> Result<Outcome, engine::Error> {
     match engine.create(name, &[tag.to_owned()], content).await {
-        // It was made before a crash, or by a call that came through although it wasn't answered.
-        Err(engine::Error::Refused { code, .. }) if code == "DuplicateName" => Ok(()),
-        result => result.map(drop),
+        Ok(created) => return Ok(Outcome::BuildIsThere(created.state.id)),
+        Err(engine::Error::Refused { code, .. }) if code == "DuplicateName" => {}
+        Err(error) => return Err(error),
     }
+    // It was made before a crash, or by a call that came through although it wasn't answered; or it is
+    // somebody else's.
+    Ok(match engine.get(name).await? {
+        None => Outcome::Done("build"),
+        Some(found) if is_own_build(&found, tag, content) => Outcome::BuildIsThere(found.state.id),
+        Some(found) => Outcome::BuildNameTaken(found.state.id),
+    })
 }
 
 /// Removes what was compiled beforehand, if it is that and was never started.
 async fn drop_build(
     name: &str,
+    id: Option<&str>,
     pipeline: &Pipeline,
     engine: &Feldera,
 ) -> Result<(), engine::Error> {
-    let own = build_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
     let Some(found) = engine.get(name).await? else {
         return Ok(());
     };
-    let is_ours = found.state.tags.is_empty() || found.state.tags.contains(&own);
+    let tag = build_tag(pipeline.metadata.uid.as_deref().unwrap_or_default());
+    let is_ours = match id {
+        Some(id) => found.state.id == id,
+        // Made just before a crash, so that its id was never written down.
+        None => found.state.tags.contains(&tag),
+    };
     if is_ours && found.state.is_stopped() {
         match engine.delete(name).await {
             Err(engine::Error::NotFound) => {}

@@ -101,18 +101,19 @@ fn called(
 /// Removes what is being compiled beforehand, if the engine answers. It was never started, so that it
 /// stays is no harm worth keeping the object for.
 async fn drop_build(pipeline: &Pipeline, view: &mut View, context: &Context) -> Result<(), Error> {
-    let Some(name) = build_of(pipeline) else {
+    let Some((name, id)) = build_of(pipeline) else {
         return Ok(());
     };
-    let drop = Act::DropBuild { name };
+    let drop = Act::DropBuild { name, id };
     let outcome = act::perform(&drop, &Guard::default(), pipeline, view, context).await?;
     info!(?outcome, "removed what was compiled beforehand");
     Ok(())
 }
 
-fn build_of(pipeline: &Pipeline) -> Option<String> {
+/// Name and id of what is being compiled beforehand.
+fn build_of(pipeline: &Pipeline) -> Option<(String, Option<String>)> {
     let build = pipeline.status.as_ref()?.build.as_ref()?;
-    build.pipeline.clone()
+    Some((build.pipeline.clone()?, build.pipeline_id.clone()))
 }
 
 /// `None` if the object is gone.

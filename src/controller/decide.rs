@@ -47,11 +47,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::approval::{self, Ballot, Register};
 use crate::crd::{
     Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, PoliciesSeen,
-    annotation,
+    VoteDecision, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::votes::{Effect, effect};
 
-pub use build::{build_tag, is_build};
+pub use build::{build_tag, is_build, is_of, is_own_build};
 pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
@@ -259,9 +260,8 @@ impl<'a> Decider<'a> {
             .approval
             .as_ref()
             .filter(|approval| match approval.state {
-                ApprovalState::Awaiting | ApprovalState::Approved => true,
                 ApprovalState::Applying => self.input.about_to_tell,
-                _ => false,
+                state => effect(state, VoteDecision::Reject) == Effect::Counts,
             })
     }
 

@@ -597,11 +597,13 @@ pub(super) fn concerned(
 
 /// The Pipelines that a pipeline of an engine is of.
 fn concerned_by(name: &str, engine: &EngineKey, context: &Context) -> Vec<ObjectRef<Guarded>> {
+    // Also of a name like that of what is compiled beforehand: Pipelines from before these were kept may have one.
+    let mut concerned = context.claims.of(engine, name);
     if !is_build(name) {
-        return context.claims.of(engine, name);
+        return concerned;
     }
-    let built = context.references.built_as(engine, name);
-    built.into_iter().collect()
+    concerned.extend(context.references.built_as(engine, name));
+    concerned
 }
 
 fn key_of(engine: &DeserializeGuard<Engine>) -> EngineKey {

@@ -24,6 +24,10 @@ use super::status::PipelineStatus;
     doc = "A Feldera pipeline: the program that should run on an engine, and the gate that holds a changed program until its change is approved.",
     validation = Rule::new("has(self.spec.pipelineName) || !self.metadata.name.contains('.')")
         .message("the engine's pipeline names have no dots, and metadata.name has one: set spec.pipelineName to a name of letters, digits, '-' and '_'"),
+    validation = Rule::new("oldSelf.hasValue() || !(has(self.spec.pipelineName) ? self.spec.pipelineName : self.metadata.name).startsWith('sluice-build-')")
+        .optional_old_self(true)
+        .message("names in the engine that begin with sluice-build- are kept for what Sluice compiles beforehand: set spec.pipelineName to another name, or choose another metadata.name"),
+    selectable = ".spec.pipelineName",
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the pipeline is in its life, for reading"),
     printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engineRef.name", description = "The Engine; empty for the operator's default engine"),
     printcolumn(name = "Change", type_ = "string", json_path = ".status.approval.shortId", description = "The first digits of the last change's id; approvals need the whole id"),

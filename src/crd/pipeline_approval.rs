@@ -175,18 +175,13 @@ impl PipelineApproval {
         vote
     }
 
-    /// The same vote under another name, for where `other` has its name and can't count, because it is older
-    /// than the policies that vouch for names. The new name follows from that object, so that also of these
-    /// only one is made.
+    /// The same vote under another name, for where the object `name` with this uid has its name and is another
+    /// vote, or can't count. The new name follows from that object, so that also of these only one is made.
     #[must_use]
-    pub fn beside(&self, other: &Self) -> Self {
+    pub fn beside(&self, name: &str, uid: &str) -> Self {
         let mut vote = self.clone();
-        let name = other.name_any();
-        let uid = other.metadata.uid.as_deref().unwrap_or_default();
-        let readable = name
-            .rsplit_once('-')
-            .map_or(name.as_str(), |(start, _)| start);
-        vote.metadata.name = Some(format!("{readable}-{}", suffix(&[&name, uid])));
+        let readable = name.rsplit_once('-').map_or(name, |(start, _)| start);
+        vote.metadata.name = Some(format!("{readable}-{}", suffix(&[name, uid])));
         vote
     }
 }
@@ -242,16 +237,13 @@ mod tests {
                 None,
             )
         };
-        let mut other = vote("a");
-        let named = |uid: &str, other: &mut PipelineApproval| {
-            other.metadata.uid = Some(uid.into());
-            vote("a").beside(other).name_any()
-        };
-        let first = named("1", &mut other);
+        let other = vote("a");
+        let named = |uid: &str| vote("a").beside(&other.name_any(), uid).name_any();
+        let first = named("1");
         assert!(first.starts_with("orders-approve-") && first.len() == other.name_any().len());
         assert_ne!(first, other.name_any());
-        assert_eq!(first, named("1", &mut other), "repeated, it is the same");
-        assert_ne!(first, named("2", &mut other));
-        assert_eq!(vote("a").beside(&other).spec, other.spec);
+        assert_eq!(first, named("1"), "repeated, it is the same");
+        assert_ne!(first, named("2"));
+        assert_eq!(vote("a").beside(&other.name_any(), "1").spec, other.spec);
     }
 }

@@ -364,6 +364,12 @@ pub struct Build {
     /// The engine's pipeline that it is compiled as; absent once that is removed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
+    /// The engine's id of that pipeline, once it is made: whatever else has its name is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline_id: Option<String>,
+    /// How many names for it were taken by pipelines of others.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub names_taken: i64,
     /// What came of it; absent while it goes on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<BuildOutcome>,

@@ -36,6 +36,7 @@ async fn an_api_key_approves_for_the_user_that_it_stands_for_and_leaves_its_name
         [
             "GET secrets/keys",
             "GET pipelines/orders",
+            "GET pipelines",
             "may they approve orders?",
             "POST pipelineapprovals"
         ]

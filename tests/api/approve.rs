@@ -26,6 +26,7 @@ async fn an_approver_s_vote_is_stored_and_answered_with_the_checkpoint_s_number(
         [
             "who is it?",
             "GET pipelines/orders",
+            "GET pipelines",
             "may they approve orders?",
             "POST pipelineapprovals"
         ]
@@ -358,7 +359,9 @@ async fn a_pipeline_is_found_by_the_name_that_it_has_in_the_engine() {
         fake.approvals()[0]["spec"]["pipelineRef"],
         json!({"name": "b"})
     );
-    assert_eq!(fake.calls_like("GET pipelines").len(), 4);
+    // One that isn't an object's name isn't read by it. That there is such a one is asked for, then which, and that
+    // is read whole.
+    assert_eq!(fake.calls_like("GET pipelines").len(), 3);
     // The right is one on the object.
     assert_eq!(fake.calls_like("may they approve b?").len(), 1);
     // And its own name, which the engine doesn't know, is not a pipeline's.
@@ -367,22 +370,69 @@ async fn a_pipeline_is_found_by_the_name_that_it_has_in_the_engine() {
         .is_error(404, "UnknownPipelineName");
 }
 
+/// The Pipeline that an approval of `orders` is one of.
+async fn meant(fake: &Fake) -> Value {
+    fake.delete_approvals();
+    fake.approve("orders", ALICE).await.is_accepted(7);
+    fake.approvals()[0]["spec"]["pipelineRef"]["name"].clone()
+}
+
 #[tokio::test]
-async fn of_several_with_one_name_the_one_of_that_own_name_is_meant_and_then_the_oldest() {
+async fn of_several_with_one_name_the_one_that_has_the_pipeline_is_meant_and_then_the_oldest() {
     let fake = Fake::empty();
     let named = |created: &str| json!({"metadata": {"creationTimestamp": created}, "spec": {"pipelineName": "orders"}});
     fake.pipeline("a", named("2026-03-01T00:00:00Z"));
     fake.pipeline("b", named("2026-02-01T00:00:00Z"));
     fake.pipeline("c", named("2026-02-01T00:00:00Z"));
     fake.pages_of(1);
-    let meant = async |fake: &Fake| {
-        fake.delete_approvals();
-        fake.approve("orders", ALICE).await.is_accepted(7);
-        fake.approvals()[0]["spec"]["pipelineRef"]["name"].clone()
-    };
     assert_eq!(meant(&fake).await, "b");
-    fake.pipeline("orders", json!({}));
-    assert_eq!(meant(&fake).await, "orders");
+    // Its own name counts no more than a given one.
+    let later = json!({"metadata": {"creationTimestamp": "2026-04-01T00:00:00Z"}});
+    fake.pipeline("orders", later);
+    assert_eq!(meant(&fake).await, "b");
+    fake.patch("c", json!({"status": {"engine": {"pipelineId": "p-1"}}}));
+    assert_eq!(meant(&fake).await, "c");
+    let lost = json!([{"type": "Stalled", "status": "True", "reason": "NameTaken", "message": "",
+                       "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+    fake.patch("c", json!({"status": {"conditions": lost}}));
+    assert_eq!(meant(&fake).await, "b");
+}
+
+#[tokio::test]
+async fn a20_a_pipeline_that_is_named_like_another_one_in_the_engine_does_not_hide_it() {
+    let fake = Fake::empty();
+    fake.pipeline(
+        "mine",
+        json!({"spec": {"pipelineName": "orders"}, "status": {"engine": {"pipelineId": "p-1"}}}),
+    );
+    let squatter = json!({
+        "metadata": {"creationTimestamp": "2020-01-01T00:00:00Z"},
+        "status": {"conditions": [{"type": "Stalled", "status": "True", "reason": "NameTaken", "message": "",
+                                   "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    });
+    fake.pipeline("orders", squatter);
+    assert_eq!(meant(&fake).await, "mine");
+    // Nor for who may not approve the other one.
+    fake.allow("bob", "approve", "mine");
+    fake.approve("orders", BOB).await.is_accepted(7);
+}
+
+#[tokio::test]
+async fn where_the_api_server_cannot_select_by_the_name_all_are_looked_through() {
+    let fake = Fake::empty();
+    fake.pages_of(1);
+    fake.pipeline("a", json!({}));
+    fake.pipeline("b", json!({"spec": {"pipelineName": "orders"}}));
+    let (code, refused) = status(
+        400,
+        "BadRequest",
+        "field label not supported: spec.pipelineName",
+    );
+    // The first call of these words reads the one of that name, and the second one asks for the others.
+    let (gone, nothing) = status(404, "NotFound", "not found");
+    fake.fault("GET pipelines/orders", Fault::Answer(gone, nothing));
+    fake.fault("GET pipelines", Fault::Answer(code, refused));
+    assert_eq!(meant(&fake).await, "b");
 }
 
 #[tokio::test]
@@ -520,49 +570,91 @@ async fn other_options_than_the_published_ones_are_not_approved() {
     assert_eq!(fake.approvals(), [] as [Value; 0]);
 }
 
-#[tokio::test]
-async fn somebody_else_s_object_under_the_vote_s_name_is_not_taken_for_the_vote() {
-    for odd in [
+/// What has the name of alice's vote, and isn't it.
+fn not_the_vote() -> Vec<Value> {
+    vec![
         json!({"spec": {"onBehalfOf": {"username": "mallory"}}}),
         json!({"spec": {"onBehalfOf": null}}),
+        json!({"spec": {"onBehalfOf": null, "voter": "mallory"}}),
         json!({"spec": {"decision": "Reject"}}),
         json!({"spec": {"changeId": OTHER_CHANGE}}),
         json!({"spec": {"pipelineRef": {"name": "payments"}}}),
-        json!({"metadata": {"ownerReferences": null}}),
-    ] {
+        json!({"spec": {"diffDigest": "0"}}),
+        // Withdrawn, and held by a finalizer.
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
+    ]
+}
+
+#[tokio::test]
+async fn a20_an_object_under_the_vote_s_name_is_not_taken_for_the_vote_and_does_not_keep_it_out() {
+    for odd in not_the_vote() {
         let fake = Fake::with_a_change_that_waits();
         fake.approve("orders", ALICE).await.is_accepted(7);
         fake.patch_approvals(odd.clone());
-        let answer = fake.approve("orders", ALICE).await;
-        answer.is_error(409, "ApprovalNameTaken");
-        let object = &fake.approvals()[0]["metadata"]["name"];
-        assert_eq!(answer.details()["object"], *object, "{odd}");
-        // Nor later, when the change was applied.
-        fake.patch(
-            "orders",
-            json!({"status": {"approval": {"state": "Applied"}}}),
-        );
+        let taken = fake.approvals()[0]["metadata"]["name"].clone();
+        // Later, when the change was applied, it isn't hers either.
+        let state = |state: &str| json!({"status": {"approval": {"state": state}}});
+        fake.patch("orders", state("Applied"));
         fake.approve("orders", ALICE)
             .await
             .is_error(409, "NoChangeAwaitingApproval");
+        fake.patch("orders", state("Awaiting"));
+        for _ in 0..2 {
+            fake.approve("orders", ALICE).await.is_accepted(7);
+            assert_eq!(fake.approvals().len(), 2, "{odd}");
+        }
+        let stored = fake.approvals();
+        let hers = stored.iter().find(|vote| vote["metadata"]["name"] != taken);
+        assert_eq!(hers.unwrap()["spec"]["onBehalfOf"]["username"], "alice");
+        fake.patch("orders", state("Applied"));
+        fake.approve("orders", ALICE).await.is_accepted(7);
     }
 }
 
 #[tokio::test]
-async fn a_vote_that_is_being_deleted_is_none() {
+async fn a20_two_same_calls_at_once_store_one_vote_also_beside_what_has_its_name() {
     let fake = Fake::with_a_change_that_waits();
     fake.approve("orders", ALICE).await.is_accepted(7);
-    fake.patch_approvals(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-    fake.approve("orders", ALICE)
-        .await
-        .is_error(409, "ApprovalBeingDeleted");
-    fake.patch(
-        "orders",
-        json!({"status": {"approval": {"state": "Applied"}}}),
+    fake.patch_approvals(json!({"spec": {"onBehalfOf": {"username": "mallory"}}}));
+    let gate = Arc::new(Semaphore::new(0));
+    let before = fake.calls_like("POST pipelineapprovals").len();
+    for _ in 0..2 {
+        fake.fault("GET pipelineapprovals", Fault::Held(gate.clone()));
+    }
+    let release = async {
+        // Both have found that its name is taken before either looks for another one.
+        while fake.calls_like("GET pipelineapprovals").len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        gate.add_permits(2);
+    };
+    let (one, two, ()) = tokio::join!(
+        fake.approve("orders", ALICE),
+        fake.approve("orders", ALICE),
+        release
     );
-    fake.approve("orders", ALICE)
-        .await
-        .is_error(409, "NoChangeAwaitingApproval");
+    one.is_accepted(7);
+    two.is_accepted(7);
+    assert_eq!(fake.approvals().len(), 2);
+    assert_eq!(fake.calls_like("POST pipelineapprovals").len(), before + 4);
+}
+
+#[tokio::test]
+async fn a20_where_somebody_is_always_quicker_the_vote_gets_a_name_by_lot() {
+    let fake = Fake::with_a_change_that_waits();
+    let (code, exists) = status(409, "AlreadyExists", "already exists");
+    for _ in 0..4 {
+        fake.fault(
+            "POST pipelineapprovals",
+            Fault::Answer(code, exists.clone()),
+        );
+    }
+    fake.approve("orders", ALICE).await.is_accepted(7);
+    let posted = fake.calls_like("POST pipelineapprovals");
+    assert_eq!(posted.len(), 5);
+    let last = &posted[4].body["metadata"];
+    assert_eq!(last["generateName"], "orders-approve-");
+    assert_eq!(last["name"], Value::Null);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, oneshot, watch},
     task::JoinHandle,
     time::timeout,
@@ -117,19 +117,99 @@ async fn a_body_that_is_announced_too_large_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn no_more_connections_are_served_than_configured() {
+async fn no_more_requests_are_at_work_than_configured() {
     let fake = Fake::with_a_change_that_waits().configured(|config| config.max_connections = 1);
+    let gate = Arc::new(Semaphore::new(0));
+    fake.fault("POST pipelineapprovals", Fault::Held(gate.clone()));
     let server = serve(&fake).await;
-    let first = send(server.address, APPROVE).await;
-    let mut second = send(
-        server.address,
-        &format!("{APPROVE}Connection: close\r\n\r\n"),
-    )
-    .await;
+    let call = format!("{APPROVE}Connection: close\r\n\r\n");
+    let mut first = send(server.address, &call).await;
+    while fake.calls_like("POST pipelineapprovals").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut second = send(server.address, &call).await;
     let early = timeout(Duration::from_millis(100), second.read_u8()).await;
     assert!(early.is_err(), "the second connection is served");
-    drop(first);
-    let answer = rest(&mut second).await;
+    gate.add_permits(1);
+    for stream in [&mut first, &mut second] {
+        let answer = rest(stream).await;
+        assert!(answer.contains(" 202 "), "{answer}");
+    }
+}
+
+/// Connections from an address, with the beginning of a request each, that nobody completes.
+async fn halves(server: &Server, address: &str, count: usize, text: &str) -> Vec<TcpStream> {
+    let mut halves = vec![];
+    for _ in 0..count {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = format!("{address}:0").parse().unwrap();
+        socket.bind(from).unwrap();
+        let mut stream = socket.connect(server.address).await.unwrap();
+        // It may be closed already, for another one.
+        let _ = stream.write_all(text.as_bytes()).await;
+        halves.push(stream);
+    }
+    halves
+}
+
+/// How long some calls take, one after the other, each over a connection of its own.
+async fn calls(server: &Server) -> Duration {
+    let begin = std::time::Instant::now();
+    for _ in 0..30 {
+        let text = format!("{APPROVE}Connection: close\r\n\r\n");
+        let answer = rest(&mut send(server.address, &text).await).await;
+        assert!(answer.contains(" 202 "), "{answer}");
+    }
+    begin.elapsed()
+}
+
+/// What begins a request and never ends: its head, its body, and an answer that isn't read.
+const ENDLESS: [&str; 3] = [
+    APPROVE,
+    "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nContent-Length: 10\r\n\r\n",
+    "GET /openapi.json HTTP/1.1\r\nHost: sluice\r\n\r\n",
+];
+
+#[tokio::test]
+async fn a20_good_calls_are_as_fast_while_others_send_half_requests() {
+    for text in ENDLESS {
+        // Half a request may take as long as a test may.
+        let fake =
+            Fake::with_a_change_that_waits().configured(|config| config.max_connections = 50);
+        let server = serve(&fake).await;
+        let alone = calls(&server).await;
+        // From another address, and from the same one, as behind a proxy.
+        for address in ["127.0.0.2", "127.0.0.1"] {
+            let attack = halves(&server, address, 200, text).await;
+            let attacked = calls(&server).await;
+            assert!(
+                attacked < alone * 10 + Duration::from_secs(1),
+                "{attacked:?} instead of {alone:?}, while there are many of {text:?} from {address}"
+            );
+            drop(attack);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a20_of_whoever_holds_the_most_connections_the_oldest_is_closed() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| config.max_connections = 10);
+    let server = serve(&fake).await;
+    let mut colleague = send(server.address, APPROVE).await;
+    let mut attack = halves(&server, "127.0.0.2", 30, APPROVE).await;
+    // Nine are left beside the colleague's, and these are the last ones.
+    for stream in &mut attack[..20] {
+        assert_eq!(rest(stream).await, "");
+    }
+    colleague
+        .write_all(b"Connection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let answer = rest(&mut colleague).await;
+    assert!(answer.contains(" 202 "), "{answer}");
+    let last = attack.last_mut().unwrap();
+    last.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+    let answer = rest(last).await;
     assert!(answer.contains(" 202 "), "{answer}");
 }
 

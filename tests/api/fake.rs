@@ -338,15 +338,32 @@ impl World {
                 let start: usize = query
                     .get("continue")
                     .map_or(0, |token| token.parse().unwrap());
-                let page: Vec<_> = self
+                let selected = query
+                    .get("fieldSelector")
+                    .map(|selector| selector.strip_prefix("spec.pipelineName=").unwrap());
+                let selected: Vec<_> = self
                     .pipelines
                     .values()
+                    .filter(|it| selected.is_none_or(|name| it["spec"]["pipelineName"] == name))
+                    .cloned()
+                    .collect();
+                if query
+                    .get("resourceVersion")
+                    .is_some_and(|version| version == "0")
+                {
+                    let rows: Vec<_> = selected.iter().map(|_| json!({"cells": []})).collect();
+                    let table =
+                        json!({"apiVersion": "meta.k8s.io/v1", "kind": "Table", "rows": rows});
+                    return (200, table);
+                }
+                let page: Vec<_> = selected
+                    .iter()
                     .skip(start)
                     .take(self.page_size)
                     .cloned()
                     .collect();
                 let next = start + page.len();
-                let next = if next < self.pipelines.len() {
+                let next = if next < selected.len() {
                     next.to_string()
                 } else {
                     String::new()
@@ -357,7 +374,20 @@ impl World {
                 });
                 (200, list)
             }
+            ("GET", path) if path == approvals => {
+                let list = json!({
+                    "apiVersion": "sluice.dev/v1alpha1", "kind": "PipelineApprovalList", "metadata": {},
+                    "items": self.approvals.values().collect::<Vec<_>>(),
+                });
+                (200, list)
+            }
             ("POST", path) if path == approvals => {
+                let mut body = body.clone();
+                let number = self.approvals.len();
+                if let Some(start) = body["metadata"]["generateName"].as_str() {
+                    body["metadata"]["name"] = json!(format!("{start}{number:05}"));
+                }
+                body["metadata"]["uid"] = json!(format!("uid-{number}"));
                 let name = body["metadata"]["name"]
                     .as_str()
                     .unwrap_or_default()
@@ -366,7 +396,7 @@ impl World {
                     return status(409, "AlreadyExists", "already exists");
                 }
                 self.approvals.insert(name, body.clone());
-                (201, body.clone())
+                (201, body)
             }
             ("GET", "/api/v1/namespaces/the-clients-own/secrets/keys") => match &self.api_keys {
                 Some(secret) => (200, secret.clone()),

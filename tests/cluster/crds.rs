@@ -3,13 +3,13 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
 use super::support::{
-    ADMIN, CHANGE, Cluster, OPERATOR, answer, create, pipeline, raw, said, unobserved, vote,
-    workspace, write_approval,
+    ADMIN, CHANGE, Cluster, OPERATOR, answer, create, eventually, pipeline, raw, said, unobserved,
+    vote, workspace, write_approval,
 };
 
 fn program() -> Value {
@@ -291,6 +291,84 @@ async fn engine_and_name_of_a_pipeline_never_change() {
     // Anything else may change.
     let patch = merge(json!({"spec": {"program": {"sql": "-- other"}, "desiredState": "stopped"}}));
     answer(api.patch("with", &PatchParams::default(), &patch).await).expect("the change");
+}
+
+/// Pipelines whose names in the engine are kept, by either of the names.
+fn reserved() -> [Value; 2] {
+    let name = "sluice-build-0f6c1a7e-01234567";
+    [
+        json!({"metadata": {"name": name}, "spec": spec(json!({}))}),
+        json!({"metadata": {"name": "mine"}, "spec": spec(json!({"pipelineName": name}))}),
+    ]
+}
+
+#[tokio::test]
+async fn a20_names_that_sluice_gives_itself_are_no_new_pipelines() {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("reserved").await;
+    let api: Api<Pipeline> = Api::namespaced(cluster.admin().await, &namespace);
+    for object in reserved() {
+        let refused = create(&api, object).await.expect_err("it is refused");
+        let says = "set spec.pipelineName to another name, or choose another metadata.name";
+        assert!(refused.message.contains(says), "{refused:?}");
+    }
+    // What only looks like it isn't meant, nor is an object's name that isn't the engine's.
+    for (name, fields) in [
+        ("sluice-builds", json!({})),
+        ("sluice-build-mine", json!({"pipelineName": "mine"})),
+    ] {
+        let object = json!({"metadata": {"name": name}, "spec": spec(fields)});
+        create(&api, object).await.expect("it is taken");
+    }
+}
+
+#[tokio::test]
+async fn pipelines_from_before_names_were_kept_stay_and_can_be_edited() {
+    let cluster = Cluster::own().await;
+    cluster.apply().await;
+    let admin = cluster.admin().await;
+    let namespace = cluster.namespace("before").await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(admin.clone());
+    let name = "pipelines.sluice.dev";
+    let now = definitions.get(name).await.expect("a definition");
+    let mut before = serde_json::to_value(&now).expect("JSON");
+    let rules = "/spec/versions/0/schema/openAPIV3Schema/x-kubernetes-validations";
+    let rules = before.pointer_mut(rules).and_then(Value::as_array_mut);
+    rules
+        .expect("rules")
+        .retain(|rule| !rule["rule"].to_string().contains("sluice-build-"));
+    let before = serde_json::from_value(before).expect("a definition");
+    let params = PostParams::default();
+    let replaced = definitions.replace(name, &params, &before).await;
+    replaced.expect("it is taken");
+    let api: Api<Pipeline> = Api::namespaced(admin, &namespace);
+    for object in reserved() {
+        eventually("the old definition takes it", || {
+            create(&api, object.clone())
+        })
+        .await;
+    }
+    cluster.apply().await;
+    eventually("the new definition refuses it", || async {
+        let mut another = reserved()[1].clone();
+        another["metadata"]["name"] = json!("another");
+        let params = PostParams {
+            dry_run: true,
+            ..PostParams::default()
+        };
+        let another: Pipeline = serde_json::from_value(another).expect("a Pipeline");
+        match api.create(&params, &another).await {
+            Err(refused) => Ok(refused),
+            Ok(taken) => Err(taken),
+        }
+    })
+    .await;
+    for object in reserved() {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let edit = merge(json!({"spec": {"desiredState": "paused"}}));
+        let edited = api.patch(name, &PatchParams::default(), &edit).await;
+        edited.expect("it can be edited");
+    }
 }
 
 #[tokio::test]

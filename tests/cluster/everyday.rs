@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, StopKind, annotation};
+use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, Pipeline, StopKind, annotation};
 
 use super::story::{
     ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
@@ -162,6 +162,64 @@ async fn what_a_program_was_compiled_as_beforehand_is_removed_and_never_started(
         .iter()
         .position(|call| call.path == "/pipelines" && call.method == "POST");
     assert!(compiled < stopped, "{calls:?}");
+}
+
+#[tokio::test]
+async fn a20_somebodys_pipeline_under_the_name_of_a_compilation_is_neither_asked_nor_removed() {
+    let story = Story::begin().await;
+    let running = story.running().await;
+    // As everybody may foresee who can read the change.
+    let mut spec = running.spec.clone();
+    spec.program.as_mut().expect("a program").sql = Some(changed());
+    let content = sluice::content::resolve(&spec, &Default::default());
+    let target = content.expect("no references").expect("a program").target();
+    let uid: String = uid_digits(&running);
+    let name = format!(
+        "sluice-build-{uid}-{}",
+        &sluice::change::digest(&target)[..8]
+    );
+    let sql = format!("CREATE FUNCTION twice(x INT) RETURNS INT;\n{}", changed());
+    let theirs = json!({"name": name, "program_code": sql, "udf_rust": "fn other() {}"});
+    story.engine.by_hand("POST", "/pipelines", theirs).await;
+    eventually("it doesn't compile", || async {
+        let status = story.engine.pipeline(&name).await["program_status"].clone();
+        (status == "RustError").then_some(()).ok_or(status)
+    })
+    .await;
+    story.change_to(&changed()).await;
+    let waiting = story.until_waiting().await;
+    assert!(
+        status(&waiting)
+            .build
+            .is_none_or(|build| build.outcome != Some(BuildOutcome::Failed))
+    );
+    eventually("what was compiled is removed, and nothing else", || async {
+        let mut names = story.engine.names().await;
+        names.sort();
+        (names == [ORDERS, name.as_str()])
+            .then_some(())
+            .ok_or(names)
+    })
+    .await;
+    let posted = story.engine.calls();
+    let mut posted = posted
+        .iter()
+        .filter(|call| call.path == "/pipelines" && call.method == "POST")
+        .filter_map(|call| call.body["name"].as_str())
+        .filter(|posted| posted.starts_with("sluice-build-") && *posted != name);
+    assert!(
+        posted.next().is_some(),
+        "it was compiled under another name"
+    );
+}
+
+/// The digits that names of compilations have of a Pipeline's uid.
+fn uid_digits(pipeline: &Pipeline) -> String {
+    let uid = pipeline.metadata.uid.clone().unwrap_or_default();
+    uid.chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(8)
+        .collect()
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! `judges` they are there too.
 
 mod api_keys;
+mod doors;
 mod judges;
 
 use std::{net::SocketAddr, time::Duration};
@@ -742,42 +743,133 @@ async fn row_409_other_options_than_the_published_ones() {
     assert_eq!(scene.votes().await, []);
 }
 
+/// Puts an object that isn't the caller's vote where a repetition of his last one would look for it.
+async fn squat(scene: &Scene, rest: &Rest) -> String {
+    rest.approve("orders", "alice").await.is_accepted(i64::MAX);
+    let name = scene.votes().await[0].metadata.name.clone().unwrap();
+    let votes = scene.api::<PipelineApproval>();
+    votes.delete(&name, &DeleteParams::default()).await.unwrap();
+    // Dave may vote on another Pipeline only.
+    scene.pipeline("payments", json!({})).await;
+    scene
+        .create::<Role>(json!({
+            "metadata": {"name": "payments-only"},
+            "rules": [
+                {"apiGroups": ["sluice.dev"], "resources": ["pipelines"],
+                 "resourceNames": ["payments"], "verbs": ["approve"]},
+                {"apiGroups": ["sluice.dev"], "resources": ["pipelineapprovals"], "verbs": ["create"]},
+            ],
+        }))
+        .await;
+    let dave = json!({"kind": "User", "name": "dave"});
+    scene.bind("dave", "Role", "payments-only", dave).await;
+    scene
+        .wait_until_allowed("dave", &[], "approve", "payments")
+        .await;
+    let client = Cluster::shared().await.client_for("dave").await;
+    let votes = Api::<PipelineApproval>::namespaced(client, scene.name());
+    eventually("dave's vote is stored", || async {
+        let object = json!({
+            "metadata": {"name": name},
+            "spec": {"pipelineRef": {"name": "payments"}, "changeId": OTHER_CHANGE,
+                     "decision": "Reject", "voter": "dave"},
+        });
+        let object = serde_json::from_value(object).unwrap();
+        let stored = votes.create(&PostParams::default(), &object).await;
+        stored.map_err(|error| error.to_string())
+    })
+    .await;
+    name
+}
+
 #[tokio::test]
-async fn row_409_a_vote_is_being_deleted_or_its_name_is_taken() {
+async fn a20_a_vote_under_the_name_of_a_colleagues_next_one_keeps_it_out_by_no_door() {
+    let scene = Scene::with_a_change_that_waits().await;
+    let replicas = [scene.serve().await, scene.serve().await];
+    let taken = squat(&scene, &replicas[0]).await;
+    // Repeated, and by replicas at once, it is stored once all the same.
+    let calls = (0..16).map(|i| replicas[i % 2].approve("orders", "alice"));
+    for answer in join_all(calls).await {
+        answer.is_accepted(i64::MAX);
+    }
+    let votes = scene.votes().await;
+    assert_eq!(votes.len(), 2, "{votes:?}");
+    let hers = votes
+        .iter()
+        .find(|vote| vote.metadata.name.as_ref() != Some(&taken));
+    let spec = &hers.unwrap().spec;
+    assert_eq!(spec.on_behalf_of.as_ref().unwrap().username, "alice");
+    assert_eq!(
+        (spec.change_id.as_str(), spec.pipeline_ref.name.as_str()),
+        (CHANGE, "orders")
+    );
+    for state in ["Approved", "Sealed"] {
+        scene.set_status("orders", now(state)).await;
+        replicas[1]
+            .approve("orders", "alice")
+            .await
+            .is_accepted(i64::MAX);
+    }
+    assert_eq!(scene.votes().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a20_a_withdrawn_vote_that_somebody_holds_keeps_no_other_out() {
     let scene = Scene::with_a_change_that_waits().await;
     let rest = scene.serve().await;
     rest.approve("orders", "alice").await.is_accepted(i64::MAX);
     let votes = scene.api::<PipelineApproval>();
-    let mut vote = scene.votes().await.remove(0);
-    let name = vote.metadata.name.clone().unwrap();
-
+    let name = scene.votes().await[0].metadata.name.clone().unwrap();
     let hold = |finalizers: Value| Patch::Merge(json!({"metadata": {"finalizers": finalizers}}));
     let params = PatchParams::default();
     let held = hold(json!(["example.com/hold"]));
     votes.patch(&name, &params, &held).await.unwrap();
     votes.delete(&name, &DeleteParams::default()).await.unwrap();
-    rest.approve("orders", "alice")
-        .await
-        .is_error(409, "ApprovalBeingDeleted");
+    for _ in 0..2 {
+        rest.approve("orders", "alice").await.is_accepted(i64::MAX);
+        assert_eq!(scene.votes().await.len(), 2);
+    }
     votes
         .patch(&name, &params, &hold(Value::Null))
         .await
         .unwrap();
-    eventually("the vote is gone", || async {
-        let left = votes.get_opt(&name).await.unwrap();
-        left.is_none().then_some(()).ok_or(left)
-    })
-    .await;
+}
 
-    // Somebody else's vote in its place.
-    vote.metadata.resource_version = None;
-    vote.metadata.uid = None;
-    vote.metadata.managed_fields = None;
-    vote.spec.on_behalf_of = None;
-    votes.create(&PostParams::default(), &vote).await.unwrap();
-    let answer = rest.approve("orders", "alice").await;
-    let details = answer.is_error(409, "ApprovalNameTaken");
-    assert_eq!(details["object"], *name);
+#[tokio::test]
+async fn a20_a_pipeline_that_is_named_like_another_one_in_the_engine_does_not_hide_it() {
+    let scene = Scene::empty().await;
+    scene
+        .pipeline("ours", json!({"pipelineName": "orders"}))
+        .await;
+    let mut has_it = waiting();
+    has_it["engine"]["pipelineId"] = json!("p-1");
+    scene.set_status("ours", has_it).await;
+    let rest = scene.serve().await;
+    rest.approve("orders", "alice").await.is_accepted(i64::MAX);
+
+    scene.pipeline("orders", json!({})).await;
+    let stalled = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "NameTaken", "message": "",
+               "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let conditions = json!([stalled("Ready", "False"), stalled("Stalled", "True")]);
+    // Before it was looked at, and once it was.
+    for status in [
+        None,
+        Some(json!({"phase": "Pending", "conditions": conditions})),
+    ] {
+        if let Some(status) = status {
+            scene.set_status("orders", status).await;
+        }
+        rest.approve("orders", "alice").await.is_accepted(i64::MAX);
+    }
+    let votes = scene.votes().await;
+    assert_eq!(votes.len(), 1);
+    assert_eq!(votes[0].spec.pipeline_ref.name, "ours");
+    // Selected by the name that it has in the engine.
+    let selected = ListParams::default().fields("spec.pipelineName=orders");
+    let selected = scene.api::<Pipeline>().list(&selected).await.unwrap();
+    assert_eq!(selected.items.len(), 1);
 }
 
 #[tokio::test]

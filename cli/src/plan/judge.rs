@@ -9,6 +9,7 @@ use sluice::crd::{
     PipelineStatus, Settled, Target, VoteDecision, annotation,
 };
 use sluice::engine::EngineInfo;
+use sluice::votes::{Effect, effect};
 
 use crate::program::{self, PartDiff, Source};
 
@@ -65,6 +66,8 @@ pub enum Verdict {
     Approved(String),
     /// It is rejected.
     Rejected(String),
+    /// It was approved, and couldn't be applied: why. That approval is spent.
+    ApplyFailed(String),
 }
 
 impl Verdict {
@@ -80,12 +83,16 @@ impl Verdict {
             Self::NeedsApproval => "NeedsApproval",
             Self::Approved(_) => "Approved",
             Self::Rejected(_) => "Rejected",
+            Self::ApplyFailed(_) => "ApplyFailed",
         }
     }
 
     /// Whether it can't go on as it is.
     pub fn needs_approval(&self) -> bool {
-        matches!(self, Self::NeedsApproval | Self::Rejected(_))
+        matches!(
+            self,
+            Self::NeedsApproval | Self::Rejected(_) | Self::ApplyFailed(_)
+        )
     }
 }
 
@@ -216,10 +223,25 @@ fn verdict(situation: &Situation, status: &PipelineStatus, id: &str) -> Verdict 
     if let Some(by) = rejected(situation, status, id) {
         return Verdict::Rejected(by);
     }
-    match approved(situation, status, id) {
-        Some(by) => Verdict::Approved(by),
-        None => Verdict::NeedsApproval,
-    }
+    let by_the_files = || by_the_files(situation, id, VoteDecision::Approve);
+    let current = status.approval.as_ref();
+    let current = current.filter(|approval| approval.change_id == id);
+    let approved = match current.map(|it| (it, effect(it.state, VoteDecision::Approve))) {
+        None | Some((_, Effect::Counts)) => by_the_files(),
+        Some((current, Effect::Holds)) => {
+            let decision = current.decision.as_ref();
+            Some(
+                decision
+                    .map_or("somebody", |decision| &decision.by)
+                    .to_owned(),
+            )
+        }
+        Some((current, Effect::Nothing)) if current.state == ApprovalState::ApplyFailed => {
+            return Verdict::ApplyFailed(current.failure.clone().unwrap_or_default());
+        }
+        Some((_, Effect::Nothing)) => None,
+    };
+    approved.map_or(Verdict::NeedsApproval, Verdict::Approved)
 }
 
 /// By whom the change is rejected.
@@ -242,18 +264,6 @@ fn rejected(situation: &Situation, status: &PipelineStatus, id: &str) -> Option<
     decision
         .map(said)
         .or_else(|| by_the_files(situation, id, VoteDecision::Reject))
-}
-
-/// By whom it is approved.
-fn approved(situation: &Situation, status: &PipelineStatus, id: &str) -> Option<String> {
-    use ApprovalState::{Applied, Applying, Approved, Sealed};
-    let current = status.approval.as_ref().filter(|approval| {
-        approval.change_id == id && matches!(approval.state, Approved | Applying | Applied | Sealed)
-    });
-    let decision = current.and_then(|approval| approval.decision.as_ref());
-    decision
-        .map(|decision| decision.by.clone())
-        .or_else(|| by_the_files(situation, id, VoteDecision::Approve))
 }
 
 /// Which vote of the files names this change.
@@ -304,6 +314,9 @@ fn on_the_change(
         )),
         None => {}
     }
+    if matches!(planned.verdict, Verdict::ApplyFailed(_)) {
+        notes.push(asked_anew(file, id));
+    }
     if matches!(planned.verdict, Verdict::NeedsApproval) {
         if let Some(other) = &file.spec.approved_change
             && other != id
@@ -324,6 +337,16 @@ fn on_the_change(
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
     }
     notes
+}
+
+/// How a change that couldn't be applied is asked about anew.
+fn asked_anew(file: &Pipeline, id: &str) -> String {
+    format!(
+        "no approval of it counts any more: correct the program, or have it asked about anew, under another id, with kubectl annotate pipeline {} -n {} {}={id} --overwrite",
+        file.name_any(),
+        file.namespace().unwrap_or_default(),
+        annotation::RETRY,
+    )
 }
 
 /// What else differs where the program doesn't.
@@ -546,6 +569,58 @@ mod tests {
         let planned = plan(&of(json!({"program": {"sql": "B"}})), Some(&live));
         assert_eq!(planned.verdict, Verdict::NothingSettled);
         assert_eq!(planned.change_id, Some(id("B", ROOT)));
+    }
+
+    #[test]
+    fn each_state_of_the_same_change_has_its_verdict_whatever_the_files_approve() {
+        let change = id("B", "parent");
+        let silent = of(json!({"program": {"sql": "B"}}));
+        let approving = of(json!({"program": {"sql": "B"}, "approvedChange": change}));
+        for (state, without, with) in [
+            ("Awaiting", "NeedsApproval", "Approved"),
+            ("Approved", "Approved", "Approved"),
+            ("Applying", "Approved", "Approved"),
+            ("Applied", "Approved", "Approved"),
+            ("Sealed", "Approved", "Approved"),
+            ("ApplyFailed", "ApplyFailed", "ApplyFailed"),
+            ("Rejected", "Rejected", "Rejected"),
+            ("Expired", "NeedsApproval", "NeedsApproval"),
+            ("SomethingNew", "NeedsApproval", "NeedsApproval"),
+        ] {
+            let mut live = settled();
+            let status = live.status.as_mut().unwrap();
+            let outcome = if state == "Rejected" {
+                state
+            } else {
+                "Approved"
+            };
+            status.approval = serde_json::from_value(json!({
+                "state": state, "changeId": change, "shortId": "", "parent": "parent",
+                "target": sql("B").target(), "options": {"silent": false, "concurrent": false},
+                "revision": 0, "since": "2026-01-01T00:00:00Z", "summary": "", "diffDigest": "",
+                "approveCommand": "", "approvedFieldCounts": false, "failure": "no such topic",
+                "decision": {"outcome": outcome, "by": "bob", "verified": true, "via": "Object",
+                             "at": "2026-01-01T00:00:00Z"},
+            }))
+            .unwrap();
+            let verdict = |file| plan(file, Some(&live));
+            assert_eq!(
+                verdict(&silent).change_id.as_ref(),
+                Some(&change),
+                "{state}"
+            );
+            assert_eq!(verdict(&silent).verdict.name(), without, "{state}");
+            assert_eq!(verdict(&approving).verdict.name(), with, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_change_that_could_not_be_applied_says_how_it_is_asked_about_anew() {
+        let change = id("B", "parent");
+        let note = asked_anew(&of(json!({"program": {"sql": "B"}})), &change);
+        let command = format!("kubectl annotate pipeline orders -n shop sluice.dev/retry={change}");
+        assert!(note.contains(&command), "{note}");
+        assert!(Verdict::ApplyFailed(String::new()).needs_approval());
     }
 
     #[test]

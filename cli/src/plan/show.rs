@@ -81,13 +81,16 @@ fn verdict_in_words(verdict: &Verdict) -> String {
         Verdict::Rejected(by) => {
             format!("the program changes; the change is rejected by {}", printable(by))
         }
+        Verdict::ApplyFailed(why) => {
+            format!("the program changes; the change was approved and couldn't be applied, so that its approval is spent: {}", printable(why))
+        }
     }
 }
 
 /// For programs.
 pub fn json(planned: &Planned) -> Value {
     let why = match &planned.verdict {
-        Verdict::NotAsked(why) | Verdict::Refused(why) => Some(why),
+        Verdict::NotAsked(why) | Verdict::Refused(why) | Verdict::ApplyFailed(why) => Some(why),
         Verdict::Approved(by) | Verdict::Rejected(by) => Some(by),
         _ => None,
     };

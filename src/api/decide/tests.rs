@@ -191,7 +191,8 @@ fn only_an_approval_that_did_its_work_can_be_repeated() {
         ("Applying", "repeat 7 or NoChangeAwaitingApproval"),
         ("Applied", "repeat 7 or NoChangeAwaitingApproval"),
         ("Sealed", "repeat 7 or NoChangeAwaitingApproval"),
-        ("ApplyFailed", "repeat 7 or NoChangeAwaitingApproval"),
+        // Accepted, it would never be applied: it is asked about anew first.
+        ("ApplyFailed", "NoChangeAwaitingApproval"),
         ("Rejected", "NoChangeAwaitingApproval"),
         ("Expired", "NoChangeAwaitingApproval"),
         ("Superseded", "NoChangeAwaitingApproval"),
@@ -211,6 +212,20 @@ fn only_an_approval_that_did_its_work_can_be_repeated() {
             );
         }
     }
+}
+
+#[test]
+fn an_approval_of_what_could_not_be_applied_is_spent_also_for_who_gave_it() {
+    let mut failed = in_state("ApplyFailed");
+    failed["status"]["approval"]["votes"] =
+        json!([{"outcome": "Approved", "by": "alice", "via": "Rest", "verified": true}]);
+    let Answer::Refuse(error) = answer(failed, "") else {
+        panic!("it is not refused")
+    };
+    assert_eq!(error.body().details["last_change_state"], "ApplyFailed");
+    let message = error.body().message;
+    let instead = format!("sluice.dev/retry: {CHANGE}");
+    assert!(message.contains(&instead), "{message}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ impl<'a> Decider<'a> {
         match self.input.outcome? {
             Outcome::Done("recompile") => self.take_retry(),
             Outcome::Done("drop_build") => self.build_is_dropped(),
+            Outcome::BuildIsThere(id) => self.build_is_there(id),
+            Outcome::BuildNameTaken(id) => self.build_name_is_taken(id),
             Outcome::BuildFailed(Some(message)) => {
                 self.built(BuildOutcome::Failed, Some(message.clone()));
             }

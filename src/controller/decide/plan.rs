@@ -92,11 +92,17 @@ pub enum Act {
     LookAtBuild {
         /// The name of that pipeline.
         name: String,
+        /// Its id.
+        id: String,
+        /// What is compiled.
+        content: Content,
     },
     /// Remove that pipeline again.
     DropBuild {
         /// Its name.
         name: String,
+        /// Its id, if that is known.
+        id: Option<String>,
     },
 }
 
@@ -249,6 +255,10 @@ pub enum Outcome {
     /// The pipeline is past the gate by the process's own word, although the manager doesn't say so
     /// yet; so it wasn't stopped.
     LeftTheGate,
+    /// The pipeline as which a program is compiled is there, with this id.
+    BuildIsThere(String),
+    /// The name that it would have is that of another pipeline, with this id.
+    BuildNameTaken(String),
     /// What the compiler says about a program that it couldn't compile beforehand. `None` if the
     /// compiler itself failed.
     BuildFailed(Option<String>),

@@ -86,6 +86,10 @@ pub struct Engine {
     ids: u64,
     /// What is compiled beforehand: the name, the program, and whether that is done.
     pub build: Option<(String, String, bool)>,
+    /// How many of the next names that something would be compiled as are those of others' pipelines.
+    pub build_names_taken: usize,
+    /// Whether what is there under such a name is somebody else's.
+    pub foreign_build: bool,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
     /// It refuses every update, with this code.
@@ -627,6 +631,14 @@ impl Engine {
             (true, true) => "RustError",
         };
         Some(PipelineState {
+            id: format!(
+                "{} of {name}",
+                if self.foreign_build {
+                    "foreign id"
+                } else {
+                    "id"
+                }
+            ),
             name: name.clone(),
             program_status: status.into(),
             deployment_status: "Stopped".into(),
@@ -924,8 +936,27 @@ impl Engine {
                 self.cleared = true;
             }
             Act::Build { name, content, .. } => {
-                assert!(self.build.is_none(), "one at a time");
+                if let Some((there, sql, _)) = &self.build {
+                    // As the act finds out by mark and content.
+                    let id = format!("id of {name}");
+                    match self.foreign_build {
+                        true if there == name => {
+                            return Outcome::BuildNameTaken(format!("foreign {id}"));
+                        }
+                        // What is there goes on beside it, and is of no concern any more.
+                        true => self.foreign_build = false,
+                        false => {
+                            assert_eq!((there, sql), (name, &content.sql), "one at a time");
+                            return Outcome::BuildIsThere(id);
+                        }
+                    }
+                }
+                if self.build_names_taken > 0 {
+                    self.build_names_taken -= 1;
+                    return Outcome::BuildNameTaken(format!("foreign id of {name}"));
+                }
                 self.build = Some((name.clone(), content.sql.clone(), false));
+                return Outcome::BuildIsThere(format!("id of {name}"));
             }
             Act::LookAtBuild { .. } => {
                 return Outcome::BuildFailed(Some("RustError: line 1: no".into()));

@@ -550,6 +550,72 @@ fn while_a_program_is_compiled_beforehand_nothing_is_written() {
 }
 
 #[test]
+fn a20_a_name_that_others_have_taken_at_the_engine_is_left_alone_and_another_is_compiled_under() {
+    let mut world = World::running("A");
+    world.engine.build_names_taken = 2;
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    let mut names = vec![];
+    for act in &world.acts {
+        match act {
+            Act::Build { name, .. } => names.push(name.clone()),
+            Act::DropBuild { name, id } => {
+                assert_eq!(*id, Some(format!("id of {name}")), "that alone is removed");
+                assert_eq!(names.last(), Some(name));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(names.len(), 3);
+    assert!(names.iter().all(|name| super::super::is_build(name)));
+    let differ: std::collections::BTreeSet<_> = names.iter().collect();
+    assert_eq!(differ.len(), 3);
+    assert_eq!(world.reported("BuildNameTaken"), 0);
+}
+
+#[test]
+fn a20_a_program_all_of_whose_names_others_have_taken_is_applied_uncompiled_and_that_is_said() {
+    let mut world = World::running("A");
+    world.engine.build_names_taken = usize::MAX;
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    assert_eq!(world.reported("BuildNameTaken"), 1);
+    let built = count(&world, |act| matches!(act, Act::Build { .. }));
+    let dropped = count(&world, |act| matches!(act, Act::DropBuild { .. }));
+    assert_eq!((built, dropped), (3, 0));
+    rests(&mut world);
+    // The next one is tried anew.
+    world.engine.build_names_taken = 0;
+    world.edit("C");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    assert_eq!(world.reported("BuildNameTaken"), 1);
+}
+
+#[test]
+fn a20_what_others_put_in_the_place_of_a_compilation_is_no_answer_to_it() {
+    let mut world = World::running("A");
+    world.engine.compiles_for_long = true;
+    world.edit("B");
+    world.settle();
+    let build = world.status().build.expect("it compiles");
+    assert_eq!(build.outcome, None);
+    // Somebody has removed it, and another program of that name doesn't compile.
+    world.engine.foreign_build = true;
+    world.engine.build = Some((build.pipeline.clone().unwrap(), "bad rust".into(), true));
+    world.settle();
+    let beside = world.status().build.expect("it compiles");
+    assert_ne!(beside.pipeline, build.pipeline);
+    world.engine.compiles_for_long = false;
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    let looked = count(&world, |act| matches!(act, Act::LookAtBuild { .. }));
+    assert_eq!(looked, 0);
+}
+
+#[test]
 fn while_an_update_would_lose_the_state_nothing_is_written() {
     let mut world = World::new("A");
     world.engine.edition = "Open source";
