@@ -208,6 +208,8 @@ impl World {
         self.pipeline.metadata.generation = Some(1);
         self.pipeline.status = None;
         self.objects.clear();
+        // What is compiled for it goes with it.
+        self.engine.build = None;
         self.restart_operator();
     }
 
