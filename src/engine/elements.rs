@@ -204,8 +204,7 @@ mod tests {
     fn one_without_an_end_is_given_up() {
         for endless in ["[", "[\"x"] {
             let mut elements = Elements::default();
-            let fed = std::iter::repeat(endless)
-                .take(20)
+            let fed = std::iter::repeat_n(endless, 20)
                 .flat_map(|text| [text.to_owned(), "[".repeat(1 << 20)])
                 .try_for_each(|piece| {
                     let fed = elements.feed(piece.as_bytes(), |_: Named| {});

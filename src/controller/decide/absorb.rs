@@ -187,31 +187,38 @@ impl<'a> Decider<'a> {
         let is_wanted = wanted.filter(|wanted| engine::same_content(wanted, &full.content));
         let now = engine_content(version, is_wanted.unwrap_or(&full.content));
         let before = self.status.content.replace(now);
-        self.doubt_what_is_kept(&full.state, before.is_some());
+        let is_doubted = self.doubt_what_is_kept(&full.state, before.is_some());
         let edited = before.is_some_and(|before| {
             is_wanted.is_none()
                 && self.status.content.as_ref().map(|now| &now.target) != Some(&before.target)
         });
         if edited && !self.input.pipeline.is_guest() {
+            let then = if is_doubted {
+                "its state may be of another program by now, so putting back what the spec says is asked about"
+            } else {
+                "what the spec says is put back"
+            };
             self.interfered(
                 "OutsideEdit",
-                "somebody else edited the pipeline's program at the engine; what the spec says is put back".into(),
+                format!("somebody else edited the pipeline's program at the engine; {then}"),
             );
         }
     }
 
     /// The content is at a version that nobody here made. If a checkpoint was written that nobody here saw, it may be
-    /// one of anything.
-    fn doubt_what_is_kept(&mut self, state: &PipelineState, was_known: bool) {
+    /// one of anything. Says whether that is so.
+    fn doubt_what_is_kept(&mut self, state: &PipelineState, was_known: bool) -> bool {
         let known = self.status.settled.as_ref();
         let known = known.and_then(|settled| settled.checkpoint.as_ref()?.uuid.as_ref());
         let newest = state.newest_checkpoint();
         let is_another = newest.is_some_and(|newest| known.is_some_and(|it| *it != newest.uuid));
-        if was_known && is_another && !self.input.pipeline.is_guest() {
+        let is_doubted = was_known && is_another && !self.input.pipeline.is_guest();
+        if is_doubted {
             self.what_is_kept_is_not_known(
                 "the pipeline was changed at the engine, and a checkpoint written that nobody here saw",
             );
         }
+        is_doubted
     }
 }
 
