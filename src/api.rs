@@ -39,6 +39,7 @@ mod openapi;
 mod query;
 mod room;
 mod routes;
+mod searches;
 mod server;
 mod tls;
 mod vote;

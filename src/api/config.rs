@@ -112,8 +112,8 @@ pub struct Config {
     )]
     pub read_timeout: Duration,
 
-    /// How many connections are served at a time; for further ones those are closed that have taken longest to
-    /// send a request, of the address that has the most
+    /// How many connections are served at a time; for further ones those of the address that has the most give
+    /// way, unless they are at work for somebody who is known
     #[arg(
         long = "api-max-connections",
         env = "SLUICE_API_MAX_CONNECTIONS",

@@ -31,8 +31,8 @@ pub struct ErrorResponse {
 ///
 /// `Display` is the message, the serialized fields are the details. A client retries a 503 by
 /// itself, so no refusal is one: only [`Error::ApiServerUnreachable`] is, and while the policies are
-/// being looked at, [`Error::PoliciesNotInForce`]. The variants are named
-/// after their codes.
+/// being looked at, [`Error::PoliciesNotInForce`]. Most variants are named
+/// after their codes; some cases share one.
 #[allow(clippy::enum_variant_names)]
 #[derive(Serialize, ThisError, Clone, Debug, PartialEq)]
 #[serde(untagged)]
@@ -77,6 +77,16 @@ pub(super) enum Error {
         "There were too many failed authentications from your address. Try again in {retry_after_seconds} s, with a valid token"
     )]
     TooManyFailedAuthentications { retry_after_seconds: u64 },
+
+    #[error(
+        "Your token has not been looked at: too many others that were sent from your address wait for that. Try again in {retry_after_seconds} s"
+    )]
+    NoTurn { retry_after_seconds: u64 },
+
+    #[error(
+        "All connections of this endpoint are in use, most of them from your address, so your request gave way to another one and nothing was done. Try again in {retry_after_seconds} s"
+    )]
+    GaveWay { retry_after_seconds: u64 },
 
     #[error("You have sent too many requests. Try again in {retry_after_seconds} s")]
     TooManyRequests { retry_after_seconds: u64 },
@@ -206,8 +216,10 @@ impl Error {
             Self::BodyTimeout { .. } => "BodyTimeout",
             Self::BodyTooLarge { .. } => "BodyTooLarge",
             Self::AuthenticationFailed { .. } => "AuthenticationFailed",
-            Self::TooManyFailedAuthentications { .. } => "TooManyFailedAuthentications",
-            Self::TooManyRequests { .. } => "TooManyRequests",
+            Self::TooManyFailedAuthentications { .. } | Self::NoTurn { .. } => {
+                "TooManyFailedAuthentications"
+            }
+            Self::TooManyRequests { .. } | Self::GaveWay { .. } => "TooManyRequests",
             Self::InsufficientPermissions { .. } => "InsufficientPermissions",
             Self::UnknownPipelineName { .. } => "UnknownPipelineName",
             Self::UnknownPath { .. } => "UnknownPath",
@@ -236,9 +248,10 @@ impl Error {
             Self::BodyTimeout { .. } => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::AuthenticationFailed { .. } => StatusCode::UNAUTHORIZED,
-            Self::TooManyFailedAuthentications { .. } | Self::TooManyRequests { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooManyFailedAuthentications { .. }
+            | Self::NoTurn { .. }
+            | Self::TooManyRequests { .. }
+            | Self::GaveWay { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::InsufficientPermissions { .. } => StatusCode::FORBIDDEN,
             Self::UnknownPipelineName { .. } | Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -285,7 +298,13 @@ impl IntoResponse for Error {
             Self::TooManyFailedAuthentications {
                 retry_after_seconds,
             }
+            | Self::NoTurn {
+                retry_after_seconds,
+            }
             | Self::TooManyRequests {
+                retry_after_seconds,
+            }
+            | Self::GaveWay {
                 retry_after_seconds,
             } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_after_seconds));

@@ -1,6 +1,8 @@
 //! What Feldera's clients ask for before anything else: without an answer to `GET /v0/config`, its
 //! Python SDK makes no client that could approve.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Extension, State as Shared},
@@ -11,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::{
     error::{Error, ErrorResponse},
+    room::AtWork,
     routes::{Peer, State},
 };
 
@@ -55,10 +58,13 @@ pub struct FelderaConfig {
 pub(super) async fn config(
     Shared(state): Shared<State>,
     peer: Option<Extension<Peer>>,
+    work: Option<Extension<Arc<AtWork>>>,
     headers: HeaderMap,
 ) -> Result<Json<FelderaConfig>, Error> {
     // Clients try out their credentials in this way.
-    state.authenticate(&state.cluster(), peer, &headers).await?;
+    state
+        .authenticate(&state.cluster(), peer, work, &headers)
+        .await?;
     Ok(Json(FelderaConfig {
         edition: "Open source".to_owned(),
         version: concat!("sluice-", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -9,11 +9,11 @@ use std::{
     hash::{BuildHasher, Hash, RandomState},
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::{config::duration, error::Error};
 
@@ -28,15 +28,20 @@ const REMEMBERED: Duration = Duration::from_secs(600);
 /// failures left. Short, since a key may be made after it was first used.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// Into how many lanes addresses without failures left are sorted, so that none waits for another.
-const LANES: usize = 64;
+/// How many credentials are looked at at a time of an address without failures left.
+const REVIEWS_PER_ADDRESS: usize = 4;
 
-/// How many credentials of one lane are looked at at a time. The API server answers in a few milliseconds, so that also
-/// behind all connections that there may be a turn comes in time.
-const REVIEWS_PER_LANE: usize = 4;
-
-/// How many are looked at at a time of all lanes together.
+/// How many are looked at at a time of all such addresses together.
 const MAX_REVIEWS: usize = 16;
+
+/// How many more of one address may wait for their turn. With reviews of 40 ms the last one waits for a second. If
+/// there were no bound, the time of all of them would run out before their turn.
+const MAX_WAITING: usize = 100;
+
+/// What is said where there is no turn to be had. By then most of those that wait have had theirs.
+pub(super) const NO_TURN: Error = Error::NoTurn {
+    retry_after_seconds: 2,
+};
 
 /// So many calls in so much time, or as many as anybody likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,8 +230,37 @@ impl Attempt {
 /// The turn of a credential from an address without failures left, as long as this is held.
 #[derive(Debug)]
 pub(super) struct Turn<'a> {
-    _lane: Option<SemaphorePermit<'a>>,
-    _review: Option<SemaphorePermit<'a>>,
+    _of_address: Option<OwnedSemaphorePermit>,
+    _of_all: Option<SemaphorePermit<'a>>,
+    // The last one, so that who waits takes over the turn before who comes anew.
+    _in_line: InLine<'a>,
+}
+
+/// Those of an address without failures left.
+#[derive(Debug)]
+struct Line {
+    turns: Arc<Semaphore>,
+    /// How many wait for their turn or have it.
+    length: usize,
+}
+
+/// One that waits for its turn or has it.
+#[derive(Debug)]
+struct InLine<'a> {
+    lines: &'a Mutex<HashMap<u64, Line>>,
+    address: u64,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        let mut lines = lock(self.lines);
+        if let Some(line) = lines.get_mut(&self.address) {
+            line.length -= 1;
+            if line.length == 0 {
+                lines.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// The limits of the endpoint.
@@ -234,7 +268,8 @@ pub(super) struct Turn<'a> {
 pub(super) struct Limits {
     users: Option<Mutex<Callers>>,
     failures: Option<Mutex<Failures>>,
-    lanes: Vec<Semaphore>,
+    /// One per address of which anybody waits, so there are never more than requests.
+    lines: Mutex<HashMap<u64, Line>>,
     reviews: Semaphore,
 }
 
@@ -253,9 +288,7 @@ impl Limits {
                     bad: HashMap::new(),
                 })
             }),
-            lanes: (0..LANES)
-                .map(|_| Semaphore::new(REVIEWS_PER_LANE))
-                .collect(),
+            lines: Mutex::default(),
             reviews: Semaphore::new(MAX_REVIEWS),
         }
     }
@@ -311,27 +344,43 @@ impl Limits {
     ///
     /// Of one address a few are looked at at a time, in their order, and those of other addresses don't wait for
     /// them. So what a flood from one address costs the API server is a few reviews at a time, and what it costs a
-    /// colleague behind that address is the time that those before take.
+    /// colleague behind that address is the time that those before take. Where too many wait already, the new one is
+    /// told to come again.
     pub async fn turn(
         &self,
         attempt: &Attempt,
         now: impl Fn() -> Instant,
     ) -> Result<Turn<'_>, Error> {
+        let (turns, in_line) = self.line_up(attempt.address)?;
         // What is acquired is missing only if the semaphore is closed, which nobody does.
-        let lane = usize::try_from(attempt.address % LANES as u64).unwrap_or_default();
-        let lane = match self.lanes.get(lane) {
-            Some(lane) => lane.acquire().await.ok(),
-            None => None,
-        };
-        let review = self.reviews.acquire().await.ok();
+        let of_address = turns.acquire_owned().await.ok();
+        let of_all = self.reviews.acquire().await.ok();
         if let Some(failures) = &self.failures {
             let failures = lock(failures);
             refuse_the_bad(&failures, attempt.credential, REFUSED, now())?;
         }
         Ok(Turn {
-            _lane: lane,
-            _review: review,
+            _of_address: of_address,
+            _of_all: of_all,
+            _in_line: in_line,
         })
+    }
+
+    fn line_up(&self, address: u64) -> Result<(Arc<Semaphore>, InLine<'_>), Error> {
+        let mut lines = lock(&self.lines);
+        let line = lines.entry(address).or_insert_with(|| Line {
+            turns: Arc::new(Semaphore::new(REVIEWS_PER_ADDRESS)),
+            length: 0,
+        });
+        if line.length >= REVIEWS_PER_ADDRESS + MAX_WAITING {
+            return Err(NO_TURN);
+        }
+        line.length += 1;
+        let in_line = InLine {
+            lines: &self.lines,
+            address,
+        };
+        Ok((line.turns.clone(), in_line))
     }
 
     /// Ends an authentication: `Some(true)` with success, `Some(false)` without, and `None` if it
@@ -536,25 +585,53 @@ mod tests {
             ["a", "a", "b"].map(|text| attempt(HERE, text).unwrap().unwrap());
         let turn = limits.turn(&first, || now).await.unwrap();
         let mut others = vec![];
-        for _ in 1..REVIEWS_PER_LANE {
+        for _ in 1..REVIEWS_PER_ADDRESS {
             others.push(limits.turn(&other, || now).await.unwrap());
         }
         let mut waits_same = std::pin::pin!(limits.turn(&same, || now));
         let mut waits_other = std::pin::pin!(limits.turn(&other, || now));
         assert!(futures::poll!(&mut waits_same).is_pending());
         assert!(futures::poll!(&mut waits_other).is_pending());
-        // Unless the hash, which differs from run to run, puts both into one lane.
         let abroad = attempt(elsewhere, "c").unwrap().unwrap();
-        if abroad.address % LANES as u64 != first.address % LANES as u64 {
-            let turn = std::pin::pin!(limits.turn(&abroad, || now));
-            assert!(futures::poll!(turn).is_ready());
-        }
+        let turn_abroad = std::pin::pin!(limits.turn(&abroad, || now));
+        assert!(futures::poll!(turn_abroad).is_ready());
         limits.end(Some(first), Some(false), now);
         drop(turn);
         // It was found bad meanwhile, and isn't looked at again.
         let refused = waits_same.await.unwrap_err();
         assert_eq!(refused.code(), "TooManyFailedAuthentications");
         assert!(waits_other.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_so_many_of_an_address_wait_and_one_more_once_one_has_gone() {
+        let limits = Limits::new(Limit::Off, Limit::per_minute(1));
+        let now = Instant::now();
+        let attempt = |text: &str| limits.attempt(HERE, text, now).unwrap();
+        limits.end(attempt("bad"), Some(false), now);
+        let attempt = attempt("new").unwrap();
+        let mut line: Vec<_> = (0..REVIEWS_PER_ADDRESS + MAX_WAITING)
+            .map(|_| Box::pin(limits.turn(&attempt, || now)))
+            .collect();
+        let mut turns = vec![];
+        for turn in &mut line {
+            if let std::task::Poll::Ready(turn) = futures::poll!(turn) {
+                turns.push(turn.unwrap());
+            }
+        }
+        assert_eq!(turns.len(), REVIEWS_PER_ADDRESS);
+        let refused = limits.turn(&attempt, || now).await.unwrap_err();
+        assert_eq!(refused, NO_TURN);
+        // Whoever goes away leaves the line, whether with a turn or without.
+        drop(line.pop());
+        let mut one_more = Box::pin(limits.turn(&attempt, || now));
+        assert!(futures::poll!(&mut one_more).is_pending());
+        assert_eq!(limits.turn(&attempt, || now).await.unwrap_err(), NO_TURN);
+        drop(turns.pop());
+        let mut another = Box::pin(limits.turn(&attempt, || now));
+        assert!(futures::poll!(&mut another).is_pending());
+        drop((line, turns, one_more, another));
+        assert!(lock(&limits.lines).is_empty());
     }
 
     #[test]

@@ -5,29 +5,24 @@
 //! it is taken for the first. Then the one is meant that has the pipeline in its engine, and of several, on
 //! different engines, the oldest: nobody hides another's pipeline by making one.
 
-use std::sync::Arc;
-
 use axum::http::header;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{Api, Resource, api::ListParams};
 use serde::{Deserialize, de::IgnoredAny};
-use tokio::sync::Semaphore;
 
 use super::{
     cluster::{Call, Cluster, refused},
     error::Error,
+    searches::Searches,
 };
 use crate::crd::{Pipeline, PipelineStatus};
 
-/// How many Pipelines one page of a list holds. Each may have more than a MiB.
-const PAGE: u32 = 20;
+/// How many Pipelines one page of a list holds. Each may have more than a MiB, and is read whole.
+const PAGE: u32 = 5;
 
 /// The same where all Pipelines of the namespace have to be looked at.
-const LARGE_PAGE: u32 = 200;
-
-/// How many searches go on at a time.
-const MAX_SEARCHES: usize = 2;
+const LARGE_PAGE: u32 = 40;
 
 /// What a table of Pipelines may take at most. A row has about a KiB, with its object's metadata left out.
 const MAX_ROWS_BYTES: usize = 16 << 20;
@@ -70,19 +65,11 @@ pub(super) fn is_possible(name: &str) -> bool {
 }
 
 /// Finds Pipelines by their resolved names.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Lookup {
     /// Anybody with a valid token can ask for a name, and so cause a search. So only a few go on at a
     /// time, and the others wait within their own deadline.
-    searches: Arc<Semaphore>,
-}
-
-impl Default for Lookup {
-    fn default() -> Self {
-        Self {
-            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-        }
-    }
+    searches: Searches,
 }
 
 /// How well a Pipeline fits the name that is asked for: the least is meant.
@@ -145,9 +132,8 @@ impl Lookup {
         can_select: bool,
     ) -> Result<Option<Rank>, Error> {
         let call = list_in(namespace);
-        // The turn fails to come only if the semaphore is closed, which nobody does.
-        let turn = async { Ok(self.searches.acquire().await.ok()) };
-        let _turn = cluster.call(call, turn).await?;
+        let place = async { Ok(self.searches.place(namespace).await) };
+        let _place = cluster.call(call, place).await?;
         let api = Api::<Named>::namespaced(cluster.client.clone(), namespace);
         let mut params = match can_select {
             true => named(name).limit(PAGE),

@@ -1,16 +1,19 @@
-//! Which connections there is room for, and whose is closed to make some.
+//! Which connections there is room for, and whose gives way to make some.
 //!
-//! A connection costs its client nothing, and holds one of a limited number of places for as long as it takes to
-//! send half a request. So only what is at work, with a request that has come completely, keeps its place for
-//! certain. Where all places are taken, the connection that has had the most time is closed, of the
-//! address that holds the most of those that aren't at work: a new one always gets in, and has as long for its
-//! request as it takes to open as many others.
+//! A connection costs its client nothing, whether it sends half a request or a whole one with a token that somebody
+//! made up. So a place is kept for certain only by a request of somebody who is known. Where all places are taken, one
+//! of the address that holds the most gives way, whatever its connections do: who holds few is never closed for
+//! who holds many, and a new one always gets in beside a flood from elsewhere.
+//!
+//! Within that address, one goes of what most of its connections do. If that is to wait for their client, it is
+//! the one that has had the most time for it. If it is to wait until it is known who they are, it is the one that
+//! came last, and it is told so: those before it are nearer to an answer.
 //!
 //! Behind a proxy all clients have one address. A proxy sends a request once it has it, so its connections are at work,
 //! or idle after one; and idle ones may be closed at any time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -20,6 +23,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::network;
+
+/// How many connections without a place may be open at a time for their last answer. Whoever doesn't read it could
+/// keep them open, so further ones are closed without one.
+const MAX_LEAVING: usize = 64;
 
 /// The places of an endpoint.
 #[derive(Debug)]
@@ -33,15 +40,31 @@ pub(super) struct Room {
 struct Guests {
     next: u64,
     by_number: HashMap<u64, Guest>,
+    /// Those that have lost their place and still give an answer.
+    leaving: HashSet<u64>,
+}
+
+/// What a connection does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// It waits for its client: to send a request, or to read an answer.
+    Idle,
+    /// It has a request, whose credential waits for its turn.
+    Queues,
+    /// It has a request, and isn't known to be of anybody yet.
+    Asks,
+    /// It has a request of somebody who is known, for whom something may be stored at any moment.
+    Acts,
 }
 
 /// A connection.
 #[derive(Debug)]
 struct Guest {
     address: IpAddr,
-    /// Since when it hasn't been at work; `None` while it is.
-    waits_since: Option<Instant>,
+    doing: Doing,
+    since: Instant,
     closed: CancellationToken,
+    gives_way: CancellationToken,
 }
 
 /// The place of one connection, until this is dropped.
@@ -49,14 +72,25 @@ struct Guest {
 pub(super) struct Place {
     room: Arc<Room>,
     number: u64,
-    /// Told when the connection has lost its place.
+    /// Told when the connection has lost its place, and is to end at once.
     pub closed: CancellationToken,
+    /// Told when the connection has lost its place, and is to end once it has answered that.
+    pub gives_way: CancellationToken,
 }
 
-/// A request at work, until this is dropped.
+/// A request that has come completely, until this is dropped.
 #[derive(Debug)]
 pub(super) struct AtWork {
     place: Arc<Place>,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoRoom {
+    /// All are taken for certain. It comes in once that changes.
+    Yet,
+    /// Only those could give way who hold less than its own address does.
+    ForThem,
 }
 
 impl Room {
@@ -68,30 +102,31 @@ impl Room {
         })
     }
 
-    /// Gives a place to a connection, if need be that of another one. `None` if all are at work.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Option<Arc<Place>> {
+    /// Gives a place to a connection, if need be that of another one.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<Arc<Place>, NoRoom> {
+        let address = network(peer);
         let mut guests = self.lock();
         if guests.by_number.len() >= self.places {
-            let closed = guests.least()?;
-            if let Some(guest) = guests.by_number.remove(&closed) {
-                tracing::debug!(address = %guest.address, "a connection is closed for another one");
-                guest.closed.cancel();
-            }
+            let number = guests.least(address)?;
+            guests.turn_out(number);
         }
         let number = guests.next;
         guests.next += 1;
-        let closed = CancellationToken::new();
+        let [closed, gives_way] = [(); 2].map(|()| CancellationToken::new());
         let guest = Guest {
-            address: network(peer),
-            waits_since: Some(now),
+            address,
+            doing: Doing::Idle,
+            since: now,
             closed: closed.clone(),
+            gives_way: gives_way.clone(),
         };
         guests.by_number.insert(number, guest);
         drop(guests);
-        Some(Arc::new(Place {
+        Ok(Arc::new(Place {
             room: self.clone(),
             number,
             closed,
+            gives_way,
         }))
     }
 
@@ -106,21 +141,48 @@ impl Room {
 }
 
 impl Guests {
-    /// The one that has to go first.
-    fn least(&self) -> Option<u64> {
-        let waiting = || {
-            let all = self.by_number.iter();
-            all.filter_map(|(number, guest)| Some((number, guest, guest.waits_since?)))
-        };
-        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
-        for (_, guest, _) in waiting() {
-            *by_address.entry(guest.address).or_default() += 1;
+    /// The one that gives way to a newcomer from this address.
+    fn least(&self, newcomer: IpAddr) -> Result<u64, NoRoom> {
+        // With the newcomer, who would hold one more.
+        let mut held = HashMap::from([(newcomer, 1_usize)]);
+        for guest in self.by_number.values() {
+            *held.entry(guest.address).or_default() += 1;
         }
-        let most = by_address.values().max()?;
-        waiting()
-            .filter(|(_, guest, _)| by_address.get(&guest.address) == Some(most))
-            .min_by_key(|(number, _, since)| (*since, **number))
-            .map(|(number, ..)| *number)
+        let holds = |address| held.get(address).copied().unwrap_or_default();
+        let may_go = || {
+            let all = self.by_number.iter();
+            all.filter(|(_, guest)| guest.doing != Doing::Acts)
+        };
+        let most = may_go().map(|(_, guest)| holds(&guest.address)).max();
+        let most = most.ok_or(NoRoom::Yet)?;
+        if most < holds(&newcomer) {
+            return Err(NoRoom::ForThem);
+        }
+        let of_most = || may_go().filter(|(_, guest)| holds(&guest.address) == most);
+        let doing = |doing| of_most().filter(move |(_, guest)| guest.doing == doing);
+        // Of equal groups the last one is taken, and nobody is told anything for an idle one.
+        let groups = [Doing::Asks, Doing::Queues, Doing::Idle];
+        let group = groups.into_iter().max_by_key(|it| doing(*it).count());
+        let group = doing(group.unwrap_or(Doing::Idle));
+        let key = |(number, guest): &(&u64, &Guest)| (guest.since, **number);
+        let found = match group.clone().next() {
+            Some((_, guest)) if guest.doing == Doing::Idle => group.min_by_key(key),
+            _ => group.max_by_key(key),
+        };
+        found.map(|(number, _)| *number).ok_or(NoRoom::Yet)
+    }
+
+    fn turn_out(&mut self, number: u64) {
+        let Some(guest) = self.by_number.remove(&number) else {
+            return;
+        };
+        tracing::debug!(address = %guest.address, doing = ?guest.doing, "a connection gives way to another one");
+        if guest.doing != Doing::Idle && self.leaving.len() < MAX_LEAVING {
+            self.leaving.insert(number);
+            guest.gives_way.cancel();
+        } else {
+            guest.closed.cancel();
+        }
     }
 }
 
@@ -128,29 +190,65 @@ impl Place {
     /// Begins the work on a request that has come completely. `None` if the connection has lost its place:
     /// then nothing may be done for it any more.
     pub fn work(self: &Arc<Self>) -> Option<AtWork> {
-        let mut guests = self.room.lock();
-        guests.by_number.get_mut(&self.number)?.waits_since = None;
-        Some(AtWork {
+        let work = AtWork {
             place: self.clone(),
-        })
+        };
+        work.goes_on_to(Doing::Asks).then_some(work)
+    }
+}
+
+impl AtWork {
+    /// From here on its credential waits for its turn.
+    pub fn queues(&self) {
+        self.goes_on_to(Doing::Queues);
+    }
+
+    /// From here on it is being found out who it is.
+    pub fn asks(&self) {
+        self.goes_on_to(Doing::Asks);
+    }
+
+    /// It is known who it is, so from here on it keeps its place. False if that is lost: then nothing may be
+    /// done for it any more.
+    #[must_use]
+    pub fn acts(&self) -> bool {
+        self.goes_on_to(Doing::Acts)
+    }
+
+    /// Waits until it has lost its place, which is before it acts or never.
+    pub async fn gives_way(&self) {
+        self.place.gives_way.cancelled().await;
+    }
+
+    /// Whether it has lost its place.
+    pub fn has_given_way(&self) -> bool {
+        self.place.gives_way.is_cancelled()
+    }
+
+    fn goes_on_to(&self, doing: Doing) -> bool {
+        let mut guests = self.place.room.lock();
+        let Some(guest) = guests.by_number.get_mut(&self.place.number) else {
+            return false;
+        };
+        (guest.doing, guest.since) = (doing, Instant::now());
+        true
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        let mut guests = self.place.room.lock();
-        if let Some(guest) = guests.by_number.get_mut(&self.place.number) {
-            // From here on it depends on its client again, which may never read the answer.
-            guest.waits_since = Some(Instant::now());
-        }
-        drop(guests);
+        // From here on it depends on its client again, which may never read the answer.
+        self.goes_on_to(Doing::Idle);
         self.place.room.changed.notify_one();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.lock().by_number.remove(&self.number);
+        let mut guests = self.room.lock();
+        guests.by_number.remove(&self.number);
+        guests.leaving.remove(&self.number);
+        drop(guests);
         self.room.changed.notify_one();
     }
 }
@@ -170,6 +268,10 @@ mod tests {
         room.enter(address(last), now).expect("a place")
     }
 
+    fn stays(place: &Place) -> bool {
+        !place.closed.is_cancelled() && !place.gives_way.is_cancelled()
+    }
+
     #[test]
     fn the_oldest_of_whoever_holds_the_most_goes() {
         let (room, start) = (Room::new(4), Instant::now());
@@ -177,29 +279,92 @@ mod tests {
         let greedy: Vec<_> = (1..4).map(|i| enter(&room, 2, start, i)).collect();
         let newcomer = enter(&room, 3, start, 9);
         assert!(greedy[0].closed.is_cancelled());
-        for stays in [&colleague, &greedy[1], &greedy[2], &newcomer] {
-            assert!(!stays.closed.is_cancelled());
+        for place in [&colleague, &greedy[1], &greedy[2], &newcomer] {
+            assert!(stays(place));
         }
         // What has lost its place does nothing any more, and gives none back either.
         assert!(greedy[0].work().is_none());
         drop(greedy);
         let _two_more = [enter(&room, 1, start, 10), enter(&room, 1, start, 11)];
-        assert!(!colleague.closed.is_cancelled());
+        assert!(stays(&colleague));
     }
 
     #[test]
-    fn what_is_at_work_stays_and_if_all_are_there_is_no_room() {
+    fn whole_requests_count_as_well_and_the_last_one_that_waits_for_its_turn_is_told_to_go() {
+        let (room, start) = (Room::new(4), Instant::now());
+        let flood: Vec<_> = (0..4).map(|i| enter(&room, 2, start, i)).collect();
+        let works: Vec<_> = flood.iter().filter_map(Place::work).collect();
+        works[..3].iter().for_each(AtWork::queues);
+        let newcomer = enter(&room, 3, start, 9);
+        assert!(flood[2].gives_way.is_cancelled() && !flood[2].closed.is_cancelled());
+        assert!(works[2].has_given_way() && !works[2].acts());
+        // The next of the flood takes the place of its own, not that of who has but one.
+        let _next = enter(&room, 2, start, 10);
+        assert!(stays(&newcomer) && flood[1].gives_way.is_cancelled());
+        assert!(stays(&flood[0]) && stays(&flood[3]));
+    }
+
+    #[test]
+    fn who_does_what_few_do_is_not_the_one_that_goes_at_a_crowded_address() {
+        let (room, start) = (Room::new(4), Instant::now());
+        let flood: Vec<_> = (0..3).map(|i| enter(&room, 2, start, i)).collect();
+        let works: Vec<_> = flood.iter().filter_map(Place::work).collect();
+        works.iter().for_each(AtWork::queues);
+        // A colleague behind the same proxy, whose request is on its way.
+        let colleague = enter(&room, 2, start, 3);
+        let _next = enter(&room, 2, start, 4);
+        assert!(stays(&colleague) && flood[2].gives_way.is_cancelled());
+        // And while it is found out who they are.
+        let _asks = colleague.work().unwrap();
+        let _another = enter(&room, 2, start, 5);
+        assert!(stays(&colleague) && flood[1].gives_way.is_cancelled());
+    }
+
+    #[test]
+    fn who_holds_less_gives_no_way_to_who_holds_more() {
+        let (room, start) = (Room::new(3), Instant::now());
+        let many = [enter(&room, 2, start, 0), enter(&room, 2, start, 1)];
+        let works = many.each_ref().map(|place| place.work().unwrap());
+        assert!(works.iter().all(AtWork::acts));
+        let few = enter(&room, 1, start, 2);
+        assert_eq!(room.enter(address(2), start).unwrap_err(), NoRoom::ForThem);
+        assert!(stays(&few));
+        let _equal = enter(&room, 3, start, 3);
+        assert!(few.closed.is_cancelled());
+    }
+
+    #[test]
+    fn who_is_known_stays_and_if_all_are_there_is_no_room() {
         let (room, start) = (Room::new(2), Instant::now());
         let busy = enter(&room, 1, start, 0);
         let work = busy.work().unwrap();
+        assert!(work.acts());
         let idle = enter(&room, 1, start, 1);
         let third = enter(&room, 1, start, 2);
-        assert!(idle.closed.is_cancelled() && !busy.closed.is_cancelled());
-        let _more = third.work().unwrap();
-        assert!(room.enter(address(9), start).is_none());
+        assert!(idle.closed.is_cancelled() && stays(&busy));
+        let more = third.work().unwrap();
+        assert!(more.acts());
+        assert_eq!(room.enter(address(9), start).unwrap_err(), NoRoom::Yet);
         drop(work);
-        assert!(room.enter(address(9), start).is_some());
-        assert!(busy.closed.is_cancelled());
+        assert!(room.enter(address(9), start).is_ok());
+        assert!(busy.closed.is_cancelled() && stays(&third));
+    }
+
+    #[test]
+    fn only_so_many_stay_for_their_last_answer() {
+        let (room, start) = (Room::new(1), Instant::now());
+        let mut gone = vec![];
+        for second in 0..=MAX_LEAVING as u64 {
+            let place = enter(&room, 1, start, second);
+            gone.push((place.work().unwrap(), place));
+        }
+        let _last = enter(&room, 1, start, 1000);
+        let told = gone.iter().filter(|(work, _)| work.has_given_way()).count();
+        assert_eq!(told, MAX_LEAVING);
+        assert!(gone[MAX_LEAVING].1.closed.is_cancelled());
+        // Those that are gone make room for others' answers.
+        drop(gone);
+        assert!(room.lock().leaving.is_empty());
     }
 
     #[tokio::test]
@@ -207,11 +372,12 @@ mod tests {
         let (room, start) = (Room::new(1), Instant::now());
         let only = enter(&room, 1, start, 0);
         let work = only.work().unwrap();
-        assert!(room.enter(address(2), start).is_none());
+        assert!(work.acts());
+        assert!(room.enter(address(2), start).is_err());
         drop(work);
         room.changed().await;
         drop(only);
         room.changed().await;
-        assert!(room.enter(address(2), start).is_some());
+        assert!(room.enter(address(2), start).is_ok());
     }
 }

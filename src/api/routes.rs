@@ -13,7 +13,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Extension, Path, RawQuery, Request, State as Shared, rejection::PathRejection},
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,7 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use utoipa::ToSchema;
@@ -37,11 +37,11 @@ use super::{
     error::{Error, ErrorResponse},
     feldera,
     keys::Keys,
-    limits::Limits,
+    limits::{Limits, NO_TURN},
     lookup::{self, Lookup},
     openapi::openapi,
     query::Query,
-    room::Place,
+    room::{AtWork, Place},
     vote::{self, Votes},
 };
 use crate::policies::{Standing, Trust};
@@ -52,6 +52,11 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Selects the tenant, as in Feldera's API.
 const TENANT_HEADER: &str = "feldera-tenant";
+
+/// What a request is told that gave way to another one.
+const GAVE_WAY: Error = Error::GaveWay {
+    retry_after_seconds: 5,
+};
 
 /// The address that a request comes from.
 #[derive(Clone, Copy, Debug)]
@@ -136,11 +141,12 @@ impl State {
         }
     }
 
-    /// The user who calls, if they haven't called too often.
+    /// The user who calls, if they haven't called too often. From then on their request keeps its place.
     pub(super) async fn authenticate(
         &self,
         cluster: &Cluster,
         peer: Option<Extension<Peer>>,
+        work: Option<Extension<Arc<AtWork>>>,
         headers: &HeaderMap,
     ) -> Result<User, Error> {
         // Those of whom no address is known count as one.
@@ -153,11 +159,18 @@ impl State {
         let attempt = self.limits.attempt(peer, credential, now())?;
         let turn = match &attempt {
             Some(attempt) if attempt.waits() => {
+                if let Some(work) = &work {
+                    work.queues();
+                }
+                // The other half is left for what comes after it. Otherwise the API server would be blamed for the
+                // time that was spent here.
                 let turn = self.limits.turn(attempt, now);
-                let turn = timeout_at(cluster.deadline, turn).await;
-                Some(turn.map_err(|_| Error::TooManyFailedAuthentications {
-                    retry_after_seconds: 1,
-                })??)
+                let turn = timeout(self.request_timeout / 2, turn).await;
+                let turn = turn.map_err(|_| NO_TURN)??;
+                if let Some(work) = &work {
+                    work.asks();
+                }
+                Some(turn)
             }
             _ => None,
         };
@@ -168,6 +181,9 @@ impl State {
         drop(turn);
         let user = user?.ok_or(Error::AuthenticationFailed { token_given: true })?;
         self.limits.call(&user.name, now())?;
+        if work.is_some_and(|work| !work.acts()) {
+            return Err(GAVE_WAY);
+        }
         Ok(user)
     }
 
@@ -245,12 +261,13 @@ pub fn router(state: State) -> Router {
 pub(super) async fn approve(
     Shared(state): Shared<State>,
     peer: Option<Extension<Peer>>,
+    work: Option<Extension<Arc<AtWork>>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<(StatusCode, Json<Accepted>), Error> {
     let cluster = state.cluster();
-    let user = state.authenticate(&cluster, peer, &headers).await?;
+    let user = state.authenticate(&cluster, peer, work, &headers).await?;
 
     let Path(pipeline_name) = path.map_err(|_| Error::InvalidNameParam {
         value: String::new(),
@@ -320,25 +337,32 @@ pub(super) async fn openapi_document() -> Json<utoipa::openapi::OpenApi> {
     Json(openapi())
 }
 
-/// Reads a request's body to its end, and forgets it. From then on the request is at work, and its connection keeps its
-/// place: until then it depends on the client.
+/// Reads a request's body to its end, and forgets it. From then on the request is at work: until then it depends on the
+/// client. If its connection has to give way before it is known who sends it, nothing is done but to say so.
 async fn at_work(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let drained = timeout(state.read_timeout, drain(body)).await;
     match drained {
         Ok(Ok(())) => {
-            let place = parts.extensions.get::<Arc<Place>>().cloned();
-            let work = match &place {
+            let Some(place) = parts.extensions.get::<Arc<Place>>().cloned() else {
                 // What isn't served over a connection of ours has no place to lose.
-                None => None,
-                Some(place) => match place.work() {
-                    // The connection is being closed, and nobody hears of it.
-                    None => return Error::InvalidBody {}.into_response(),
-                    work => work,
-                },
+                return next.run(Request::from_parts(parts, Body::empty())).await;
             };
-            let response = next.run(Request::from_parts(parts, Body::empty())).await;
-            drop(work);
+            let Some(work) = place.work() else {
+                // The connection is being closed, at the latest when this waits. An answer could still get out.
+                return std::future::pending().await;
+            };
+            let work = Arc::new(work);
+            parts.extensions.insert(work.clone());
+            let mut response = tokio::select! {
+                biased;
+                response = next.run(Request::from_parts(parts, Body::empty())) => response,
+                () = work.gives_way() => GAVE_WAY.into_response(),
+            };
+            if work.has_given_way() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(header::CONNECTION, close);
+            }
             response
         }
         Ok(Err(error)) => error.into_response(),
@@ -398,4 +422,30 @@ fn panicked(_: Box<dyn Any + Send>) -> Response {
         action: "answer".to_owned(),
     }
     .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::room::Room;
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_has_lost_its_place_is_answered_nothing() {
+        let nobody = tower::service_fn(async |_: http::Request<kube::client::Body>| {
+            Err::<http::Response<Body>, _>(io::Error::other("nobody is asked"))
+        });
+        let client = Client::new(nobody, "default");
+        let router = router(State::new(&Config::default(), client).unwrap());
+        let (room, now) = (Room::new(1), std::time::Instant::now());
+        let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let place = room.enter(address, now).unwrap();
+        let _next = room.enter(address, now).unwrap();
+        assert!(place.closed.is_cancelled());
+        let request = Request::post("/v0/pipelines/orders/approve")
+            .extension(place)
+            .body(Body::empty())
+            .unwrap();
+        let answer = tower::ServiceExt::oneshot(router, request);
+        assert!(futures::poll!(std::pin::pin!(answer)).is_pending());
+    }
 }

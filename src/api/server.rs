@@ -26,7 +26,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     config::Config,
-    room::{Place, Room},
+    room::{NoRoom, Place, Room},
     routes::{Peer, State, router},
     tls::Tls,
 };
@@ -38,6 +38,10 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// The most headers.
 const MAX_HEADERS: usize = 100;
+
+/// How long a connection that has lost its place may take for the answer that says so. It is a few hundred bytes, and a
+/// client that doesn't read it has no claim to more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves the REST endpoint until `shutdown` is done. Then no connection is accepted any more,
 /// requests that have begun are answered, and it returns.
@@ -66,13 +70,17 @@ pub async fn serve(
     let room = Room::new(config.max_connections);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    // What is accepted and has no place yet, because all are at work.
+    // What is accepted and has no place yet, because all are taken for certain.
     let mut waiting: Option<(TcpStream, IpAddr)> = None;
     loop {
         if let Some((stream, peer)) = waiting.take() {
             match room.enter(peer, Instant::now()) {
-                None => waiting = Some((stream, peer)),
-                Some(place) => {
+                Err(NoRoom::Yet) => waiting = Some((stream, peer)),
+                // It doesn't wait, for others would have to wait behind it.
+                Err(NoRoom::ForThem) => {
+                    tracing::debug!(address = %peer, "a connection is refused: its address has too many");
+                }
+                Ok(place) => {
                     let connection = Connection {
                         app: app.clone(),
                         peer,
@@ -123,9 +131,17 @@ struct Connection {
 impl Connection {
     /// Serves it for as long as it has its place.
     async fn serve(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
-        let closed = self.place.closed.clone();
-        // Nothing is at work then.
-        closed.run_until_cancelled(self.talk(stream, tls)).await;
+        let (closed, gives_way) = (self.place.closed.clone(), self.place.gives_way.clone());
+        let told = async {
+            gives_way.cancelled().await;
+            sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => {}
+            () = told => {}
+            () = self.talk(stream, tls) => {}
+        }
     }
 
     async fn talk(self, stream: TcpStream, tls: Option<Arc<Tls>>) {

@@ -5,19 +5,17 @@
 //! find it. Whatever else has that name, or doesn't count because it is older than the policies that vouch for
 //! names, has the vote stored beside it: see [`votes`].
 
-use std::sync::Arc;
-
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, ResourceExt,
     api::{ListParams, PostParams},
 };
-use tokio::sync::Semaphore;
 
 use super::{
     auth::User,
     cluster::{Call, Cluster, refused},
     error::Error,
+    searches::Searches,
 };
 use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision, annotation};
 use crate::telemetry;
@@ -29,8 +27,9 @@ const FIELD_MANAGER: &str = "sluice-rest";
 /// How many votes come with one call. Somebody may have given each a quarter of a MiB of annotations.
 const PAGE: u32 = 50;
 
-/// How many look through all votes of a namespace at a time; the others wait within their own deadline.
-const MAX_SEARCHES: usize = 2;
+/// How many pages are looked through for a vote whose name something else has. Where there are more, somebody has put
+/// them there, and the vote gets a name that the API server draws: at worst it is stored twice, which counts once.
+const MOST_PAGES: usize = 40;
 
 /// The object that says that `user` approves the change.
 pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineApproval {
@@ -56,17 +55,10 @@ pub(super) fn of(pipeline: &Pipeline, change_id: &str, user: &User) -> PipelineA
 }
 
 /// Stores votes.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Votes {
-    searches: Arc<Semaphore>,
-}
-
-impl Default for Votes {
-    fn default() -> Self {
-        Self {
-            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-        }
-    }
+    /// Of those who look through all votes of a namespace; the others wait within their own deadline.
+    searches: Searches,
 }
 
 impl Votes {
@@ -139,12 +131,12 @@ impl Votes {
             return Ok(places.find());
         }
         let call = call("list", vote);
-        // The turn fails to come only if the semaphore is closed, which nobody does.
-        let turn = async { Ok(self.searches.acquire().await.ok()) };
+        let namespace = vote.namespace().unwrap_or_default();
+        let turn = async { Ok(self.searches.place(&namespace).await) };
         let _turn = cluster.call(call, turn).await?;
         let mut places = Places::of(vote);
         let mut params = ListParams::default().limit(PAGE);
-        loop {
+        for _ in 0..MOST_PAGES {
             let page = cluster.call(call, api.list(&params)).await?;
             for there in &page.items {
                 places.see(there, counts);
@@ -154,6 +146,7 @@ impl Votes {
                 None => return Ok(places.find()),
             }
         }
+        Ok(Place::Free(Box::new(votes::by_lot(vote))))
     }
 }
 

@@ -1,16 +1,22 @@
 //! Connections: their limits and their end.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{Semaphore, oneshot, watch},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 
 use sluice::policies::Trust;
+
+use sluice::api::Limit;
 
 use crate::fake::{Fake, Fault};
 
@@ -137,24 +143,27 @@ async fn no_more_requests_are_at_work_than_configured() {
     }
 }
 
+/// Sends from an address, over a connection that may be closed already, for another one.
+async fn send_from(from: &str, to: SocketAddr, text: &str) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(format!("{from}:0").parse().unwrap())?;
+    let mut stream = socket.connect(to).await?;
+    let _ = stream.write_all(text.as_bytes()).await;
+    Ok(stream)
+}
+
 /// Connections from an address, with the beginning of a request each, that nobody completes.
 async fn halves(server: &Server, address: &str, count: usize, text: &str) -> Vec<TcpStream> {
     let mut halves = vec![];
     for _ in 0..count {
-        let socket = TcpSocket::new_v4().unwrap();
-        let from = format!("{address}:0").parse().unwrap();
-        socket.bind(from).unwrap();
-        let mut stream = socket.connect(server.address).await.unwrap();
-        // It may be closed already, for another one.
-        let _ = stream.write_all(text.as_bytes()).await;
-        halves.push(stream);
+        halves.push(send_from(address, server.address, text).await.unwrap());
     }
     halves
 }
 
 /// How long some calls take, one after the other, each over a connection of its own.
 async fn calls(server: &Server) -> Duration {
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     for _ in 0..30 {
         let text = format!("{APPROVE}Connection: close\r\n\r\n");
         let answer = rest(&mut send(server.address, &text).await).await;
@@ -211,6 +220,172 @@ async fn a20_of_whoever_holds_the_most_connections_the_oldest_is_closed() {
     last.write_all(b"Connection: close\r\n\r\n").await.unwrap();
     let answer = rest(last).await;
     assert!(answer.contains(" 202 "), "{answer}");
+}
+
+/// A whole request with this token.
+fn whole(token: &str) -> String {
+    format!(
+        "POST /v0/pipelines/orders/approve HTTP/1.1\r\nHost: sluice\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    )
+}
+
+/// The first line of an answer, or nothing if there is none.
+fn status(answer: &str) -> String {
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Clients that send whole requests from an address, each with a wrong token that was never sent before, and come again
+/// as soon as they are answered or closed.
+struct Flood {
+    clients: JoinSet<()>,
+    answers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Flood {
+    /// Begins, and waits until more of it is there than there are places.
+    async fn begin(server: &Server, from: &'static str, clients: usize) -> Self {
+        let mut flood = Self {
+            clients: JoinSet::new(),
+            answers: Arc::default(),
+        };
+        let begun = Arc::new(Semaphore::new(0));
+        for client in 0..clients {
+            let (to, answers, begun) = (server.address, flood.answers.clone(), begun.clone());
+            flood.clients.spawn(async move {
+                for round in 0.. {
+                    let text = whole(&format!("made-up-{client}-{round}"));
+                    // If there are no ports left for now, there is a flood already.
+                    if let Ok(mut stream) = send_from(from, to, &text).await {
+                        begun.add_permits(1);
+                        let answer = status(&rest(&mut stream).await);
+                        answers.lock().unwrap().push(answer);
+                    }
+                    tokio::task::yield_now().await;
+                }
+            });
+        }
+        let all = u32::try_from(clients).unwrap();
+        let all = timeout(Duration::from_secs(60), begun.acquire_many(all)).await;
+        all.expect("the flood doesn't begin").unwrap().forget();
+        flood
+    }
+
+    /// Ends it, and says what it was answered.
+    async fn end(mut self) -> Vec<String> {
+        self.clients.shutdown().await;
+        std::mem::take(&mut self.answers.lock().unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a20_good_calls_pass_beside_a_flood_of_whole_requests_with_wrong_tokens() {
+    // With fewer places than may wait for their turn, and with more.
+    for (places, clients) in [(50, 100), (150, 220)] {
+        let fake = Fake::with_a_change_that_waits().configured(|config| {
+            config.max_connections = places;
+            config.failure_limit = Limit::per_minute(10);
+        });
+        // The API server is as slow as can be for wrong tokens.
+        fake.reviews_of_strangers_wait_for(Arc::new(Semaphore::new(0)));
+        let server = serve(&fake).await;
+        for address in ["127.0.0.2", "127.0.0.3"] {
+            let stream = send_from(address, server.address, &whole("alice-token")).await;
+            let answer = rest(&mut stream.unwrap()).await;
+            assert!(answer.contains(" 202 "), "{answer}");
+        }
+        let flood = Flood::begin(&server, "127.0.0.2", clients).await;
+        // From another address, and known from before or not; and known from before from the same one.
+        fake.token(
+            "new-token",
+            serde_json::json!({"authenticated": true, "user": {"username": "alice"}}),
+        );
+        for round in 0..6 {
+            for (address, token) in [
+                ("127.0.0.3", "alice-token"),
+                ("127.0.0.4", "new-token"),
+                ("127.0.0.2", "alice-token"),
+            ] {
+                let stream = send_from(address, server.address, &whole(token)).await;
+                let answer = rest(&mut stream.unwrap()).await;
+                assert!(
+                    answer.contains(" 202 "),
+                    "{places} places, call {round} with {token} from {address}: {answer:?}"
+                );
+            }
+        }
+        // What loses its place is told so or nothing.
+        for answer in flood.end().await {
+            assert!(
+                [
+                    "",
+                    "HTTP/1.1 401 Unauthorized",
+                    "HTTP/1.1 429 Too Many Requests"
+                ]
+                .contains(&&*answer),
+                "{answer}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a20_a_good_token_that_was_never_seen_is_told_to_come_again_and_passes_then() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(10));
+    let gate = Arc::new(Semaphore::new(0));
+    fake.reviews_of_strangers_wait_for(gate.clone());
+    let server = serve(&fake).await;
+    let flood = Flood::begin(&server, "127.0.0.2", 300).await;
+    let good = async || {
+        let stream = send_from("127.0.0.2", server.address, &whole("alice-token")).await;
+        rest(&mut stream.unwrap()).await
+    };
+    // While no wrong token is answered, there is no turn to be had behind them.
+    let answer = good().await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    assert!(answer.contains("\r\nretry-after: 2\r\n"), "{answer}");
+    assert!(
+        answer.contains("Your token has not been looked at"),
+        "{answer}"
+    );
+    // What they are told to do helps as soon as there are fewer of them.
+    flood.end().await;
+    gate.add_permits(1_000);
+    let begin = Instant::now();
+    loop {
+        let answer = good().await;
+        if answer.starts_with("HTTP/1.1 202 ") {
+            break;
+        }
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(begin.elapsed() < Duration::from_secs(30), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a20_a_request_that_gives_way_is_told_so() {
+    let fake = Fake::with_a_change_that_waits().configured(|config| config.max_connections = 1);
+    fake.reviews_of_strangers_wait_for(Arc::new(Semaphore::new(0)));
+    let server = serve(&fake).await;
+    // Its client would send more over the connection.
+    let text = whole("made-up").replace("Connection: close\r\n", "");
+    let mut first = send(server.address, &text).await;
+    while fake.calls_like("who is it?").is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let mut second = send_from("127.0.0.2", server.address, &whole("alice-token")).await;
+    let answer = rest(second.as_mut().unwrap()).await;
+    assert!(answer.contains(" 202 "), "{answer}");
+    let answer = rest(&mut first).await;
+    assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    for part in [
+        "\r\nretry-after: 5\r\n",
+        "\r\nconnection: close\r\n",
+        r#""error_code":"TooManyRequests""#,
+        "gave way",
+    ] {
+        assert!(answer.contains(part), "{answer}");
+    }
 }
 
 #[tokio::test]

@@ -35,6 +35,7 @@ struct World {
     api_keys: Option<Value>,
     page_size: usize,
     faults: Vec<(String, Fault)>,
+    strangers: Option<Arc<tokio::sync::Semaphore>>,
     calls: Vec<Call>,
 }
 
@@ -198,6 +199,11 @@ impl Fake {
         self.world().faults.push((words.to_owned(), fault));
     }
 
+    /// From now on reviews of tokens that nobody has wait until this may be acquired, each for itself.
+    pub fn reviews_of_strangers_wait_for(&self, gate: Arc<tokio::sync::Semaphore>) {
+        self.world().strangers = Some(gate);
+    }
+
     /// The PipelineApprovals that are stored.
     pub fn approvals(&self) -> Vec<Value> {
         self.world().approvals.values().cloned().collect()
@@ -267,16 +273,23 @@ impl Fake {
             query: head.uri.query().unwrap_or_default().to_owned(),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        let fault = {
+        let stranger = call.body["spec"]["token"].as_str();
+        let (fault, gate) = {
             let mut world = self.world();
+            let stranger = stranger.is_some_and(|token| !world.tokens.contains_key(token));
+            let gate = world.strangers.clone().filter(|_| stranger);
             world.calls.push(call.clone());
             let words = call.words();
             let found = world
                 .faults
                 .iter()
                 .position(|(like, _)| words.contains(like));
-            found.map(|index| world.faults.remove(index).1)
+            let fault = found.map(|index| world.faults.remove(index).1);
+            (fault, gate)
         };
+        if let Some(gate) = gate {
+            gate.acquire().await?.forget();
+        }
         match fault {
             None => {}
             Some(Fault::Answer(status, body)) => return Ok(answer(status, body)),

@@ -1,6 +1,6 @@
 //! How often one may call.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use serde_json::json;
@@ -91,6 +91,49 @@ async fn a20_of_a_flood_of_tokens_few_are_reviewed_at_a_time_and_other_addresses
     for status in flood.join_all().await {
         assert_eq!(status, 401);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a20_who_waited_in_vain_for_a_turn_is_told_that_and_not_that_the_api_server_is_away() {
+    let fake = Fake::with_a_change_that_waits()
+        .configured(|config| config.failure_limit = Limit::per_minute(1));
+    let endpoint = fake.router();
+    from(&endpoint, "192.0.2.1", "made-up").await;
+    let gate = Arc::new(Semaphore::new(0));
+    fake.reviews_of_strangers_wait_for(gate.clone());
+    let spawn = |token: String| {
+        let endpoint = endpoint.clone();
+        tokio::spawn(async move { from(&endpoint, "192.0.2.1", &token).await })
+    };
+    let reviewed: Vec<_> = (0..4).map(|i| spawn(format!("first-{i}"))).collect();
+    while fake.calls_like("who is it?").len() < 1 + 4 {
+        tokio::task::yield_now().await;
+    }
+    let waits: Vec<_> = (0..100).map(|i| spawn(format!("next-{i}"))).collect();
+    // Most of the time that there is for a request goes by, until one of those before is done.
+    tokio::time::advance(Duration::from_millis(1)).await;
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    let too_many = from(&endpoint, "192.0.2.1", "alice-token").await;
+    tokio::time::advance(Duration::from_secs(50)).await;
+    gate.add_permits(1);
+    for waited in waits {
+        let answer = waited.await.unwrap();
+        answer.is_error(429, "TooManyFailedAuthentications");
+        assert!(answer.message().contains("has not been looked at"));
+        assert_eq!(answer.headers["retry-after"], "2");
+    }
+    assert_eq!(
+        too_many.body["message"],
+        "Your token has not been looked at: too many others that were sent from your address wait for that. Try again in 2 s"
+    );
+    // Those that the API server doesn't answer are told that.
+    let mut statuses = vec![];
+    for review in reviewed {
+        statuses.push(review.await.unwrap().status.as_u16());
+    }
+    assert_eq!(statuses, [401, 503, 503, 503]);
 }
 
 #[tokio::test]
