@@ -20,20 +20,13 @@ local reason = given["reason"]
 if reason == "" then
   reason = nil
 end
--- A vote that is there and doesn't count, since it is older than the admission policies, keeps its name: another
--- one is put beside it.
-local again = ""
-for _, condition in ipairs(obj.status.conditions or {}) do
-  if condition.type == "UnfoundedApproval" and condition.status == "True" then
-    again = "-" .. obj.metadata.resourceVersion
-  end
-end
 local names = {Approve = "approve", Reject = "reject"}
 local vote = {
   apiVersion = obj.apiVersion,
   kind = "PipelineApproval",
   metadata = {
-    name = obj.metadata.name .. "-" .. names[decision] .. "-" .. approval.changeId .. again,
+    -- The API server draws the rest of the name: one that can be foreseen could be taken by others.
+    generateName = obj.metadata.name .. "-" .. names[decision] .. "-",
     namespace = obj.metadata.namespace,
     -- It is shown below its Pipeline, and goes with it.
     ownerReferences = {
