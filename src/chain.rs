@@ -1,8 +1,24 @@
 //! Which change comes next, by what a Pipeline's status says of those before. The operator names a
 //! change by it when it publishes one, and `kubectl sluice plan` before anything is applied.
 
-use crate::change::{Change, ROOT};
-use crate::crd::{ApprovalState, BootstrapOptions, PipelineStatus, Target};
+use crate::change::{Change, Content, ROOT};
+use crate::crd::{
+    ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
+};
+use crate::engine::EngineInfo;
+
+/// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
+/// there. What was given before and isn't any more goes back to the engine's default.
+#[must_use]
+pub fn beside_what_is_held(content: &Content, status: &PipelineStatus) -> Content {
+    let mut content = content.clone();
+    if let Some(held) = &status.content {
+        let of_held = |is_given: bool| (!is_given).then(|| held.target.clone());
+        content.kept.program_config = of_held(held.config_is_given);
+        content.kept.runtime_config = of_held(held.runtime_config_is_given);
+    }
+    content
+}
 
 /// The name of settings that are taken away.
 const NO_SETTINGS: &str = "none";
@@ -75,10 +91,142 @@ pub fn revision_of(
     revision
 }
 
+/// How many changes have their turn before what is settled becomes a new link of the chain, which ends
+/// their ids all at once.
+pub const MOST_TURNS: usize = 100;
+
+/// The status in which the operator names a change to a target once the spec asks for it, by the one that is stored
+/// now: what runs may be settled by then, and what is at the gate gives way.
+///
+/// It is what the operator's steps on the way there (`settle`, `supersede`) come to, if all of them go well.
+pub fn once_asked_for(
+    stored: &PipelineStatus,
+    uid: &str,
+    target: &Target,
+    options: BootstrapOptions,
+) -> PipelineStatus {
+    let mut status = stored.clone();
+    if let Some(run) = settled_by_its_stop(stored)
+        && run.target != *target
+    {
+        status.turns.clear();
+        if let Some(approval) = &mut status.approval
+            && approval.change_id == run.change_id
+        {
+            approval.state = ApprovalState::Sealed;
+        }
+        status.settled = Some(Settled {
+            change_id: run.change_id.clone(),
+            target: run.target.clone(),
+            checkpoint: None,
+            version: None,
+            program: None,
+        });
+    }
+    give_way(&mut status, uid, target, options);
+    status
+}
+
+/// The run that is settled by what the operator does before it replaces its program: it stops that with a checkpoint.
+/// Where there is no storage, that it runs settles it. What has failed, is down or waits at the gate is not settled by
+/// anything that comes after.
+pub fn settled_by_its_stop(status: &PipelineStatus) -> Option<&Run> {
+    let run = status.run.as_ref()?;
+    let settled = status.settled.as_ref();
+    let is_settled = settled
+        .is_some_and(|settled| settled.change_id == run.change_id && settled.target == run.target);
+    let held = status.content.as_ref();
+    let is_held = held.is_some_and(|held| held.target == run.target);
+    let is_kept = run.target.without_storage || writes_checkpoints(status);
+    (!is_settled && is_held && is_kept && is_past_the_gate(status)).then_some(run)
+}
+
+/// Whether what runs has left the gate, and goes on until somebody stops it.
+pub fn is_past_the_gate(status: &PipelineStatus) -> bool {
+    let (Some(run), Some(engine)) = (&status.run, &status.engine) else {
+        return false;
+    };
+    let goes_on = match engine.deployment_status.as_deref() {
+        None | Some("Stopped" | "Suspended" | "AwaitingApproval") => false,
+        // The checkpoint is being written.
+        Some("Stopping") => run.stop == Some(StopKind::Checkpoint),
+        Some(_) => true,
+    };
+    goes_on && !run.failed && run.past_gate_since.is_some()
+}
+
+/// Whether the engine writes checkpoints, by its edition.
+pub fn writes_checkpoints(status: &PipelineStatus) -> bool {
+    let edition = status.engine.as_ref().and_then(|it| it.edition.clone());
+    edition.is_none_or(|edition| {
+        let engine = EngineInfo {
+            edition,
+            ..EngineInfo::default()
+        };
+        engine.has_checkpoints()
+    })
+}
+
+/// What is at the gate, or was let through and is down, gives way to a change to another target.
+fn give_way(status: &mut PipelineStatus, uid: &str, target: &Target, options: BootstrapOptions) {
+    use ApprovalState::{Applied, ApplyFailed, Applying, Approved, Awaiting, Rejected, Superseded};
+    let runs = is_past_the_gate(status);
+    let Some(approval) = &mut status.approval else {
+        return;
+    };
+    let gives_way = match approval.state {
+        Awaiting | Approved | Rejected | ApplyFailed => true,
+        Applying | Applied => !runs,
+        _ => false,
+    };
+    if !gives_way || approval.target == *target && approval.options == options {
+        return;
+    }
+    let rejected = approval.state == Rejected;
+    let turn = Turn {
+        change_id: approval.change_id.clone(),
+        rejected: approval.decision.clone().filter(|_| rejected),
+    };
+    approval.state = Superseded;
+    status.turns.retain(|it| it.change_id != turn.change_id);
+    status.turns.push(turn);
+    let settled = status.settled.as_ref().map(|settled| &settled.target);
+    if settled == Some(target) || status.turns.len() >= MOST_TURNS {
+        let settled = status.settled.take().unwrap_or_else(unknown);
+        status.settled = Some(Settled {
+            change_id: link(&settled, uid),
+            ..settled
+        });
+        status.turns.clear();
+    }
+}
+
+/// What is settled where nothing is known to be.
+fn unknown() -> Settled {
+    Settled {
+        change_id: ROOT.to_owned(),
+        target: Target::default(),
+        checkpoint: None,
+        version: None,
+        program: None,
+    }
+}
+
+/// The name of what is settled as a new link of the chain.
+fn link(settled: &Settled, uid: &str) -> String {
+    Change {
+        uid,
+        parent: &settled.change_id,
+        target: &settled.target.without_settings(),
+        options: BootstrapOptions::default(),
+        revision: 0,
+    }
+    .id()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::change::Content;
     use crate::crd::Settled;
     use serde_json::{Value, json};
 

@@ -26,7 +26,8 @@ Examples:
 
 Colours are left out where there is no terminal, and where NO_COLOR is set.
 
-Exit status: 0 good, 1 failed, 2 wrong use, 3 (plan) a change needs approval."
+Exit status: 0 good, 1 failed, 2 wrong use, 3 (plan) a change needs approval,
+or a file can't be applied."
 )]
 pub struct Arguments {
     #[command(flatten)]
@@ -154,7 +155,8 @@ Examples:
   kubectl sluice plan -f deploy/ -f approvals/ -R
   kustomize build . | kubectl sluice plan -f - -o json
 
-Exit status: 0 no change needs approval, 3 one does, 1 failed, 2 wrong use.")]
+Exit status: 0 no change needs approval, 3 one does, or a file can't be applied
+as things are, 1 failed, 2 wrong use.")]
 pub struct Plan {
     /// A file with Pipelines, a folder of such files, or - for standard input; may be repeated
     #[arg(short, long, value_name = "FILE", required = true, value_hint = clap::ValueHint::AnyPath)]

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
-use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline};
+use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline, Settled};
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
@@ -28,15 +28,21 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         change.since.0.strftime("%Y-%m-%d %H:%M:%S UTC"),
         age(change.since.0, now)
     ));
-    line(format!("Resumes    from {}", base(change.base.as_ref())));
-    line(format!("Bootstrap  {}", options(change.options)));
-    let settled = pipeline
-        .status
-        .as_ref()
-        .and_then(|status| status.settled.as_ref());
-    if let Some(settled) = settled.filter(|settled| settled.change_id == change.parent) {
-        let changed = program::changed(&settled.target, &change.target);
-        line(format!("Program    differs in {}", changed.join("; ")));
+    let resumes = if change.target.without_storage {
+        "from nothing: without storage no checkpoint is read".to_owned()
+    } else {
+        format!("from {}", base(change.base.as_ref()))
+    };
+    line(format!("Resumes    {resumes}"));
+    let settled = settled_before(pipeline, change);
+    if alters_settings_only(pipeline, change) {
+        line("Program    stays as it is; only runtime settings differ".into());
+    } else {
+        line(format!("Bootstrap  {}", options(change.options)));
+        if let Some(settled) = settled {
+            let changed = program::changed(&settled.target, &change.target);
+            line(format!("Program    differs in {}", changed.join("; ")));
+        }
     }
     if change.revision > 0 {
         line(
@@ -44,14 +50,35 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         );
     }
     line("\nWhat changes:".into());
-    for item in changes(change.diff.as_ref()) {
-        line(format!("  {item}"));
+    if alters_settings_only(pipeline, change) {
+        line("  runtime settings; no table, view or connector".into());
+    } else {
+        for item in changes(change.diff.as_ref()) {
+            line(format!("  {item}"));
+        }
     }
     line("\nWhat approving does:".into());
     for item in stake(change.at_stake.as_ref()) {
         line(format!("  {item}"));
     }
     text
+}
+
+/// What is settled, if the change follows it.
+fn settled_before<'a>(pipeline: &'a Pipeline, change: &Approval) -> Option<&'a Settled> {
+    let settled = pipeline.status.as_ref()?.settled.as_ref();
+    settled.filter(|settled| settled.change_id == change.parent)
+}
+
+/// Whether the program is known to stay what the checkpoint was made from, so that the engine has nothing to compare,
+/// and is asked for no diff.
+fn alters_settings_only(pipeline: &Pipeline, change: &Approval) -> bool {
+    let settled = settled_before(pipeline, change);
+    change.diff.is_none()
+        && settled.is_some_and(|settled| {
+            settled.checkpoint.is_some()
+                && settled.target.without_settings() == change.target.without_settings()
+        })
 }
 
 /// The commands that decide this very change.
@@ -197,7 +224,7 @@ fn stake(stake: Option<&AtStake>) -> Vec<String> {
     };
     let mut lines = vec![];
     if stake.state_lost {
-        lines.push("all that the pipeline has computed is lost, and it begins from nothing".into());
+        lines.push("all that the pipeline has computed is lost".into());
     }
     lines.extend([
         names(
@@ -370,6 +397,65 @@ What approving does:
 "
             )
         );
+    }
+
+    #[test]
+    fn a_change_of_settings_says_that_the_program_stays_and_nothing_of_a_diff() {
+        let mut pipeline = pipeline("Awaiting");
+        let status = pipeline.status.as_mut().unwrap();
+        let change = status.approval.as_mut().unwrap();
+        let mut before = change.target.clone();
+        before.settings = "e".into();
+        change.summary = "changes the runtime settings env".into();
+        change.at_stake = Some(AtStake {
+            tables_refilled: Some(vec![]),
+            tables_lost: Some(vec![]),
+            sinks_repeated: Some(vec![]),
+            dropped_input: "none".into(),
+            ..AtStake::default()
+        });
+        status.settled = serde_json::from_value(json!({
+            "changeId": "root", "target": before, "checkpoint": {"uuid": "0198"},
+        }))
+        .unwrap();
+        let said = |pipeline: &Pipeline| {
+            let now = "2026-01-01T00:05:00Z".parse().unwrap();
+            describe(pipeline, waiting(pipeline).unwrap(), now)
+        };
+        assert_eq!(
+            said(&pipeline),
+            format!(
+                "\
+Pipeline   orders in namespace shop
+Change     {CHANGE}
+Summary    changes the runtime settings env
+Waiting    since 2026-01-01 00:00:00 UTC (5m)
+Resumes    from a checkpoint that isn't known
+Program    stays as it is; only runtime settings differ
+
+What changes:
+  runtime settings; no table, view or connector
+
+What approving does:
+  tables that are emptied, and that nothing fills again: none
+  tables that are emptied, and read again from their connectors: none
+  sinks that get the whole of their view again: none
+  input since the checkpoint that is dropped: none
+"
+            )
+        );
+        // Where the program differs, or nobody knows what the checkpoint was made from, no diff means anything.
+        let mut other = pipeline.clone();
+        let settled = other.status.as_mut().unwrap().settled.as_mut().unwrap();
+        settled.target.udf_rust = "z".into();
+        let mut unknown = pipeline;
+        let settled = unknown.status.as_mut().unwrap().settled.as_mut().unwrap();
+        settled.checkpoint = None;
+        for pipeline in [other, unknown] {
+            let said = said(&pipeline);
+            assert!(said.contains("anything may have changed"), "{said}");
+            assert!(said.contains("Bootstrap  "), "{said}");
+        }
     }
 
     #[test]

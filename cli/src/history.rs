@@ -176,6 +176,14 @@ fn detail(record: &DecisionRecord) -> String {
     }
     lines.push("\nThe engine's diff, as it was seen:".into());
     match (&record.diff, &record.diff_digest) {
+        (None, Some(digest))
+            if record.changed == ["settings"]
+                && *digest == sluice::change::digest(&Value::Null) =>
+        {
+            lines.push(
+                "  none: only runtime settings changed, and the program stayed as it was".into(),
+            )
+        }
         (None, Some(_)) => {
             lines.push("  it isn't kept: there was none, or it took too much room".into())
         }
@@ -254,6 +262,16 @@ One of them in full: kubectl sluice history orders --change ID; all of them: -o 
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_change_of_settings_had_no_diff() {
+        let mut record = records(&decided())[1].clone();
+        record.diff = None;
+        assert!(detail(&record).contains("it isn't kept"));
+        record.changed = vec!["settings".into()];
+        record.diff_digest = Some(sluice::change::digest(&Value::Null));
+        assert!(detail(&record).contains("the program stayed as it was"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `kubectl sluice plan`: what files would change, before they are applied.
 
+mod held;
 mod judge;
 mod show;
 
@@ -25,8 +26,8 @@ pub struct Outcome {
     pub exit_code: ExitCode,
 }
 
-/// The status of a plan in which a change needs approval.
-const NEEDS_APPROVAL: u8 = 3;
+/// The status of a plan in which something can't go on as it is, as a change that needs approval.
+const HELD: u8 = 3;
 
 /// Plans all Pipelines of the files. What can't be planned is said, and doesn't keep the others from
 /// being planned.
@@ -65,8 +66,8 @@ pub async fn run(cluster: &Cluster, plan: &Plan) -> Result<Outcome, Error> {
     };
     let exit_code = if !problems.is_empty() {
         ExitCode::FAILURE
-    } else if planned.iter().any(|one| one.verdict.needs_approval()) {
-        ExitCode::from(NEEDS_APPROVAL)
+    } else if planned.iter().any(|one| one.verdict.is_held()) {
+        ExitCode::from(HELD)
     } else {
         ExitCode::SUCCESS
     };

@@ -11,7 +11,8 @@ use sluice::crd::{ApprovalState, Door};
 
 use super::plugin::plugin;
 use super::story::{
-    ORDERS, PROGRAM, Story, approval, changed, edited, eventually, extended, id, status,
+    ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
+    has, id, is_at, message, status,
 };
 use super::support::said;
 
@@ -485,4 +486,135 @@ async fn a_rejected_change_and_a_change_of_what_is_not_settled_yet() {
     let next = story.until_waiting().await;
     assert_eq!(planned["changeId"], id(&next).as_str());
     assert_eq!(approval(&next).state, ApprovalState::Awaiting);
+}
+
+#[tokio::test]
+async fn a6_a_plan_after_a_change_ran_and_failed_unkept_is_one_of_what_was_before_it() {
+    let story = Story::begin().await;
+    let waiting = story.waiting().await;
+    let change = id(&waiting);
+    let desk = Desk::of(&story);
+    let same = orders(json!({"sql": changed()}), json!({"approvedChange": change}));
+    let same = desk.write("same.yaml", &[same]);
+    let corrected = |further| orders(json!({"sql": changed_otherwise()}), further);
+    let other = desk.write("other.yaml", &[corrected(json!({}))]);
+
+    // No checkpoint of it is ever written.
+    story.engine.fault("error", "503@/checkpoint").await;
+    story.approve(&change).await;
+    story.until_state(ApprovalState::Applied).await;
+    let (code, planned) = desk.plan(&[&same]).await;
+    assert_eq!(
+        (code, &planned["verdict"]),
+        (0, &json!("Approved")),
+        "{planned}"
+    );
+    let (_, planned) = desk.plan(&[&other]).await;
+    assert_eq!(planned["parent"], change.as_str(), "{planned}");
+
+    let fail = format!("/pipelines/{ORDERS}/fail");
+    let why = json!({"message": "no such topic"});
+    story.engine.sim("POST", &fail, why).await;
+    story
+        .until("applying it has failed", |p| {
+            is_at(p, ApprovalState::ApplyFailed) && has(p, "Stalled", "True", "ApplyFailed")
+        })
+        .await;
+    let (code, planned) = desk.plan(&[&same]).await;
+    assert_eq!(
+        (code, &planned["verdict"]),
+        (3, &json!("ApplyFailed")),
+        "{planned}"
+    );
+    assert_eq!(planned["changeId"], change.as_str());
+    let why = planned["why"].as_str().expect("why");
+    assert!(why.contains("no such topic"), "{planned}");
+    let said = planned["notes"].to_string();
+    assert!(!said.contains("takes back"), "{said}");
+
+    // Corrected and approved in one commit, by the id that was planned.
+    let (code, planned) = desk.plan(&[&other]).await;
+    assert_eq!(code, 3, "{planned}");
+    assert_eq!(planned["parent"], approval(&waiting).parent.as_str());
+    let next = planned["changeId"].as_str().expect("an id").to_owned();
+    story.engine.no_faults().await;
+    let file = desk.write("orders.yaml", &[corrected(json!({"approvedChange": next}))]);
+    desk.apply(&file).await;
+    let sealed = story.until_sealed().await;
+    assert_eq!(id(&sealed), next);
+    assert_eq!(
+        approval(&sealed).decision.expect("a decision").via,
+        Door::Field
+    );
+    // What approved the change before is stale by then, and this isn't.
+    let stale = story.events("StaleApproval").await;
+    let is_this = |note: &String| note.contains("spec.approvedChange");
+    let stale: Vec<_> = stale.into_iter().filter_map(|it| it.note).collect();
+    assert!(!stale.iter().any(is_this), "{stale:?}");
+}
+
+#[tokio::test]
+async fn a19_a_plan_says_that_nothing_is_applied_where_the_name_is_somebody_elses() {
+    let story = Story::begin().await;
+    let theirs = json!({"name": ORDERS, "program_code": changed()});
+    story.engine.by_hand("POST", "/pipelines", theirs).await;
+    story.create(ORDERS, json!({})).await;
+    let taken = story.until_ready("False", "NameTaken").await;
+    let desk = Desk::of(&story);
+    for sql in [PROGRAM.to_owned(), extended()] {
+        let file = desk.write("orders.yaml", &[orders(json!({"sql": sql}), json!({}))]);
+        let (code, planned) = desk.plan(&[&file]).await;
+        assert_eq!(
+            (code, &planned["verdict"]),
+            (3, &json!("NotApplied")),
+            "{planned}"
+        );
+        assert_eq!(planned["why"], message(&taken, "Ready").as_str());
+        assert_eq!(planned["needsApproval"], false);
+    }
+    // A file that takes it over may do more.
+    let mut adopts = orders(json!({"sql": PROGRAM}), json!({}));
+    adopts["metadata"]["annotations"] = json!({"sluice.dev/adopt": ORDERS});
+    let file = desk.write("orders.yaml", &[adopts]);
+    let (code, planned) = desk.plan(&[&file]).await;
+    assert_eq!(
+        (code, &planned["verdict"]),
+        (0, &json!("NothingSettled")),
+        "{planned}"
+    );
+}
+
+#[tokio::test]
+async fn a9_a_change_of_settings_alone_says_that_the_program_stays() {
+    let story = Story::begin().await;
+    story.running().await;
+    let desk = Desk::of(&story);
+    let with = |config: Value| orders(json!({"sql": PROGRAM}), json!({"runtimeConfig": config}));
+    let off = desk.write("off.yaml", &[with(json!({"storage": false}))]);
+    let (code, planned) = desk.plan(&[&off]).await;
+    assert_eq!(code, 3, "{planned}");
+    let said = planned["notes"].to_string();
+    assert!(
+        said.contains("all that the pipeline has computed is lost"),
+        "{said}"
+    );
+
+    let file = desk.write("orders.yaml", &[with(json!({"env": {"LEVEL": "1"}}))]);
+    let (_, planned) = desk.plan(&[&file]).await;
+    desk.apply(&file).await;
+    let waiting = story.until_waiting().await;
+    assert_eq!(planned["changeId"], id(&waiting).as_str(), "{planned}");
+    let (code, text) = desk.sluice(&["diff", ORDERS]).await;
+    assert_eq!(code, 0, "{text}");
+    for part in [
+        "Program    stays as it is; only runtime settings differ",
+        "What changes:\n  runtime settings; no table, view or connector",
+        "LEVEL",
+    ] {
+        assert!(text.contains(part), "{part} isn't in: {text}");
+    }
+    assert!(
+        !text.contains("anything may have changed") && !text.contains("Bootstrap"),
+        "{text}"
+    );
 }

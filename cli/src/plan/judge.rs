@@ -5,12 +5,12 @@ use kube::ResourceExt;
 use sluice::chain;
 use sluice::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
 use sluice::crd::{
-    ApprovalState, BootstrapPolicy, Decision, DesiredState, Pipeline, PipelineApproval,
-    PipelineStatus, Settled, Target, VoteDecision, annotation,
+    ApprovalState, BootstrapPolicy, Decision, DesiredState, Gate, Pipeline, PipelineApproval,
+    PipelineStatus, PreviewOutcome, Run, Settled, Target, VoteDecision, annotation,
 };
-use sluice::engine::EngineInfo;
 use sluice::votes::{Effect, effect};
 
+use super::held::{self, LeftAlone};
 use crate::program::{self, PartDiff, Source};
 
 /// Everything that it depends on.
@@ -58,8 +58,10 @@ pub enum Verdict {
     NothingSettled,
     /// It is applied without being asked about.
     NotAsked(String),
-    /// It isn't applied.
+    /// `bootstrapPolicy: reject` refuses it.
     Refused(String),
+    /// Applying the file comes to nothing: why.
+    NotApplied(String),
     /// Somebody has to approve it.
     NeedsApproval,
     /// It is approved.
@@ -80,6 +82,7 @@ impl Verdict {
             Self::NothingSettled => "NothingSettled",
             Self::NotAsked(_) => "NotAsked",
             Self::Refused(_) => "Refused",
+            Self::NotApplied(_) => "NotApplied",
             Self::NeedsApproval => "NeedsApproval",
             Self::Approved(_) => "Approved",
             Self::Rejected(_) => "Rejected",
@@ -87,17 +90,32 @@ impl Verdict {
         }
     }
 
-    /// Whether it can't go on as it is.
+    /// Whether it can't go on as it is because nobody consents to it.
     pub fn needs_approval(&self) -> bool {
         matches!(
             self,
             Self::NeedsApproval | Self::Rejected(_) | Self::ApplyFailed(_)
         )
     }
+
+    /// Whether it can't go on as it is.
+    pub fn is_held(&self) -> bool {
+        self.needs_approval() || matches!(self, Self::NotApplied(_))
+    }
 }
 
 /// What applying the file comes to.
 pub fn judge(situation: &Situation) -> Planned {
+    // Of what the file doesn't give, the engine's own stays.
+    let held = situation.live.and_then(|live| live.status.as_ref());
+    let content = situation.content.map(|content| match held {
+        Some(status) => chain::beside_what_is_held(content, status),
+        None => content.clone(),
+    });
+    let situation = &Situation {
+        content: content.as_ref(),
+        ..*situation
+    };
     let file = situation.file;
     let mut planned = Planned {
         namespace: file.namespace().unwrap_or_default(),
@@ -117,28 +135,48 @@ pub fn judge(situation: &Situation) -> Planned {
         planned.notes.push("the Pipeline of this name is being deleted; one that is created afterwards is another one".into());
         return planned;
     }
+    let same_content = situation.content == situation.live_content;
+    match held::left_alone(file, live, same_content) {
+        Some(LeftAlone::StillSo(why)) => {
+            planned.verdict = Verdict::NotApplied(why);
+            return planned;
+        }
+        Some(LeftAlone::MayEnd(why)) => planned.notes.push(format!(
+            "nothing is applied unless what the file changes ends this: {why}"
+        )),
+        None => {}
+    }
+    planned.notes.extend(held::for_now(live));
     let Some(content) = situation.content else {
         planned.verdict = Verdict::MadeElsewhere;
         return planned;
     };
     let stored = live.status.clone().unwrap_or_default();
-    let status = once_applied(&stored, &mut planned.notes);
     let target = content.target();
     let options = file.spec.bootstrap_options;
     let uid = live.uid().unwrap_or_default();
+    let status = chain::once_asked_for(&stored, &uid, &target, options);
+    planned.notes.extend(on_what_runs(&stored, &target));
     let revision = chain::revision_of(&status, &uid, &target, options);
     let id = chain::id(&status, &uid, &target, options, revision);
     let settled = status.settled.as_ref();
-    if settled.is_some_and(|settled| settled.target == target) {
+    let is_settled = settled.is_some_and(|settled| settled.target == target);
+    if is_settled || runs_unasked(&stored, &target) {
+        let held = held::by_its_content(situation, content, &status)
+            .filter(|_| !clears_storage(file, &stored));
+        if let Some(why) = held {
+            planned.verdict = Verdict::NotApplied(why);
+            return planned;
+        }
         planned.verdict = Verdict::Unchanged;
-        planned
-            .notes
-            .extend(beside_the_program(file, live, &stored));
+        let beside = beside_the_program(file, live, &stored, &status);
+        planned.notes.extend(beside);
+        planned.notes.extend(as_it_is(situation, &planned.verdict));
         return planned;
     }
     planned.parent = Some(chain::parent(&status).to_owned());
     planned.change_id = Some(id.clone());
-    planned.verdict = verdict(situation, &status, &id);
+    planned.verdict = verdict(situation, &status, content, &id);
     let known = settled.filter(|settled| settled.target != Target::default());
     if let Some(settled) = known {
         planned.changed = sluice::change::differences(&settled.target, &target);
@@ -153,51 +191,103 @@ pub fn judge(situation: &Situation) -> Planned {
         };
         planned.program = program::diff((&settled.target, &before), (&target, &after));
     }
-    let notes = on_the_change(file, &stored, &id, &planned);
+    let notes = on_the_change(situation, &stored, &status, &target, &id, &planned);
     planned.notes.extend(notes);
     planned
 }
 
-/// The status in which the operator will find the file: before it replaces a program that runs and isn't
-/// settled yet, it stops it with a checkpoint, which settles that.
-fn once_applied(stored: &PipelineStatus, notes: &mut Vec<String>) -> PipelineStatus {
-    let mut status = stored.clone();
-    let Some(run) = &stored.run else {
-        return status;
-    };
+/// The run of a change that isn't settled yet.
+fn unsettled(stored: &PipelineStatus) -> Option<&Run> {
+    let run = stored.run.as_ref()?;
     let settled = stored.settled.as_ref();
-    let unsettled = settled.is_none_or(|settled| settled.change_id != run.change_id);
-    if unsettled && run.past_gate_since.is_some() {
-        notes.push(format!(
-            "change {} runs and isn't settled yet; the id holds if it is by then",
-            run.change_id
-        ));
-        status.settled = Some(Settled {
-            change_id: run.change_id.clone(),
-            target: run.target.clone(),
-            checkpoint: None,
-            version: None,
-            program: None,
-        });
-        status.turns.clear();
-        status.approval = None;
-    }
-    status
+    let is_settled = settled.is_some_and(|settled| settled.change_id == run.change_id);
+    (!is_settled).then_some(run)
 }
 
-fn verdict(situation: &Situation, status: &PipelineStatus, id: &str) -> Verdict {
+/// What becomes of the program that ran last, if that isn't settled.
+fn on_what_runs(stored: &PipelineStatus, target: &Target) -> Option<String> {
+    let run = unsettled(stored)?;
+    let id = &run.change_id;
+    let is_this = run.target == *target;
+    if chain::settled_by_its_stop(stored).is_some() {
+        return Some(match is_this {
+            true => format!("it is applied already: change {id} runs, and isn't settled yet"),
+            false => {
+                format!("change {id} runs and isn't settled yet; the id holds if it is by then")
+            }
+        });
+    }
+    let approval = stored.approval.as_ref();
+    let failed = approval.is_some_and(|approval| {
+        approval.change_id == *id && approval.state == ApprovalState::ApplyFailed
+    });
+    let settled = stored.settled.as_ref().map(|settled| &settled.target);
+    (failed && run.failed && !is_this && settled != Some(target)).then(|| {
+        format!("change {id}, which couldn't be applied, isn't settled: the id is that of a change from what was before it")
+    })
+}
+
+/// Whether the program runs already, and nobody is asked about it any more: the engine let it through, or somebody
+/// started it there.
+fn runs_unasked(stored: &PipelineStatus, target: &Target) -> bool {
+    let runs = unsettled(stored).filter(|run| run.target == *target);
+    let Some(run) = runs.filter(|_| chain::is_past_the_gate(stored)) else {
+        return false;
+    };
+    let mut approval = stored.approval.iter();
+    let approval = approval.find(|approval| approval.change_id == run.change_id);
+    approval.is_none_or(|approval| {
+        approval.state != ApprovalState::Rejected
+            && effect(approval.state, VoteDecision::Approve) != Effect::Holds
+    })
+}
+
+/// Whether the file has the storage cleared once more.
+fn clears_storage(file: &Pipeline, status: &PipelineStatus) -> bool {
+    let asked = &file.spec.clear_storage;
+    asked.is_some() && *asked != status.handled_clear
+}
+
+/// Why the Pipeline doesn't get on, where the file leaves everything as it is.
+fn as_it_is(situation: &Situation, verdict: &Verdict) -> Option<String> {
+    let live = situation.live?;
+    let file = situation.file;
+    let is_said = matches!(verdict, Verdict::NotApplied(_))
+        || matches!(verdict, Verdict::Rejected(_) | Verdict::ApplyFailed(_));
+    let is_tried_again = file.annotation(annotation::RETRY).is_some()
+        && file.annotation(annotation::RETRY) != live.annotation(annotation::RETRY);
+    let is_same = file.spec == live.spec && situation.content == situation.live_content;
+    (is_same && !is_said && !is_tried_again)
+        .then(|| held::as_it_is(live))
+        .flatten()
+}
+
+fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id: &str) -> Verdict {
     let file = &situation.file;
     let spec = &file.spec;
-    if status.settled.is_none() {
-        return Verdict::NothingSettled;
+    if clears_storage(file, status) {
+        return match status.settled {
+            None => Verdict::NothingSettled,
+            Some(_) => Verdict::NotAsked(
+                "spec.clearStorage has a new value: the pipeline loses all of its state and starts from nothing".into(),
+            ),
+        };
     }
-    if spec.clear_storage.is_some() && spec.clear_storage != status.handled_clear {
-        return Verdict::NotAsked(
-            "spec.clearStorage has a new value: the pipeline loses all of its state and starts from nothing".into(),
-        );
+    if let Some(why) = held::by_its_content(situation, content, status) {
+        return Verdict::NotApplied(why);
+    }
+    let Some(settled) = &status.settled else {
+        return Verdict::NothingSettled;
+    };
+    // No policy overrules a no.
+    if let Some(by) = rejected_before(status, id) {
+        return Verdict::Rejected(by);
     }
     match spec.bootstrap_policy {
         BootstrapPolicy::AwaitApproval => {}
+        // What switches storage off, loses all that was computed.
+        BootstrapPolicy::Allow
+            if switches_storage_off(situation, status) && !spec.allow_state_loss => {}
         BootstrapPolicy::Allow => {
             return Verdict::NotAsked("spec.bootstrapPolicy is allow".into());
         }
@@ -207,20 +297,18 @@ fn verdict(situation: &Situation, status: &PipelineStatus, id: &str) -> Verdict 
             );
         }
     }
-    let edition = status
-        .engine
-        .as_ref()
-        .and_then(|engine| engine.edition.clone());
-    let engine = edition.map(|edition| EngineInfo {
-        edition,
-        ..EngineInfo::default()
-    });
-    if engine.is_some_and(|engine| !engine.has_checkpoints()) {
+    if !chain::writes_checkpoints(status) {
         return Verdict::NotAsked(
             "its engine writes no checkpoints, so each start is one from nothing".into(),
         );
     }
-    if let Some(by) = rejected(situation, status, id) {
+    let target = content.target();
+    if settled.checkpoint.is_none() && settled.target.without_storage && target.without_storage {
+        return Verdict::NotAsked(
+            "without storage no checkpoint is read, so each start is one from nothing".into(),
+        );
+    }
+    if let Some(by) = by_the_files(situation, id, VoteDecision::Reject) {
         return Verdict::Rejected(by);
     }
     let by_the_files = || by_the_files(situation, id, VoteDecision::Approve);
@@ -244,8 +332,15 @@ fn verdict(situation: &Situation, status: &PipelineStatus, id: &str) -> Verdict 
     approved.map_or(Verdict::NeedsApproval, Verdict::Approved)
 }
 
-/// By whom the change is rejected.
-fn rejected(situation: &Situation, status: &PipelineStatus, id: &str) -> Option<String> {
+/// Whether the file switches the storage off, and what is settled has one.
+fn switches_storage_off(situation: &Situation, status: &PipelineStatus) -> bool {
+    let has_storage = |settled: &Settled| !settled.target.without_storage;
+    let is_off = |content: &Content| content.target().without_storage;
+    status.settled.as_ref().is_some_and(has_storage) && situation.content.is_some_and(is_off)
+}
+
+/// By whom the change was rejected already.
+fn rejected_before(status: &PipelineStatus, id: &str) -> Option<String> {
     let said = |decision: &Decision| {
         let reason = decision.reason.as_deref();
         let reason = reason
@@ -261,9 +356,7 @@ fn rejected(situation: &Situation, status: &PipelineStatus, id: &str) -> Option<
     let decision = current
         .and_then(|approval| approval.decision.as_ref())
         .or_else(|| turn.and_then(|turn| turn.rejected.as_ref()));
-    decision
-        .map(said)
-        .or_else(|| by_the_files(situation, id, VoteDecision::Reject))
+    decision.map(said)
 }
 
 /// Which vote of the files names this change.
@@ -293,12 +386,18 @@ fn by_the_files(situation: &Situation, id: &str, decision: VoteDecision) -> Opti
 
 /// What else to know of a change.
 fn on_the_change(
-    file: &Pipeline,
+    situation: &Situation,
     stored: &PipelineStatus,
+    status: &PipelineStatus,
+    target: &Target,
     id: &str,
     planned: &Planned,
 ) -> Vec<String> {
+    let file = situation.file;
     let mut notes = vec![];
+    if matches!(planned.verdict, Verdict::NotApplied(_)) {
+        return notes;
+    }
     // Sluice asks about these itself, whatever the engine finds.
     let mut changed = planned.changed.iter();
     let asked_here = changed.any(|part| UNSEEN_BY_THE_ENGINE.contains(part));
@@ -314,10 +413,17 @@ fn on_the_change(
         )),
         None => {}
     }
+    notes.extend(what_is_lost(stored, status, target));
     if matches!(planned.verdict, Verdict::ApplyFailed(_)) {
         notes.push(asked_anew(file, id));
     }
-    if matches!(planned.verdict, Verdict::NeedsApproval) {
+    let needs_approval = matches!(planned.verdict, Verdict::NeedsApproval);
+    if (needs_approval || matches!(planned.verdict, Verdict::Approved(_)))
+        && let Some(live) = situation.live
+    {
+        notes.extend(held::no_approval_counts(live));
+    }
+    if needs_approval {
         if let Some(other) = &file.spec.approved_change
             && other != id
         {
@@ -329,14 +435,38 @@ fn on_the_change(
             notes.push("spec.approved: true names no change, and counts only if it turns true after the change was published".into());
         }
         // Nobody knows better than the gate.
-        if !asked_here && waiting.is_none_or(|waits| waits.change_id != id) {
+        let is_known = held::preview(status, target)
+            .is_some_and(|preview| preview.outcome == PreviewOutcome::Gated);
+        if !asked_here && !is_known && waiting.is_none_or(|waits| waits.change_id != id) {
             notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
         }
     }
     if file.spec.desired_state == DesiredState::Stopped && !asked_here {
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
     }
+    notes.extend(as_it_is(situation, &planned.verdict));
     notes
+}
+
+/// That the pipeline begins from nothing, where it does for want of storage.
+fn what_is_lost(
+    stored: &PipelineStatus,
+    status: &PipelineStatus,
+    target: &Target,
+) -> Option<String> {
+    let settled = status.settled.as_ref().map(|settled| &settled.target);
+    let settled = settled.filter(|settled| **settled != Target::default())?;
+    let runs = stored
+        .run
+        .as_ref()
+        .filter(|_| chain::is_past_the_gate(stored));
+    if target.without_storage && !settled.without_storage {
+        Some("it turns storage off: all that the pipeline has computed is lost, and it begins from nothing".into())
+    } else if runs.is_some_and(|run| run.target.without_storage) {
+        Some("what runs has no storage, so that nothing of it is kept: all that it has computed is lost".into())
+    } else {
+        None
+    }
 }
 
 /// How a change that couldn't be applied is asked about anew.
@@ -350,18 +480,26 @@ fn asked_anew(file: &Pipeline, id: &str) -> String {
 }
 
 /// What else differs where the program doesn't.
-fn beside_the_program(file: &Pipeline, live: &Pipeline, stored: &PipelineStatus) -> Vec<String> {
+fn beside_the_program(
+    file: &Pipeline,
+    live: &Pipeline,
+    stored: &PipelineStatus,
+    status: &PipelineStatus,
+) -> Vec<String> {
     let mut notes = vec![];
     if file.spec.runtime_config != live.spec.runtime_config {
         notes.push("spec.runtimeConfig differs: the pipeline is stopped with a checkpoint and started with it, unasked".into());
     }
-    let open = stored.approval.as_ref().filter(|approval| {
-        use ApprovalState::{ApplyFailed, Approved, Awaiting, Rejected};
-        matches!(approval.state, Awaiting | Approved | Rejected | ApplyFailed)
-    });
-    if let Some(open) = open {
+    let state = |of: &PipelineStatus| of.approval.as_ref().map(|approval| approval.state);
+    let gives_way =
+        state(stored) != state(status) && state(status) == Some(ApprovalState::Superseded);
+    if let Some(open) = stored.approval.as_ref().filter(|_| gives_way) {
+        let then = match open.gate {
+            Gate::Sluice => "what was before it goes on",
+            _ => "the pipeline comes up again as it was",
+        };
         notes.push(format!(
-            "it takes back change {}, and the pipeline comes up again as it was",
+            "it takes back change {}, and {then}",
             open.change_id
         ));
     }
@@ -400,6 +538,8 @@ mod tests {
             "settled": {"changeId": "parent", "target": target},
             "run": {"changeId": "parent", "target": target, "bootstrapPolicy": "await_approval",
                     "pastGateSince": "2026-01-01T00:00:00Z"},
+            "content": {"version": 1, "digest": sql("A").digest(), "target": target},
+            "engine": {"edition": "Enterprise", "deploymentStatus": "Running"},
         }))
         .unwrap();
         live
@@ -407,7 +547,10 @@ mod tests {
 
     fn plan(file: &Pipeline, live: Option<&Pipeline>) -> Planned {
         let content = file.spec.program.as_ref();
-        let content = content.map(|program| sql(program.sql.as_deref().unwrap_or_default()));
+        let content = content.map(|program| Content {
+            runtime_config: file.spec.runtime_config.clone(),
+            ..sql(program.sql.as_deref().unwrap_or_default())
+        });
         judge(&Situation {
             file,
             content: content.as_ref(),
@@ -522,6 +665,16 @@ mod tests {
                 "NotAsked",
             ),
             (
+                json!({"program": {"sql": "A"}, "bootstrapPolicy": "allow",
+                       "runtimeConfig": {"storage": false}}),
+                "NeedsApproval",
+            ),
+            (
+                json!({"program": {"sql": "A"}, "bootstrapPolicy": "allow", "allowStateLoss": true,
+                       "runtimeConfig": {"storage": false}}),
+                "NotAsked",
+            ),
+            (
                 json!({"program": {"sql": "B"}, "bootstrapPolicy": "reject"}),
                 "Refused",
             ),
@@ -532,34 +685,157 @@ mod tests {
         ] {
             let planned = plan(&of(spec), Some(&settled()));
             assert_eq!(planned.verdict.name(), name);
-            assert!(!planned.verdict.needs_approval());
+            let needs_approval = planned.verdict.needs_approval();
+            assert_eq!(needs_approval, name == "NeedsApproval");
         }
         let mut open_source = settled();
         let status = open_source.status.as_mut().unwrap();
         status.engine.get_or_insert_default().edition = Some("Open source".into());
-        let planned = plan(&of(json!({"program": {"sql": "B"}})), Some(&open_source));
+        let lossy = of(json!({"program": {"sql": "B"}, "allowStateLoss": true}));
+        let planned = plan(&lossy, Some(&open_source));
         assert_eq!(planned.verdict.name(), "NotAsked");
     }
 
-    #[test]
-    fn what_runs_unsettled_is_settled_by_the_stop_for_the_update() {
+    /// What became of the start of the change to B, where it is settled by nothing yet.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Ran {
+        /// There was none.
+        No,
+        /// It is up, and past the gate.
+        Up,
+        /// It is up, without storage.
+        UpWithoutStorage,
+        /// It failed.
+        Failed,
+        /// It waits at the gate.
+        AtTheGate,
+        /// It was past the gate, and is down without a checkpoint of it.
+        Down,
+    }
+
+    /// The Pipeline whose program A is settled, and whose change to B is in this state and ran so.
+    fn changing(ran: Ran, state: &str) -> Pipeline {
         let mut live = settled();
         let status = live.status.as_mut().unwrap();
-        let run = status.run.as_mut().unwrap();
-        run.change_id = "applied".into();
-        run.target = sql("B").target();
-        let planned = plan(&of(json!({"program": {"sql": "C"}})), Some(&live));
-        assert_eq!(planned.change_id, Some(id("C", "applied")));
-        assert!(
-            planned.notes[0].contains("isn't settled yet"),
-            "{:?}",
-            planned.notes
-        );
-        // What waits at the gate settles nothing.
-        let run = live.status.as_mut().unwrap().run.as_mut().unwrap();
-        run.past_gate_since = None;
-        let planned = plan(&of(json!({"program": {"sql": "C"}})), Some(&live));
-        assert_eq!(planned.change_id, Some(id("C", "parent")));
+        let mut target = sql("B").target();
+        if ran == Ran::UpWithoutStorage {
+            target = Content {
+                runtime_config: json!({"storage": false}).as_object().cloned(),
+                ..sql("B")
+            }
+            .target();
+        }
+        let change = chain::id(status, "uid-1", &target, Default::default(), 0);
+        let outcome = if state == "Rejected" {
+            state
+        } else {
+            "Approved"
+        };
+        status.approval = serde_json::from_value(json!({
+            "state": state, "changeId": change, "shortId": "", "parent": "parent",
+            "target": target, "options": {"silent": false, "concurrent": false},
+            "revision": 0, "since": "2026-01-01T00:00:00Z", "summary": "", "diffDigest": "",
+            "approveCommand": "", "approvedFieldCounts": false, "failure": "no such topic",
+            "decision": {"outcome": outcome, "by": "bob", "verified": true, "via": "Object",
+                         "at": "2026-01-01T00:00:00Z"},
+        }))
+        .unwrap();
+        if ran == Ran::No {
+            return live;
+        }
+        let status_of_engine = match ran {
+            Ran::Failed | Ran::Down => "Stopped",
+            Ran::AtTheGate => "AwaitingApproval",
+            _ => "Running",
+        };
+        let past = (ran != Ran::AtTheGate).then_some("2026-01-02T00:00:00Z");
+        status.run = serde_json::from_value(json!({
+            "changeId": change, "target": target, "bootstrapPolicy": "await_approval",
+            "pastGateSince": past, "failed": ran == Ran::Failed,
+        }))
+        .unwrap();
+        status.content =
+            serde_json::from_value(json!({"version": 2, "digest": "b", "target": target})).unwrap();
+        let engine = status.engine.as_mut().unwrap();
+        engine.deployment_status = Some(status_of_engine.into());
+        live
+    }
+
+    #[test]
+    fn what_runs_unsettled_is_the_parent_only_if_the_stop_for_the_update_settles_it() {
+        for (ran, state, settles) in [
+            (Ran::Up, "Applied", true),
+            (Ran::Up, "Applying", true),
+            (Ran::UpWithoutStorage, "Applied", true),
+            (Ran::Failed, "ApplyFailed", false),
+            (Ran::AtTheGate, "Awaiting", false),
+            (Ran::AtTheGate, "Applying", false),
+            (Ran::Down, "Applied", false),
+        ] {
+            let mut live = changing(ran, state);
+            let before = live.status.clone().unwrap();
+            let changed = before.run.as_ref().unwrap().change_id.clone();
+            let mut file = of(json!({"program": {"sql": "C"}, "allowStateLoss": true}));
+            let planned = plan(&file, Some(&live));
+            let parent = if settles { &changed } else { "parent" };
+            assert_eq!(planned.parent.as_deref(), Some(parent), "{ran:?} {state}");
+            let says = planned.notes.join("; ");
+            assert_eq!(says.contains("isn't settled yet"), settles, "{says}");
+            if ran != Ran::UpWithoutStorage {
+                let expected = Some(id("C", parent));
+                assert_eq!(planned.change_id, expected, "{ran:?} {state}");
+            }
+            // To what was settled before: a change from what runs, or nothing but the way back.
+            file.spec.program.as_mut().unwrap().sql = Some("A".into());
+            let back = plan(&file, Some(&live));
+            assert_eq!(
+                back.verdict == Verdict::Unchanged,
+                !settles,
+                "{ran:?} {back:?}"
+            );
+            let takes_back = format!("it takes back change {changed}, and the pipeline comes up");
+            let says = back.notes.join("; ");
+            assert_eq!(says.contains(&takes_back), !settles, "{ran:?} {says}");
+            // An engine that writes no checkpoint settles nothing when it stops.
+            let status = live.status.as_mut().unwrap();
+            status.engine.as_mut().unwrap().edition = Some("Open source".into());
+            file.spec.program.as_mut().unwrap().sql = Some("C".into());
+            let planned = plan(&file, Some(&live));
+            let settles = ran == Ran::UpWithoutStorage;
+            assert_eq!(planned.parent != Some("parent".into()), settles, "{ran:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_and_was_let_through_unasked_needs_no_approval() {
+        for (state, is_settled) in [("Applied", true), ("Applied", false)] {
+            let mut live = changing(Ran::Up, state);
+            let status = live.status.as_mut().unwrap();
+            status.approval = None;
+            status.settled.take_if(|_| !is_settled);
+            let planned = plan(&of(json!({"program": {"sql": "B"}})), Some(&live));
+            assert_eq!(planned.verdict, Verdict::Unchanged);
+            assert!(planned.notes[0].contains("runs, and isn't settled yet"));
+        }
+    }
+
+    #[test]
+    fn a_change_that_ends_a_hundred_turns_follows_a_new_link() {
+        let mut live = changing(Ran::AtTheGate, "Awaiting");
+        let file = of(json!({"program": {"sql": "C"}}));
+        let status = live.status.as_mut().unwrap();
+        let turns: Vec<Value> = (2..chain::MOST_TURNS)
+            .map(|turn| json!({"changeId": format!("{turn}")}))
+            .collect();
+        status.turns = serde_json::from_value(json!(turns)).unwrap();
+        assert_eq!(plan(&file, Some(&live)).parent.as_deref(), Some("parent"));
+        let status = live.status.as_mut().unwrap();
+        status.turns.push(status.turns[0].clone());
+        let last = status.turns.len() - 1;
+        status.turns[last].change_id = "last".into();
+        let planned = plan(&file, Some(&live));
+        assert_eq!(planned.parent, Some(id("A", "parent")));
+        assert_eq!(planned.change_id, Some(id("C", &id("A", "parent"))));
     }
 
     #[test]
@@ -572,45 +848,233 @@ mod tests {
     }
 
     #[test]
-    fn each_state_of_the_same_change_has_its_verdict_whatever_the_files_approve() {
+    fn each_state_of_the_same_change_has_its_verdict_whatever_ran_and_the_files_approve() {
         let change = id("B", "parent");
         let silent = of(json!({"program": {"sql": "B"}}));
         let approving = of(json!({"program": {"sql": "B"}, "approvedChange": change}));
-        for (state, without, with) in [
-            ("Awaiting", "NeedsApproval", "Approved"),
-            ("Approved", "Approved", "Approved"),
-            ("Applying", "Approved", "Approved"),
-            ("Applied", "Approved", "Approved"),
-            ("Sealed", "Approved", "Approved"),
-            ("ApplyFailed", "ApplyFailed", "ApplyFailed"),
-            ("Rejected", "Rejected", "Rejected"),
-            ("Expired", "NeedsApproval", "NeedsApproval"),
-            ("SomethingNew", "NeedsApproval", "NeedsApproval"),
+        // What runs is past all questions, but for a no.
+        for (state, without, with, while_up) in [
+            ("Awaiting", "NeedsApproval", "Approved", "Unchanged"),
+            ("Approved", "Approved", "Approved", "Approved"),
+            ("Applying", "Approved", "Approved", "Approved"),
+            ("Applied", "Approved", "Approved", "Approved"),
+            ("Sealed", "Approved", "Approved", "Approved"),
+            ("ApplyFailed", "ApplyFailed", "ApplyFailed", "Unchanged"),
+            ("Rejected", "Rejected", "Rejected", "Rejected"),
+            ("Expired", "NeedsApproval", "NeedsApproval", "Unchanged"),
+            (
+                "SomethingNew",
+                "NeedsApproval",
+                "NeedsApproval",
+                "Unchanged",
+            ),
+        ] {
+            for ran in [Ran::No, Ran::Up, Ran::Failed, Ran::AtTheGate, Ran::Down] {
+                let live = changing(ran, state);
+                let (without, with) = match ran {
+                    Ran::Up => (while_up, while_up),
+                    _ => (without, with),
+                };
+                for (file, verdict) in [(&silent, without), (&approving, with)] {
+                    let planned = plan(file, Some(&live));
+                    assert_eq!(planned.verdict.name(), verdict, "{ran:?} {state}");
+                    if verdict != "Unchanged" {
+                        assert_eq!(planned.change_id.as_ref(), Some(&change), "{ran:?} {state}");
+                    }
+                    let says = planned.notes.join("; ");
+                    assert!(!says.contains("takes back"), "{ran:?} {state}: {says}");
+                    let runs = says.contains("runs, and isn't settled yet");
+                    assert_eq!(runs, ran == Ran::Up, "{ran:?} {state}: {says}");
+                }
+            }
+        }
+    }
+
+    /// A condition of the operator's, on the present generation.
+    fn says(live: &mut Pipeline, type_: &str, status: &str, reason: &str) {
+        live.metadata.generation = Some(3);
+        let condition = json!({
+            "type": type_, "status": status, "reason": reason, "observedGeneration": 3,
+            "message": format!("the operator's words on {reason}"),
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let status = live.status.as_mut().unwrap();
+        status.conditions = vec![serde_json::from_value(condition).unwrap()];
+    }
+
+    fn annotated(mut file: Pipeline, key: &str, value: &str) -> Pipeline {
+        let annotations = file.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.into(), value.into());
+        file
+    }
+
+    #[test]
+    fn a_file_of_a_pipeline_that_is_left_alone_is_not_applied_whatever_it_says() {
+        for (reason, key) in [
+            ("NameTaken", annotation::ADOPT),
+            ("FoughtOver", annotation::RETRY),
+        ] {
+            for has_status in [true, false] {
+                let mut live = settled();
+                if !has_status {
+                    live.status = Some(PipelineStatus::default());
+                }
+                says(&mut live, "Stalled", "True", reason);
+                let words = format!("the operator's words on {reason}");
+                for sql in ["A", "B"] {
+                    let file =
+                        of(json!({"program": {"sql": sql}, "approvedChange": id("B", "parent")}));
+                    let planned = plan(&file, Some(&live));
+                    assert_eq!(planned.verdict, Verdict::NotApplied(words.clone()));
+                    assert!(planned.verdict.is_held() && !planned.verdict.needs_approval());
+                    assert_eq!(planned.change_id, None);
+                }
+                let guest = plan(&of(json!({})), Some(&live));
+                assert_eq!(guest.verdict.name(), "NotApplied");
+                // What the file asks for may end it, unless it was asked for before.
+                let file = annotated(of(json!({"program": {"sql": "A"}})), key, "orders");
+                let planned = plan(&file, Some(&live));
+                assert_ne!(planned.verdict.name(), "NotApplied");
+                assert!(planned.notes[0].contains(&words), "{:?}", planned.notes);
+                let asked = annotated(live.clone(), key, "orders");
+                assert_eq!(plan(&file, Some(&asked)).verdict.name(), "NotApplied");
+                // It is over.
+                says(&mut live, "Stalled", "False", reason);
+                let file = of(json!({"program": {"sql": "A"}}));
+                assert_ne!(plan(&file, Some(&live)).verdict.name(), "NotApplied");
+            }
+        }
+    }
+
+    #[test]
+    fn another_program_may_be_that_of_the_pipeline_that_was_this_ones() {
+        let mut live = settled();
+        says(&mut live, "Stalled", "True", "NameTaken");
+        let status = live.status.as_mut().unwrap();
+        status.conditions[0].message =
+            "which carries the mark of an earlier Pipeline of this name".into();
+        let verdict = |sql| plan(&of(json!({"program": {"sql": sql}})), Some(&live)).verdict;
+        assert_eq!(verdict("A").name(), "NotApplied");
+        assert_eq!(verdict("B").name(), "NeedsApproval");
+    }
+
+    #[test]
+    fn what_the_engine_would_refuse_again_is_not_applied_and_the_same_words_hold_for_no_other_file()
+    {
+        let mut live = settled();
+        let status = live.status.as_mut().unwrap();
+        let refused = json!({"workers": 8});
+        let content = Content {
+            runtime_config: refused.as_object().cloned(),
+            ..sql("A")
+        };
+        status.refusal = serde_json::from_value(json!({
+            "digest": content.digest(), "exact": content.exact(), "onlyWithStorage": true,
+            "message": "words on ImmutableSetting",
+        }))
+        .unwrap();
+        let target = sql("B").target();
+        let asked = |outcome| json!({"target": target, "parent": "parent", "outcome": outcome});
+        let mut of_preview = live.clone();
+        of_preview.status.as_mut().unwrap().preview =
+            serde_json::from_value(asked("CompileError")).unwrap();
+        let mut of_build = live.clone();
+        of_build.status.as_mut().unwrap().build =
+            serde_json::from_value(json!({"target": target, "outcome": "Failed"})).unwrap();
+        says(&mut live, "Stalled", "True", "ImmutableSetting");
+        let with = |config: &Value| of(json!({"program": {"sql": "A"}, "runtimeConfig": config}));
+        let (wrong, other) = (
+            of(json!({"program": {"sql": "B"}})),
+            of(json!({"program": {"sql": "C"}})),
+        );
+        for (live, file, sound) in [
+            (&live, &with(&refused), with(&json!({"workers": 4}))),
+            (&of_preview, &wrong, other.clone()),
+            (&of_build, &wrong, other.clone()),
+        ] {
+            assert_eq!(plan(file, Some(live)).verdict.name(), "NotApplied");
+            assert_ne!(plan(&sound, Some(live)).verdict.name(), "NotApplied");
+            let again = annotated(file.clone(), annotation::RETRY, "now");
+            assert_ne!(plan(&again, Some(live)).verdict.name(), "NotApplied");
+            let mut cleared = file.clone();
+            cleared.spec.clear_storage = Some("now".into());
+            assert_ne!(plan(&cleared, Some(live)).verdict.name(), "NotApplied");
+        }
+    }
+
+    #[test]
+    fn what_can_be_stopped_only_with_a_loss_is_not_stopped_for_a_file_that_does_not_allow_it() {
+        let mut no_checkpoints = settled();
+        let engine = no_checkpoints.status.as_mut().unwrap().engine.as_mut();
+        engine.unwrap().edition = Some("Open source".into());
+        let no_storage = changing(Ran::UpWithoutStorage, "Applied");
+        for live in [&no_checkpoints, &no_storage] {
+            let mut file = of(json!({"program": {"sql": "C"}}));
+            let planned = plan(&file, Some(live));
+            assert_eq!(planned.verdict.name(), "NotApplied");
+            assert!(planned.verdict.is_held());
+            file.spec.allow_state_loss = true;
+            assert_ne!(plan(&file, Some(live)).verdict.name(), "NotApplied");
+        }
+        let file = of(json!({"program": {"sql": "A"}}));
+        assert_eq!(
+            plan(&file, Some(&no_checkpoints)).verdict,
+            Verdict::Unchanged
+        );
+        let content = json!({"program": {"sql": "C"}, "runtimeConfig": {"storage": false},
+                             "allowStateLoss": true});
+        let planned = plan(&of(content), Some(&no_storage));
+        assert_eq!(planned.verdict.name(), "NotAsked");
+        let says = planned.notes.join("; ");
+        assert!(says.contains("all that it has computed is lost"), "{says}");
+    }
+
+    #[test]
+    fn what_switches_storage_off_says_that_all_is_lost() {
+        let lost = |spec: Value| {
+            let planned = plan(&of(spec), Some(&settled()));
+            planned
+                .notes
+                .join("; ")
+                .contains("all that the pipeline has computed is lost")
+        };
+        let off = json!({"storage": false});
+        assert!(lost(json!({"program": {"sql": "A"}, "runtimeConfig": off})));
+        assert!(lost(json!({"program": {"sql": "B"}, "runtimeConfig": off})));
+        assert!(lost(
+            json!({"program": {"sql": "A"}, "runtimeConfig": off, "bootstrapPolicy": "allow",
+                            "allowStateLoss": true})
+        ));
+        assert!(!lost(json!({"program": {"sql": "B"}})));
+    }
+
+    #[test]
+    fn what_may_pass_is_a_note_in_the_words_of_the_operator() {
+        let changed = of(json!({"program": {"sql": "B"}}));
+        let same = of(json!({"program": {"sql": "A"}}));
+        for (type_, status, reason, of_changed, of_same) in [
+            ("Ready", "False", "EngineNotFound", true, true),
+            ("Ready", "False", "EngineUnreachable", true, true),
+            ("Ready", "False", "Compiling", false, false),
+            (
+                "PoliciesNotInForce",
+                "True",
+                "NamesCannotBeTrusted",
+                true,
+                false,
+            ),
+            // Another program may mend it.
+            ("Stalled", "True", "Failed", false, true),
         ] {
             let mut live = settled();
-            let status = live.status.as_mut().unwrap();
-            let outcome = if state == "Rejected" {
-                state
-            } else {
-                "Approved"
-            };
-            status.approval = serde_json::from_value(json!({
-                "state": state, "changeId": change, "shortId": "", "parent": "parent",
-                "target": sql("B").target(), "options": {"silent": false, "concurrent": false},
-                "revision": 0, "since": "2026-01-01T00:00:00Z", "summary": "", "diffDigest": "",
-                "approveCommand": "", "approvedFieldCounts": false, "failure": "no such topic",
-                "decision": {"outcome": outcome, "by": "bob", "verified": true, "via": "Object",
-                             "at": "2026-01-01T00:00:00Z"},
-            }))
-            .unwrap();
-            let verdict = |file| plan(file, Some(&live));
-            assert_eq!(
-                verdict(&silent).change_id.as_ref(),
-                Some(&change),
-                "{state}"
-            );
-            assert_eq!(verdict(&silent).verdict.name(), without, "{state}");
-            assert_eq!(verdict(&approving).verdict.name(), with, "{state}");
+            says(&mut live, type_, status, reason);
+            for (file, expected) in [(&changed, of_changed), (&same, of_same)] {
+                let planned = plan(file, Some(&live));
+                assert_ne!(planned.verdict.name(), "NotApplied");
+                let notes = planned.notes.join("; ");
+                let words = format!("the operator's words on {reason}");
+                assert_eq!(notes.contains(&words), expected, "{reason}: {notes}");
+            }
         }
     }
 
@@ -634,5 +1098,8 @@ mod tests {
         let planned = plan(&of(json!({"program": {"sql": "B"}})), Some(&live));
         assert_eq!(planned.verdict, Verdict::Rejected("bob: no".into()));
         assert!(planned.verdict.needs_approval());
+        let allowed = json!({"program": {"sql": "B"}, "bootstrapPolicy": "allow"});
+        let planned = plan(&of(allowed), Some(&live));
+        assert_eq!(planned.verdict, Verdict::Rejected("bob: no".into()));
     }
 }

@@ -74,6 +74,7 @@ fn verdict_in_words(verdict: &Verdict) -> String {
         }
         Verdict::NotAsked(why) => format!("the program changes, and nobody is asked: {why}"),
         Verdict::Refused(why) => format!("the program changes, and is refused: {why}"),
+        Verdict::NotApplied(why) => format!("the file isn't applied: {}", printable(why)),
         Verdict::NeedsApproval => "the program changes; the change needs approval".into(),
         Verdict::Approved(by) => {
             format!("the program changes; the change is approved by {}", printable(by))
@@ -90,7 +91,10 @@ fn verdict_in_words(verdict: &Verdict) -> String {
 /// For programs.
 pub fn json(planned: &Planned) -> Value {
     let why = match &planned.verdict {
-        Verdict::NotAsked(why) | Verdict::Refused(why) | Verdict::ApplyFailed(why) => Some(why),
+        Verdict::NotAsked(why)
+        | Verdict::Refused(why)
+        | Verdict::NotApplied(why)
+        | Verdict::ApplyFailed(why) => Some(why),
         Verdict::Approved(by) | Verdict::Rejected(by) => Some(by),
         _ => None,
     };
