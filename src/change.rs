@@ -42,11 +42,59 @@ pub struct Content {
     pub program_config: Option<Map<String, Value>>,
     /// Feldera's `runtime_config`; `None` leaves it to the engine.
     pub runtime_config: Option<Map<String, Value>>,
+    /// What it leaves to the engine, where that holds something already.
+    pub kept: Kept,
+}
+
+/// What an update leaves as the engine holds it, since it gives nothing in its place. Where there is nothing to leave,
+/// the engine's defaults count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    /// The target whose program configuration stays.
+    pub program_config: Option<Target>,
+    /// The target whose runtime settings stay.
+    pub runtime_config: Option<Target>,
 }
 
 impl Content {
     /// The digests of what would run: what a change is made of.
     pub fn target(&self) -> Target {
+        let mut target = self.given();
+        if let Some(kept) = &self.kept.program_config
+            && self.program_config.is_none()
+        {
+            target.config.clone_from(&kept.config);
+            target.runtime_version.clone_from(&kept.runtime_version);
+        }
+        if let Some(kept) = &self.kept.runtime_config
+            && self.runtime_config.is_none()
+        {
+            target.settings.clone_from(&kept.settings);
+            target.without_storage = kept.without_storage;
+        }
+        target
+    }
+
+    /// The digests of this as the content that an engine holds. It has filled in its defaults, so a program
+    /// configuration that says the same as the wanted one has the digest of that.
+    pub fn target_as_held(&self, wanted: Option<&Content>) -> Target {
+        let said =
+            |content: &Content| settings::said_of_the_program(content.program_config.as_ref());
+        let here = said(self);
+        let is_wanted = wanted.filter(|wanted| said(wanted) == here);
+        let config = match is_wanted {
+            Some(wanted) => wanted.program_config.clone(),
+            None => (!here.is_empty()).then_some(here),
+        };
+        Content {
+            program_config: config,
+            ..self.clone()
+        }
+        .target()
+    }
+
+    /// The digests of what is given.
+    fn given(&self) -> Target {
         Target {
             sql: short_digest(&self.sql),
             udf_rust: short_digest(&self.udf_rust),
@@ -69,7 +117,7 @@ impl Content {
     pub fn digest(&self) -> String {
         short_digest(&json!({
             // The settings are in it as a whole.
-            "target": self.target().without_settings(),
+            "target": self.given().without_settings(),
             "runtime_config": self.runtime_config,
         }))
     }

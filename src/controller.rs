@@ -561,7 +561,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             may_note_policies,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
-            mark_is_released: context.engines.releases(&pipeline),
+            mark_is_released: mark_is_released(&pipeline, &view.observation, context),
             outcome: outcome.as_ref(),
             about_to_tell,
             last_call: last_call.as_ref(),
@@ -682,30 +682,75 @@ fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option
     }
     let (claims, existing) = (&context.claims, &context.pipelines);
     let older = claims.claim(pipeline, &context.engines, existing);
-    older.or_else(|| {
-        let decide::Observation::Answered {
-            pipeline: Some(seen),
-            ..
-        } = &view.observation
-        else {
-            return None;
-        };
-        if pipeline.is_guest()
-            && !seen.state().id.is_empty()
-            && let Some(guest) = claims.older_guest(pipeline, &seen.state().id, existing)
-        {
-            return Some(guest);
-        }
-        let state = seen.state();
-        let others = mark::read(&state.tags, &state.id).owners.into_iter();
-        let mut others = others.filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
-        others.find_map(|owner| living(&owner, pipeline, context))
+    let decide::Observation::Answered {
+        pipeline: Some(seen),
+        ..
+    } = &view.observation
+    else {
+        return older;
+    };
+    let state = seen.state();
+    let owners = mark::read(&state.tags, &state.id).owners;
+    // Whose name the mark bears was there before any that only waits for it, also if it was made again since.
+    let bears_this_name = matches!(owners.as_slice(), [owner] if is_named(owner, pipeline));
+    if let Some(older) = older.filter(|_| !bears_this_name) {
+        return Some(older);
+    }
+    if owners.is_empty()
+        && !state.id.is_empty()
+        && let Some(guest) = claims.earlier_guest(pipeline, &state.id, existing)
+    {
+        return Some(guest);
+    }
+    let mut others = owners
+        .iter()
+        .filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
+    others.find_map(|owner| living(owner, pipeline, context))
+}
+
+/// Whether a mark bears the name of this Pipeline.
+fn is_named(owner: &mark::Owner, pipeline: &Pipeline) -> bool {
+    owner.name.as_ref().is_some_and(|name| {
+        Some(&name.namespace) == pipeline.metadata.namespace.as_ref()
+            && Some(&name.name) == pipeline.metadata.name.as_ref()
     })
+}
+
+/// Whether the word of whoever may edit the Engine counts that the mark of a Pipeline that is gone doesn't: only of one
+/// that can't be asked about otherwise, since it bears no name, or that of a namespace that isn't looked after here.
+fn mark_is_released(
+    pipeline: &Pipeline,
+    observation: &decide::Observation,
+    context: &Context,
+) -> bool {
+    let decide::Observation::Answered {
+        pipeline: Some(seen),
+        ..
+    } = observation
+    else {
+        return false;
+    };
+    let state = seen.state();
+    let looked_after = context.settings.namespace.as_ref();
+    let is_elsewhere =
+        |name: &mark::OwnerName| looked_after.is_some_and(|namespace| name.namespace != *namespace);
+    let owners = mark::read(&state.tags, &state.id).owners;
+    let mut names = owners.iter().map(|owner| owner.name.as_ref());
+    names.all(|name| name.is_none_or(is_elsewhere)) && context.engines.releases(pipeline)
 }
 
 /// The Pipeline whose mark an engine's pipeline carries, if it lives, or may live where nobody here can see it.
 fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option<String> {
-    let is_it = |object: &Guarded| object.uid().as_deref() == Some(&owner.uid);
+    let name = pipeline.engine_pipeline_name();
+    // One that was made again since is the same to those whom it was made by.
+    let is_it = |object: &Guarded| {
+        object.uid().as_deref() == Some(&owner.uid)
+            || (object.0.as_ref()).is_ok_and(|it| {
+                is_named(owner, it)
+                    && it.engine_pipeline_name() == name
+                    && it.uid() != pipeline.uid()
+            })
+    };
     if let Some(found) = context.pipelines.find(is_it) {
         let namespace = found.namespace().unwrap_or_default();
         return Some(format!("Pipeline {namespace}/{}", found.name_any()));

@@ -52,8 +52,9 @@ pub mod annotation {
     /// Takes over the engine's pipeline of this Pipeline's name: that name for one that carries no mark; for one that
     /// carries the mark of a Pipeline that is gone, `<namespace>/<name>` of that.
     pub const ADOPT: &str = "sluice.dev/adopt";
-    /// On an Engine: the names of engine's pipelines, parted by commas, whose marks of Pipelines that are gone don't count
-    /// any more. They can be taken over as those that Sluice didn't make.
+    /// On an Engine: the names of engine's pipelines, parted by commas, whose marks don't count any more that bear no name
+    /// of a Pipeline, or that of one in a namespace that isn't looked after. They can be taken over as those that Sluice
+    /// didn't make.
     pub const RELEASE: &str = "sluice.dev/release";
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.

@@ -47,7 +47,7 @@ pub type RollCall = Box<dyn Fn() -> Vec<(String, bool)> + Send>;
 pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
 
 /// The phases that are counted apart; the others are words of the engine's that may be anything.
-const PHASES: [&str; 18] = [
+const PHASES: [&str; 19] = [
     "Pending",
     "Compiling",
     "CompileFailed",
@@ -64,6 +64,7 @@ const PHASES: [&str; 18] = [
     "Stopping",
     "Failed",
     "Deleting",
+    "NameTaken",
     "Unknown",
     "Other",
 ];

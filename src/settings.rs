@@ -66,11 +66,60 @@ pub fn asked_about(config: Option<&Map<String, Value>>) -> Map<String, Value> {
     } else if asked.get("storage") == Some(&json!(true)) {
         asked.remove("storage");
     }
+    name_the_fault_tolerance(&mut asked);
     for (path, _) in UNASKED {
         remove(&mut asked, path);
     }
+    for (path, default) in defaults() {
+        if at(&asked, path) == Some(&default) {
+            remove(&mut asked, path);
+        }
+    }
     asked.retain(|_, value| !is_nothing(value));
     asked
+}
+
+/// What the engine fills in where a configuration doesn't say it, as far as that isn't nothing: to say it changes nothing.
+/// (Source: `RuntimeConfig::default` of Feldera's types at 0.337 and 0.349.)
+fn defaults() -> [(&'static str, Value); 4] {
+    [
+        ("clock_resolution_usecs", json!(1_000_000)),
+        // Has no effect any more.
+        ("checkpoint_during_suspend", json!(true)),
+        ("storage.backend", json!({"name": "default"})),
+        ("fault_tolerance.model", json!("none")),
+    ]
+}
+
+/// Says which model is meant where none is named: an object without one, be it empty, turns fault tolerance on.
+/// (Source: `FtConfig` of Feldera's types at 0.337.)
+fn name_the_fault_tolerance(config: &mut Map<String, Value>) {
+    let model = || json!("exactly_once");
+    match config.get_mut("fault_tolerance") {
+        Some(Value::Object(given)) => {
+            given.entry("model").or_insert_with(model);
+        }
+        Some(given @ Value::String(_)) => *given = json!({"model": model()}),
+        _ => {}
+    }
+}
+
+/// What a program configuration says, without what the engine fills in. (Source: `ProgramConfig` of Feldera at 0.337.)
+pub fn said_of_the_program(config: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut said = config.cloned().unwrap_or_default();
+    for (key, default) in [("cache", true), ("use_platform_compiler", false)] {
+        if said.get(key) == Some(&json!(default)) {
+            said.remove(key);
+        }
+    }
+    said.retain(|_, value| !is_nothing(value));
+    said
+}
+
+fn at<'a>(config: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
+    let mut keys = path.split('.');
+    let first = config.get(keys.next()?)?;
+    keys.try_fold(first, |value, key| value.get(key))
 }
 
 /// The digest of what doesn't change unasked; empty if there is nothing of that kind.
@@ -146,6 +195,10 @@ mod tests {
             assert!(!why.is_empty(), "{path}");
             let config = match path.split_once('.') {
                 None => json!({path: 7}),
+                // An object without a model turns it on.
+                Some(("fault_tolerance", rest)) => {
+                    json!({"fault_tolerance": {"model": "none", rest: 7}})
+                }
                 Some((first, rest)) => json!({first: {rest: 7}}),
             };
             assert_eq!(of(config), plain, "{path}");
@@ -159,6 +212,8 @@ mod tests {
             json!({"pipeline_template_configmap": {"name": "x", "key": "y"}}),
             json!({"dev_tweaks": {"x": 1}}),
             json!({"fault_tolerance": {"model": "exactly_once"}}),
+            json!({"fault_tolerance": {}}),
+            json!({"fault_tolerance": {"checkpoint_interval_secs": 10}}),
             json!({"checkpoint_during_suspend": false}),
             json!({"resources": {"namespace": "other"}}),
             json!({"clock_resolution_usecs": 1}),
@@ -205,5 +260,29 @@ mod tests {
             of(json!({"env": {"A": "2"}, "workers": 8, "storage": false, "dev_tweaks": {"x": 1}}));
         assert_eq!(differences(&before, &after), ["env", "storage"]);
         assert_eq!(differences(&before, &before), [""; 0]);
+    }
+
+    #[test]
+    fn what_the_engine_fills_in_says_nothing() {
+        let filled_in = json!({
+            "workers": 8, "max_rss_mb": null, "datafusion_memory_mb": null, "hosts": 1,
+            "storage": {"backend": {"name": "default"}, "min_storage_bytes": null,
+                        "min_step_storage_bytes": null, "compression": "default", "cache_mib": null},
+            "fault_tolerance": {"model": "none", "checkpoint_interval_secs": 60},
+            "cpu_profiler": true, "tracing": false, "tracing_endpoint_jaeger": "127.0.0.1:6831",
+            "min_batch_size_records": 0, "max_buffering_delay_usecs": 0,
+            "resources": {"cpu_cores_min": null, "cpu_cores_max": null, "memory_mb_min": null,
+                          "memory_mb_max": null, "storage_mb_max": null, "storage_class": null,
+                          "service_account_name": null, "namespace": null},
+            "clock_resolution_usecs": 1_000_000, "clock_timezone_offset": null, "pin_cpus": [],
+            "provisioning_timeout_secs": null, "max_parallel_connector_init": null,
+            "init_containers": null, "checkpoint_during_suspend": true, "io_workers": null,
+            "http_workers": null, "env": {}, "dev_tweaks": {}, "logging": null,
+            "pipeline_template_configmap": null,
+        });
+        assert_eq!(asked_about(filled_in.as_object()), Map::new());
+        let program = json!({"profile": null, "cache": true, "runtime_version": null,
+                             "use_platform_compiler": false});
+        assert_eq!(said_of_the_program(program.as_object()), Map::new());
     }
 }

@@ -3,7 +3,7 @@
 //! Which engine it is says its URL, and not the name of the Engine object: two objects, or two spellings
 //! of one URL, are one engine. Where two URLs lead to the same engine, only the mark that the engine's
 //! pipeline carries tells. Nothing marks a pipeline that is made elsewhere, but
-//! its id, which the engine gives, is nobody else's: see [`Claims::older_guest`].
+//! its id, which the engine gives, is nobody else's: see [`Claims::earlier_guest`].
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,11 @@ struct Register {
     claims: HashMap<Place, BTreeSet<Arc<Claim>>>,
     /// Where each claim stands, by the uid of its Pipeline.
     places: HashMap<String, (Place, Arc<Claim>)>,
-    /// Who keeps the gate of which pipeline that is made elsewhere, by its id in the engine.
-    guests: HashMap<String, BTreeSet<Arc<Claim>>>,
+    /// Who keeps the gate of which pipeline that is made elsewhere, by its id in the engine, in the order in which they came
+    /// to know it.
+    guests: HashMap<String, Vec<Arc<Claim>>>,
+    /// Which id a guest knows, by the uid of its Pipeline.
+    known_ids: HashMap<String, String>,
     /// Whether those that were there at the start have been put down.
     guests_are_known: bool,
     /// Whom to wake when a pipeline of an engine has changed.
@@ -87,9 +90,12 @@ impl Claims {
         (*oldest != own).then(|| oldest.to_string())
     }
 
-    /// Puts down that a Pipeline keeps the gate of a pipeline that is made elsewhere, and has this id in its
-    /// engine. Returns the name of the older Pipeline that does so too, by whichever URL and credential.
-    pub(super) fn older_guest(
+    /// Puts down, of a guest, that it keeps the gate of a pipeline that is made elsewhere and has this id in its
+    /// engine. Returns the name of the Pipeline that did so before this one, by whichever URL and credential.
+    ///
+    /// What counts is who knew the id first, and not which Pipeline is older: an engine can give out an id that it has
+    /// from elsewhere, but not before that is there.
+    pub(super) fn earlier_guest(
         &self,
         pipeline: &Pipeline,
         id: &str,
@@ -97,21 +103,24 @@ impl Claims {
     ) -> Option<String> {
         let mut register = self.register();
         if !std::mem::replace(&mut register.guests_are_known, true) {
-            for object in existing.state() {
-                if let Ok(other) = &object.0
-                    && other.is_guest()
-                    && let Some(id) = known_id(other)
-                {
-                    register.put_guest(id, Claim::of(other));
-                }
+            let known = existing.state();
+            let known = known.iter().filter_map(|object| {
+                let other = object.0.as_ref().ok().filter(|other| other.is_guest())?;
+                Some((Claim::of(other), known_id(other)?.to_owned()))
+            });
+            let known: std::collections::BTreeMap<Claim, String> = known.collect();
+            for (claim, id) in known {
+                register.put_guest(&id, claim);
             }
         }
         let own = Claim::of(pipeline);
-        register.put_guest(id, own.clone());
+        if pipeline.is_guest() {
+            register.put_guest(id, own.clone());
+        }
         let guests = register.guests.get_mut(id)?;
         guests.retain(|claim| **claim == own || claim.is_alive(existing));
-        let oldest = guests.first()?;
-        (**oldest != own).then(|| oldest.to_string())
+        let first = guests.first()?;
+        (**first != own).then(|| first.to_string())
     }
 
     /// A Pipeline that no engine serves claims nothing.
@@ -131,13 +140,22 @@ impl Claims {
         for uid in gone {
             register.remove(&uid);
         }
-        let still_there = |claims: &mut BTreeSet<Arc<Claim>>| {
+        let register = &mut *register;
+        register.concerned.retain(|_, claims| {
             claims.retain(|claim| claim.is_alive(existing));
             !claims.is_empty()
-        };
-        let register = &mut *register;
-        register.concerned.retain(|_, claims| still_there(claims));
-        register.guests.retain(|_, claims| still_there(claims));
+        });
+        let known_ids = &mut register.known_ids;
+        register.guests.retain(|_, claims| {
+            claims.retain(|claim| {
+                let stays = claim.is_alive(existing);
+                if !stays {
+                    known_ids.remove(&claim.uid);
+                }
+                stays
+            });
+            !claims.is_empty()
+        });
     }
 
     /// The Pipelines that a pipeline of an engine is of.
@@ -171,8 +189,20 @@ impl Register {
     }
 
     fn put_guest(&mut self, id: &str, claim: Claim) {
+        let known = self.known_ids.insert(claim.uid.clone(), id.to_owned());
+        // A pipeline has one id at a time.
+        if let Some(old) = known.filter(|old| old != id)
+            && let Some(guests) = self.guests.get_mut(&old)
+        {
+            guests.retain(|guest| guest.uid != claim.uid);
+            if guests.is_empty() {
+                self.guests.remove(&old);
+            }
+        }
         let guests = self.guests.entry(id.to_owned()).or_default();
-        guests.insert(Arc::new(claim));
+        if !guests.iter().any(|guest| **guest == claim) {
+            guests.push(Arc::new(claim));
+        }
     }
 
     /// Puts a claim down where it belongs by now.
@@ -232,5 +262,49 @@ impl Claim {
 impl std::fmt::Display for Claim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pipeline {}/{}", self.namespace, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::DeserializeGuard;
+    use kube::runtime::reflector::store;
+    use kube::runtime::watcher;
+    use serde_json::json;
+
+    fn guest(name: &str, since: &str) -> Pipeline {
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
+            "metadata": {"name": name, "namespace": "shop", "uid": name, "creationTimestamp": since},
+            "spec": {},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a19_an_engine_that_gives_out_an_id_from_elsewhere_takes_nothing_from_who_knew_it_first() {
+        let (owner, liar) = (
+            guest("orders", "2026-02-01T00:00:00Z"),
+            guest("early", "2026-01-01T00:00:00Z"),
+        );
+        let (existing, mut writer) = store();
+        for pipeline in [&owner, &liar] {
+            writer.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(
+                pipeline.clone()
+            ))));
+        }
+        let claims = Claims::default();
+        // The older one keeps the gate of another pipeline, until its engine gives out an id that it has seen elsewhere.
+        assert_eq!(claims.earlier_guest(&liar, "its own", &existing), None);
+        assert_eq!(claims.earlier_guest(&owner, "id", &existing), None);
+        let taken = claims.earlier_guest(&liar, "id", &existing);
+        assert_eq!(taken.as_deref(), Some("Pipeline shop/orders"));
+        assert_eq!(claims.earlier_guest(&owner, "id", &existing), None);
+        // However many it gives out, it is remembered with one.
+        for n in 0..100 {
+            claims.earlier_guest(&liar, &n.to_string(), &existing);
+        }
+        assert!(claims.register().guests.len() <= 2);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{Context, Error, Guarded, GuardedVote};
-use crate::crd::{Pipeline, PipelineApproval};
+use crate::crd::{Pipeline, PipelineApproval, PipelineStatus, VoteDecision};
 
 /// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many on others.
 const PAGE: u32 = 200;
@@ -173,8 +174,9 @@ fn key(object: &impl ResourceExt) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Removes votes that the REST endpoint wrote, some time after their change has had its turn.
-/// What people wrote is theirs: a GitOps tool would put it back.
+/// Removes approvals that the REST endpoint wrote, some time after their change has had its turn.
+/// What people wrote is theirs: a GitOps tool would put it back. A rejection goes only with its Pipeline: the same
+/// change may come once more.
 pub(super) async fn clear_away(
     pipeline: &Pipeline,
     objects: &[PipelineApproval],
@@ -183,24 +185,14 @@ pub(super) async fn clear_away(
     let Some(status) = &pipeline.status else {
         return;
     };
-    let now = k8s_openapi::jiff::Timestamp::now();
-    let closed = |vote: &PipelineApproval| {
-        let of_history = |id: &String| status.history.iter().any(|record| record.change_id == *id);
-        let current = status.approval.as_ref().map(|approval| &approval.change_id);
-        of_history(&vote.spec.change_id) && current != Some(&vote.spec.change_id)
-    };
-    let old = |vote: &PipelineApproval| {
-        vote.creation_timestamp().is_some_and(|at| {
-            Duration::try_from(now.duration_since(at.0)).unwrap_or_default()
-                > context.settings.vote_retention
-        })
-    };
+    let now = Timestamp::now();
+    let retention = context.settings.vote_retention;
     let api = Api::<PipelineApproval>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
     for vote in objects {
-        if vote.spec.on_behalf_of.is_none() || !closed(vote) || !old(vote) {
+        if !may_be_cleared(vote, status, now, retention) {
             continue;
         }
         match api.delete(&vote.name_any(), &DeleteParams::default()).await {
@@ -208,6 +200,26 @@ pub(super) async fn clear_away(
             Err(error) => warn!(%error, "a spent vote could not be removed; later"),
         }
     }
+}
+
+/// Whether a vote is an approval by the REST endpoint that is older than the retention, of a change that isn't the
+/// current one any more: it takes only those that wait, and what waits again has another id.
+fn may_be_cleared(
+    vote: &PipelineApproval,
+    status: &PipelineStatus,
+    now: Timestamp,
+    retention: Duration,
+) -> bool {
+    let id = &vote.spec.change_id;
+    let is_current = (status.approval.as_ref()).is_some_and(|current| current.change_id == *id);
+    let age = vote.creation_timestamp().map(|at| {
+        // A clock that was set back makes nothing old.
+        Duration::try_from(now.duration_since(at.0)).unwrap_or_default()
+    });
+    vote.spec.on_behalf_of.is_some()
+        && vote.spec.decision == VoteDecision::Approve
+        && !is_current
+        && age.is_some_and(|age| age > retention)
 }
 
 #[cfg(test)]
@@ -268,5 +280,52 @@ mod tests {
         assert_eq!(touched(&votes, InitDone), ["q"]);
         assert_eq!(names(&votes, "q"), [""; 0]);
         assert_eq!(names(&votes, "p"), ["c"]);
+    }
+
+    #[test]
+    fn only_old_approvals_by_rest_of_changes_that_had_their_turn_are_cleared_away() {
+        let vote = |on_behalf: bool, decision: &str, change: &str| -> PipelineApproval {
+            let on_behalf = on_behalf.then(|| json!({"username": "bob"}));
+            serde_json::from_value(json!({
+                "apiVersion": "sluice.dev/v1alpha1", "kind": "PipelineApproval",
+                "metadata": {"name": "v", "creationTimestamp": "2026-01-01T00:00:00Z"},
+                "spec": {"pipelineRef": {"name": "orders"}, "changeId": change, "decision": decision,
+                         "onBehalfOf": on_behalf},
+            }))
+            .unwrap()
+        };
+        let status: PipelineStatus = serde_json::from_value(json!({"approval": {
+            "state": "Approved", "changeId": "current", "shortId": "", "parent": "root",
+            "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""},
+            "options": {"silent": false, "concurrent": false}, "revision": 0, "calls": 0,
+            "since": "2026-01-01T00:00:00Z", "summary": "", "diffDigest": "", "approveCommand": "",
+            "approvedFieldCounts": false,
+        }}))
+        .unwrap();
+        let day = Duration::from_secs(24 * 3600);
+        for (vote, now, cleared) in [
+            (vote(true, "Approve", "over"), "2026-01-02T00:00:01Z", true),
+            (vote(true, "Approve", "over"), "2026-01-02T00:00:00Z", false),
+            (vote(true, "Approve", "over"), "2025-12-01T00:00:00Z", false),
+            (
+                vote(true, "Approve", "current"),
+                "2026-02-01T00:00:00Z",
+                false,
+            ),
+            (
+                vote(false, "Approve", "over"),
+                "2026-02-01T00:00:00Z",
+                false,
+            ),
+            (vote(true, "Reject", "over"), "2026-02-01T00:00:00Z", false),
+        ] {
+            let at = now.parse().unwrap();
+            assert_eq!(
+                may_be_cleared(&vote, &status, at, day),
+                cleared,
+                "{:?} {now}",
+                vote.spec
+            );
+        }
     }
 }

@@ -75,8 +75,8 @@ pub struct PipelineSpec {
     pub desired_state: DesiredState,
 
     /// What happens when a changed program would resume from a checkpoint. `await_approval` waits
-    /// until the change is approved; `allow` bootstraps at once, unasked; `reject` refuses the
-    /// change.
+    /// until the change is approved; `allow` bootstraps at once, unasked, but for what was rejected, and
+    /// what turns storage off without `allowStateLoss`; `reject` refuses the change.
     #[serde(default)]
     pub bootstrap_policy: BootstrapPolicy,
 
@@ -100,8 +100,9 @@ pub struct PipelineSpec {
     #[serde(default, skip_serializing_if = "ApproveBefore::is_default")]
     pub approve_before: ApproveBefore,
 
-    /// Whether a pipeline may be stopped for an update although its engine can write no
-    /// checkpoint, so that its state is lost.
+    /// Whether a pipeline may be stopped although no checkpoint of it can be written, so that its state is lost: on
+    /// an engine that writes none, or without storage. With `bootstrapPolicy: allow` also whether storage may be
+    /// turned off unasked.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_state_loss: bool,
 

@@ -183,6 +183,13 @@ pub struct EngineContent {
     pub exact: Option<String>,
     /// The digests of the program's parts.
     pub target: Target,
+    /// Whether the engine was given a program configuration: where the spec has none any more, it goes back to the engine's
+    /// defaults. One that Sluice never gave stays as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_is_given: bool,
+    /// The same of the runtime configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime_config_is_given: bool,
 }
 
 /// Digests (the first 32 hex digits of SHA-256) of the parts of what would run.
@@ -324,6 +331,9 @@ pub struct Preview {
     /// The last settled change at that time: from another one the answer would be another.
     #[serde(default)]
     pub parent: String,
+    /// What the engine held, and so compared with. Absent where an older release has written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared_with: Option<Target>,
     /// What came of it.
     pub outcome: PreviewOutcome,
     /// The compiler's or the engine's message.

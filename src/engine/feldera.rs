@@ -224,11 +224,19 @@ impl Feldera {
         Ok(pipeline.into())
     }
 
-    /// Gives a pipeline another content. Identical content changes nothing.
+    /// Gives a pipeline another content. Identical content changes nothing. What the content keeps isn't named, and so stays;
+    /// what it neither gives nor keeps goes back to the engine's defaults.
     pub async fn update(&self, name: &str, content: &Content) -> Result<FullPipeline, Error> {
-        let call = self
-            .pipeline(Method::PATCH, name, "")
-            .json(&content_body(content));
+        let mut body = content_body(content);
+        for (part, is_kept) in [
+            ("program_config", content.kept.program_config.is_some()),
+            ("runtime_config", content.kept.runtime_config.is_some()),
+        ] {
+            if body.get(part).is_none() && !is_kept {
+                body[part] = json!({});
+            }
+        }
+        let call = self.pipeline(Method::PATCH, name, "").json(&body);
         Ok(self.json::<wire::Pipeline>(call).await?.into())
     }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Checkpoint, Connectors, EngineInfo, FullPipeline, PipelineError, PipelineState};
-use crate::change::Content;
+use crate::change::{Content, Kept};
 use crate::crd::BootstrapOptions;
 use crate::text::{self, word};
 
@@ -196,6 +196,7 @@ impl From<Pipeline> for FullPipeline {
                 udf_toml: body.udf_toml.unwrap_or_default(),
                 program_config: body.program_config,
                 runtime_config: body.runtime_config,
+                kept: Kept::default(),
             },
             state,
         }

@@ -1,12 +1,13 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
-use crate::change::Content;
+use crate::change::{Content, Kept};
 use crate::crd::{
     BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 
 use super::{Decider, Outcome, words};
+use crate::text;
 
 impl<'a> Decider<'a> {
     /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done
@@ -27,6 +28,17 @@ impl<'a> Decider<'a> {
                 self.status.handled_adopt = asked.map(str::to_owned);
                 self.own(id);
                 self.forget_what_was_kept();
+                self.report(
+                    "Adopted",
+                    match asked {
+                        Some(asked) => format!(
+                            "the engine's pipeline is taken over: the annotation {} says {}",
+                            annotation::ADOPT,
+                            text::foreign_line(asked, text::REASON),
+                        ),
+                        None => "the engine's pipeline is taken over: it was that of the Pipeline of this name before".to_owned(),
+                    },
+                );
             }
             Outcome::Marked(digest) => self.status.mark = Some(digest.clone()),
             Outcome::Updated {
@@ -37,10 +49,15 @@ impl<'a> Decider<'a> {
                 self.forget_what_was_deleted(id);
                 self.own(id);
                 self.status.content = Some(engine_content(*version, content));
+                // It isn't there for a pipeline that somebody else makes later.
+                let asked = self.input.pipeline.annotation(annotation::ADOPT);
+                self.status.handled_adopt = asked.map(str::to_owned);
                 self.take_new_retry();
             }
             Outcome::Previewed { target, answer } => {
-                self.status.preview = Some(preview(target, self.parent(), answer));
+                let held = self.status.content.as_ref();
+                let held = held.map(|held| held.target.clone());
+                self.status.preview = Some(preview(target, self.parent(), held, answer));
                 if self.retry_is_new() {
                     self.take_retry();
                     // What didn't compile is compiled again.
@@ -183,26 +200,71 @@ impl<'a> Decider<'a> {
         {
             return;
         }
-        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
-        let is_wanted = wanted.filter(|wanted| engine::same_content(wanted, &full.content));
-        let now = engine_content(version, is_wanted.unwrap_or(&full.content));
-        let before = self.status.content.replace(now);
-        let is_doubted = self.doubt_what_is_kept(&full.state, before.is_some());
-        let edited = before.is_some_and(|before| {
-            is_wanted.is_none()
-                && self.status.content.as_ref().map(|now| &now.target) != Some(&before.target)
+        let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let before = self.status.content.take();
+        let is_known = before.is_some();
+        let settled = self.settled_at(version);
+        let is_doubted = match &settled {
+            Some(settled) if !has_the_texts_of(settled, &full.content) => {
+                self.what_is_kept_is_not_known(
+                    "what the engine's pipeline says about it is of another program than it held then",
+                );
+                true
+            }
+            _ => self.doubt_what_is_kept(&full.state, is_known),
+        };
+        let held = match settled.filter(|_| !is_doubted) {
+            // The engine fills in defaults, and who brought it there knew what it was without them.
+            Some(settled) => settled,
+            None => full.content.target_as_held(given),
+        };
+        // Of what the spec doesn't give, whatever is there is as it should be.
+        let is_wanted = given.filter(|given| {
+            let mut wanted = (*given).clone();
+            wanted.kept = Kept {
+                program_config: Some(held.clone()),
+                runtime_config: Some(held.clone()),
+            };
+            engine::same_content(given, &full.content) && wanted.target() == held
         });
-        if edited && !self.input.pipeline.is_guest() {
-            let then = if is_doubted {
-                "its state may be of another program by now, so putting back what the spec says is asked about"
-            } else {
-                "what the spec says is put back"
+        let now = EngineContent {
+            target: held,
+            config_is_given: before.as_ref().is_some_and(|it| it.config_is_given),
+            runtime_config_is_given: before.as_ref().is_some_and(|it| it.runtime_config_is_given),
+            ..engine_content(version, is_wanted.unwrap_or(&full.content))
+        };
+        // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.
+        let is_brought = is_wanted.is_some_and(|wanted| {
+            before
+                .as_ref()
+                .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
+        });
+        let is_edited = before.is_some_and(|before| before.target != now.target) && !is_brought;
+        self.status.content = Some(now);
+        if is_edited && !self.input.pipeline.is_guest() {
+            let then = match is_wanted {
+                Some(_) => {
+                    "the spec says nothing of that, so it stays, and a start of it is asked about"
+                }
+                None if is_doubted => {
+                    "its state may be of another program by now, so putting back what the spec says is asked about"
+                }
+                None => "what the spec says is put back",
             };
             self.interfered(
                 "OutsideEdit",
-                format!("somebody else edited the pipeline's program at the engine; {then}"),
+                format!(
+                    "somebody else edited the pipeline's program or settings at the engine; {then}"
+                ),
             );
         }
+    }
+
+    /// What is settled, if it is that of this version of the engine's pipeline.
+    fn settled_at(&self, version: i64) -> Option<Target> {
+        let settled = self.status.settled.as_ref()?;
+        (settled.version == Some(version) && settled.target != Target::default())
+            .then(|| settled.target.clone())
     }
 
     /// The content is at a version that nobody here made. If a checkpoint was written that nobody here saw, it may be
@@ -228,10 +290,23 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         digest: content.digest(),
         exact: Some(content.exact()),
         target: content.target(),
+        config_is_given: content.program_config.is_some(),
+        runtime_config_is_given: content.runtime_config.is_some(),
     }
 }
 
-fn preview(target: &Target, parent: &str, answer: &DiffAnswer) -> Preview {
+/// Whether a target is of a content's texts, which the engine gives back to the letter.
+fn has_the_texts_of(target: &Target, content: &Content) -> bool {
+    let held = content.target();
+    (&target.sql, &target.udf_rust, &target.udf_toml) == (&held.sql, &held.udf_rust, &held.udf_toml)
+}
+
+fn preview(
+    target: &Target,
+    parent: &str,
+    compared_with: Option<Target>,
+    answer: &DiffAnswer,
+) -> Preview {
     let diff = match answer {
         DiffAnswer::Diff(diff) => diff.as_object().cloned(),
         _ => None,
@@ -246,6 +321,7 @@ fn preview(target: &Target, parent: &str, answer: &DiffAnswer) -> Preview {
     Preview {
         target: target.clone(),
         parent: parent.to_owned(),
+        compared_with,
         outcome,
         message: message.cloned(),
         summary,

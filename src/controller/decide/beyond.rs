@@ -9,7 +9,7 @@ use super::{Decider, Seen};
 use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
-    annotation,
+    Target, annotation,
 };
 use crate::engine::PipelineState;
 
@@ -78,20 +78,14 @@ impl Decider<'_> {
                     );
                 } else {
                     self.set_approval_state(ApprovalState::Applied);
-                    self.report(
-                        "Applied",
-                        format!("change {id} runs; a checkpoint of it is taken next"),
-                    );
+                    self.report("Applied", format!("change {id} runs{}", self.taken_next()));
                     self.up(state);
                 }
                 true
             }
             ApprovalState::Applying if beyond => {
                 self.set_approval_state(ApprovalState::Applied);
-                self.report(
-                    "Applied",
-                    format!("change {id} runs; a checkpoint of it is taken next"),
-                );
+                self.report("Applied", format!("change {id} runs{}", self.taken_next()));
                 false
             }
             // Sluice had told it, and it looked as if that were lost.
@@ -99,7 +93,10 @@ impl Decider<'_> {
                 self.set_approval_state(ApprovalState::Applied);
                 self.report(
                     "Applied",
-                    format!("change {id} runs: the engine had taken its approval after all; a checkpoint of it is taken next"),
+                    format!(
+                        "change {id} runs: the engine had taken its approval after all{}",
+                        self.taken_next()
+                    ),
                 );
                 false
             }
@@ -125,6 +122,15 @@ impl Decider<'_> {
                 true
             }
             _ => false,
+        }
+    }
+
+    /// What follows once a change runs.
+    fn taken_next(&self) -> &'static str {
+        let held = self.status.content.as_ref();
+        match held.is_some_and(|held| held.target.without_storage) {
+            true => "",
+            false => "; a checkpoint of it is taken next",
         }
     }
 
@@ -178,11 +184,18 @@ impl Decider<'_> {
         if at_the_gate.is_some_and(|approval| approval.change_id == run.change_id) {
             return;
         }
-        let preview = self.preview_of(&run.target);
-        let outcome = preview.map(|preview| preview.outcome);
         let settled = self.status.settled.as_ref();
+        // What it said of a change from something else says nothing of this one.
+        let preview = self.preview_of(&run.target).filter(|preview| {
+            let compared = preview.compared_with.as_ref();
+            compared.is_none_or(|it| settled.is_some_and(|settled| settled.target == *it))
+        });
+        let outcome = preview.map(|preview| preview.outcome);
+        // Where it isn't known what is settled, that is said already, and nothing is known to be a change from it.
         let is_change = run.base_checkpoint.is_some()
-            && settled.is_some_and(|settled| settled.change_id != run.change_id);
+            && settled.is_some_and(|settled| {
+                settled.change_id != run.change_id && settled.target != Target::default()
+            });
         // Without storage the engine reads no checkpoint, and so has nothing to ask about.
         let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str()
             && !run.target.without_storage;

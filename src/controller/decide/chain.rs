@@ -3,16 +3,12 @@
 use super::Decider;
 use super::input::{Observation, Seen};
 use crate::chain;
-use crate::change::{self, Change};
+use crate::change::{self, Change, Content};
 use crate::crd::{
     ApprovalState, BaseCheckpoint, BootstrapOptions, Decision, Settled, StopKind, Target, Turn,
 };
 use crate::engine::PipelineState;
 use crate::kept;
-
-/// How many changes have their turn before what is settled becomes a new link of the chain, which ends
-/// their ids all at once.
-const MOST_TURNS: usize = 100;
 
 impl Decider<'_> {
     /// A target of which a checkpoint exists is settled, gated or not: it becomes the parent of
@@ -131,7 +127,7 @@ impl Decider<'_> {
     /// Targets that 0.1.0 wrote down don't say which settings they have. It asked nobody about those: what was brought to
     /// the engine with the content that the spec still asks for is what all of them had.
     pub(super) fn complete_old_targets(&mut self) {
-        let Ok(Some(wanted)) = self.input.content else {
+        let Some(wanted) = self.wanted() else {
             return;
         };
         let target = wanted.target();
@@ -213,7 +209,7 @@ impl Decider<'_> {
         // Going back to what is settled makes that a new link of the chain, so that an approval of
         // what was taken back can't count when the same edit is made again.
         let back = self.status.settled.as_ref().map(|settled| &settled.target) == wanted.as_ref();
-        if back || self.status.turns.len() >= MOST_TURNS {
+        if back || self.status.turns.len() >= chain::MOST_TURNS {
             self.link_anew();
         }
     }
@@ -282,9 +278,15 @@ impl Decider<'_> {
     /// The target that the spec asks for, or that a guest was given by whoever makes it.
     pub(super) fn wanted_target(&self) -> Option<Target> {
         match self.input.content.as_ref().ok()? {
-            Some(content) => Some(content.target()),
+            Some(_) => self.wanted().map(|content| content.target()),
             None => self.status.content.as_ref().map(|held| held.target.clone()),
         }
+    }
+
+    /// What the spec asks for, as it would be brought to the engine.
+    pub(super) fn wanted(&self) -> Option<Content> {
+        let content = self.input.content.as_ref().ok()?.as_ref()?;
+        Some(chain::beside_what_is_held(content, &self.status))
     }
 
     pub(super) fn parent(&self) -> &str {
@@ -316,14 +318,14 @@ impl Decider<'_> {
         let Some(program) = &self.input.pipeline.spec.program else {
             return;
         };
-        let Ok(Some(content)) = self.input.content else {
+        let Some(content) = self.wanted() else {
             return;
         };
         if let Some(settled) = &mut self.status.settled
             && settled.program.is_none()
             && settled.target == content.target()
         {
-            settled.program = Some(kept::keep(program, content));
+            settled.program = Some(kept::keep(program, &content));
         }
     }
 }

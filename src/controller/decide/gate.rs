@@ -45,7 +45,9 @@ impl Decider<'_> {
             return;
         };
         let mut votes = self.count_votes().votes;
-        if self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject {
+        // What waits there already when a Pipeline comes is somebody else's, whom to reject needs the verb.
+        let is_own = self.input.pipeline.is_guest() || self.status.run.is_some();
+        if is_own && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject {
             votes.insert(0, policy_rejects());
         }
         let decided = approval::decide(&votes).cloned();
@@ -198,6 +200,14 @@ impl Decider<'_> {
             approval.change_id, approval.summary, approval.approve_command
         );
         self.status.waiting_since = waits.then(|| self.now());
+        // One without a checkpoint is never sealed, and what became of it would be forgotten here.
+        let before = self.status.approval.as_ref();
+        let is_untold = before.is_some_and(|before| {
+            before.state == ApprovalState::Applied && before.change_id != approval.change_id
+        });
+        if is_untold {
+            self.remember();
+        }
         self.status.approval = Some(approval);
         if waits {
             self.report("AwaitingApproval", message);
@@ -219,7 +229,9 @@ impl Decider<'_> {
         let id = self.change_id(&target, revision);
         let (base, _) = self.base(state);
         let unseen = self.unseen(&base, &target);
-        let loses_state = base.is_lost_by(&target);
+        // What is up without storage leaves nothing behind, whatever comes after it.
+        let leaves_nothing = gate != Gate::Engine && self.runs_without_storage(state);
+        let loses_state = base.is_lost_by(&target) || leaves_nothing;
         // Nobody need be asked for a diff of a program that stays as it is.
         let shown = if diff.is_null() && base.has_the_program_of(&target) {
             json!({"program_diff": {}})
@@ -234,7 +246,13 @@ impl Decider<'_> {
         };
         let mut at_stake = stake::at_stake(&shown, connectors, self.options(), resumes_all);
         if loses_state {
-            at_stake = stake::everything();
+            at_stake =
+                if leaves_nothing && state.newest_checkpoint().is_some() && !target.without_storage
+                {
+                    stake::everything_since_a_checkpoint()
+                } else {
+                    stake::everything()
+                };
         } else if !unseen.is_empty() {
             at_stake.unknown.push(stake::MIXED_RESULTS.to_owned());
         }

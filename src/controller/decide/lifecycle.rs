@@ -183,16 +183,15 @@ impl Decider<'_> {
             self.act(Act::Look, Guard::default());
             return false;
         };
-        if self.retry_is_new()
-            && let Ok(Some(content)) = self.input.content
-        {
+        if self.retry_is_new() && matches!(self.input.content, Ok(Some(_))) {
             self.progressing(
                 "Compiling",
                 Reason::Compiling,
                 "the program is compiled again".into(),
             );
             self.act(
-                Act::Recompile(content.clone()),
+                // As it is held: a PUT replaces also what the spec doesn't name.
+                Act::Recompile(full.content.clone()),
                 Guard {
                     status: &["Stopped"],
                     version: Some(state.version),
@@ -464,6 +463,11 @@ impl Decider<'_> {
             stop: None,
             failed: false,
         });
+        let goes_round = state.bootstrap_policy.as_deref() == Some("allow")
+            && self.input.pipeline.spec.bootstrap_policy != BootstrapPolicy::Allow;
+        if goes_round && self.status.settled.is_some() && state.newest_checkpoint().is_some() {
+            self.warn("OutsideStart", "the pipeline was started with bootstrap policy allow, so the engine asked nobody about changes".into());
+        }
         // It was started before anybody asked.
         self.take_restart();
     }

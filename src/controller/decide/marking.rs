@@ -79,7 +79,7 @@ impl Decider<'_> {
         self.begin_a_new_chain();
         self.warn(
             "OriginUnknown",
-            format!("what the pipeline's checkpoint was made from isn't known: {why}. Its next start from there is asked about"),
+            format!("what the pipeline's checkpoint was made from isn't known: {why}. A start from it is asked about; what runs goes on, and is known again once a checkpoint of it is there"),
         );
     }
 

@@ -149,6 +149,10 @@ impl Decider<'_> {
             };
         }
         match held.filter(|_| state.is_up()) {
+            // It is kept by the stop for the change, at the latest.
+            Some(held) if state.newest_checkpoint().is_none() && !held.without_storage => {
+                (Base::Known(held.clone()), false)
+            }
             _ if state.newest_checkpoint().is_none() => (Base::Nothing, true),
             // Another program's checkpoint may be there, and this one writes none.
             Some(held) if held.without_storage => (Base::Unknown, true),
@@ -161,16 +165,33 @@ impl Decider<'_> {
     /// What a change to a target alters or loses that the engine doesn't ask about, on one line; empty if nothing of that
     /// kind is known to differ.
     pub(super) fn unseen(&self, base: &Base, target: &Target) -> String {
-        match base {
+        let is_lost = base.is_lost_by(target);
+        let beside = match base {
             Base::Nothing => String::new(),
-            Base::Known(_) | Base::Unknown if base.is_lost_by(target) => {
-                words::STORAGE_OFF.to_owned()
-            }
             Base::Known(base) => {
-                words::unseen_by_the_engine(base, target, &self.settings_that_change(target))
+                let mut base = base.clone();
+                let mut settings = self.settings_that_change(target);
+                // It is said already.
+                if is_lost {
+                    base.without_storage = target.without_storage;
+                    settings.retain(|name| name != "storage");
+                    if settings.is_empty() {
+                        base.settings.clone_from(&target.settings);
+                    }
+                }
+                words::unseen_by_the_engine(&base, target, &settings)
             }
             Base::Unknown => words::UNKNOWN_ORIGIN.to_owned(),
-        }
+        };
+        let storage = if is_lost { words::STORAGE_OFF } else { "" };
+        let both = [storage, &beside].into_iter().filter(|it| !it.is_empty());
+        both.collect::<Vec<_>>().join("; ")
+    }
+
+    /// Whether what is up keeps nothing: without storage no checkpoint is written.
+    pub(super) fn runs_without_storage(&self, state: &PipelineState) -> bool {
+        let held = self.status.content.as_ref();
+        state.is_up() && held.is_some_and(|held| held.target.without_storage)
     }
 
     /// The names of the settings in which a target differs from what is settled, where the texts of both are known.
@@ -182,8 +203,13 @@ impl Decider<'_> {
             let kept = kept::text(settled.program.as_ref()?, kept::Part::Settings).ok()?;
             serde_json::from_str(&kept).ok()
         });
-        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let wanted = self.wanted();
         let wanted = wanted.filter(|wanted| wanted.target() == *target);
+        // Their text isn't known where the spec doesn't give them.
+        let before = before.filter(|before| {
+            let settled = self.status.settled.as_ref();
+            settled.is_some_and(|it| settings::digest(Some(before)) == it.target.settings)
+        });
         match (before, wanted) {
             (Some(before), Some(wanted)) => settings::differences(
                 &before,
@@ -231,8 +257,14 @@ impl Decider<'_> {
             return Passage::Shut;
         }
         let outcome = self.preview_of(target).map(|preview| preview.outcome);
-        let engine_asks =
-            outcome == Some(PreviewOutcome::Gated) && !base.has_other_settings_than(target);
+        // It has to have said so of a change from just what the start resumes from.
+        let of_this = self.preview_of(target).is_some_and(|preview| {
+            let compared = preview.compared_with.as_ref();
+            compared.is_some_and(|it| base.has_the_program_of(it))
+        });
+        let engine_asks = outcome == Some(PreviewOutcome::Gated)
+            && of_this
+            && !base.has_other_settings_than(target);
         if unseen.is_empty() || engine_asks || self.is_allowed(&base, target) {
             return Passage::Open;
         }
@@ -329,8 +361,14 @@ impl Decider<'_> {
             return;
         };
         if approval.state == ApprovalState::Rejected {
+            let what_is_there = match self.status.settled.as_ref() {
+                Some(settled) if settled.target == Target::default() => {
+                    "what the engine holds stays as it is, which isn't known to be what the spec says"
+                }
+                _ => "nothing was changed",
+            };
             let message = format!(
-                "change {} ({}) was rejected{}, and nothing was changed. Put the old program back into the spec, or open the gate again with: {}",
+                "change {} ({}) was rejected{}, and {what_is_there}. Put the old program back into the spec, or open the gate again with: {}",
                 approval.change_id,
                 approval.summary,
                 reason_of(approval),

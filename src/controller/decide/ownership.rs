@@ -20,9 +20,12 @@ pub fn is_owned(state: &PipelineState, pipeline: &Pipeline) -> bool {
         let status = pipeline.status.as_ref()?.engine.as_ref()?;
         status.pipeline_id.as_ref()
     };
-    match mark::uids(&state.tags).next() {
-        Some(_) => state.tags.contains(&own),
-        None => known_id() == Some(&state.id),
+    let mut owners = mark::uids(&state.tags);
+    match (owners.next(), owners.next()) {
+        (None, _) => known_id() == Some(&state.id),
+        (Some(_), None) => state.tags.contains(&own),
+        // Somebody has copied a mark. Whoever knows the pipeline itself has not.
+        _ => state.tags.contains(&own) && known_id() == Some(&state.id),
     }
 }
 
@@ -60,15 +63,15 @@ impl<'a> Decider<'a> {
         };
         // The engine's own mark says more than the age of an object: whoever comes with an older
         // object doesn't take away what runs.
-        let own = mark::owner_tag(self.uid());
-        let is_ours = pipeline
-            .as_ref()
-            .is_some_and(|seen| seen.state().tags.contains(&own));
+        let is_ours = pipeline.as_ref().is_some_and(|seen| {
+            let state = seen.state();
+            mark::uids(&state.tags).next().is_some() && is_owned(state, input.pipeline)
+        });
         if let Some(rival) = input.rival
             && !is_ours
         {
             self.name_taken(format!(
-                "{rival} has the same pipeline of the same engine, and keeps it as long as it is there; set another spec.pipelineName"
+                "{rival} has the same pipeline of the same engine, and keeps it as long as it is there. Make a Pipeline with another spec.pipelineName instead"
             ));
             // Nobody says so when the older one goes.
             self.look_again_in(super::RIVAL_INTERVAL);
@@ -145,13 +148,14 @@ impl<'a> Decider<'a> {
                 self.adopt(state, tags);
             }
             Claim::Leaves { what, how } => {
-                let program = if same {
+                // The engine fills in what a spec leaves out, so that it may differ in that only.
+                let content = if same {
                     "with the same program"
                 } else {
-                    "with another program"
+                    "with another program or configuration"
                 };
                 self.name_taken(format!(
-                    "the engine has a pipeline {:?} {program}, {what}; it is left untouched. Set another spec.pipelineName, or take it over: {how}",
+                    "the engine has a pipeline {:?} {content}, {what}; it is left untouched. Make a Pipeline with another spec.pipelineName instead, or take it over: {how}",
                     state.name,
                 ));
             }
@@ -223,11 +227,16 @@ impl<'a> Decider<'a> {
                 return Claim::Leaves {
                     what: "which carries the mark of a Pipeline that is gone, and whose name isn't known"
                         .to_owned(),
-                    how: format!(
-                        "somebody who may edit the Engine releases it first, with the annotation {}={}",
-                        annotation::RELEASE,
-                        state.name
-                    ),
+                    how: match &self.input.pipeline.spec.engine_ref {
+                        Some(engine) => format!(
+                            "somebody who may edit the Engine releases it first: kubectl annotate engine {} -n {} {}={}",
+                            engine.name,
+                            self.namespace(),
+                            annotation::RELEASE,
+                            state.name
+                        ),
+                        None => "whoever may edit it at the engine takes its tags away that begin with sluice".to_owned(),
+                    },
                 };
             }
         };

@@ -94,6 +94,20 @@ pub(super) fn everything() -> AtStake {
     }
 }
 
+/// What is at stake where what runs leaves nothing behind, and the pipeline resumes from a checkpoint of before.
+pub(super) fn everything_since_a_checkpoint() -> AtStake {
+    AtStake {
+        state_lost: true,
+        dropped_input: "unknown".to_owned(),
+        unknown: vec![
+            "all that was computed since storage was turned off is lost, also rows that people inserted: the pipeline goes back to a checkpoint of before that, and what its connectors read again from there, and whether it arrives twice, isn't known"
+                .to_owned(),
+            MIXED_RESULTS.to_owned(),
+        ],
+        ..AtStake::default()
+    }
+}
+
 /// SQL names are compared without regard to case unless quoted; the engine isn't consistent about
 /// which form it shows.
 fn same_name(a: &str, b: &str) -> bool {

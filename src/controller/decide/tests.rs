@@ -2,6 +2,7 @@
 
 mod audit;
 mod clock;
+mod held;
 pub(super) mod model;
 mod names;
 mod origin;

@@ -13,10 +13,10 @@ impl Decider<'_> {
     /// update is held back, what runs is looked after as before.
     pub(super) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
         let state = seen.state();
-        let input = self.input;
-        let Ok(Some(content)) = input.content else {
+        let Some(content) = self.wanted() else {
             return true;
         };
+        let content = &content;
         let Some(held) = self
             .status
             .content

@@ -130,3 +130,39 @@ async fn a19_what_adopt_cannot_mean_is_refused_with_what_to_write() {
 async fn sluice_of(scene: &Scene) -> kube::Api<DynamicObject> {
     scene.pipelines(super::super::support::ADMIN).await
 }
+
+/// Of a pipeline that is made elsewhere `reject` turns down whatever comes to its gate, and has it stopped: a vote in advance.
+#[tokio::test]
+async fn a13_a_guest_that_rejects_is_made_only_by_who_may() {
+    let scene = Scene::without_pipeline().await;
+    let guest = |policy: &str| {
+        json!({
+            "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline", "metadata": {"name": format!("guest-{policy}").replace('_', "-")},
+            "spec": {"bootstrapPolicy": policy},
+        })
+    };
+    let bob = scene.pipelines("bob").await;
+    let refused = create(&bob, guest("reject")).await.expect_err("a refusal");
+    assert!(
+        refused.message.contains("needs the verb approve"),
+        "{refused:?}"
+    );
+    let made = create(&bob, guest("await_approval")).await;
+    made.expect("it is made");
+    let patch = json!({"spec": {"bootstrapPolicy": "reject"}});
+    let changed = bob
+        .patch(
+            "guest-await-approval",
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await;
+    assert!(changed.is_err());
+    // With a program of its own it only keeps changes out.
+    let mut own = guest("reject");
+    own["metadata"]["name"] = json!("own");
+    own["spec"]["program"] = json!({"sql": "SELECT 1"});
+    create(&bob, own).await.expect("it is made");
+    let alice = scene.pipelines("alice").await;
+    create(&alice, guest("reject")).await.expect("it is made");
+}

@@ -3,13 +3,13 @@
 
 use kube::api::PostParams;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Gate, Pipeline, annotation};
+use sluice::crd::{ApprovalState, Engine, Gate, Pipeline, annotation};
 
 use crate::story::{
     FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, approval, changed, has, id, is_at,
     is_current, is_in, message, status, with_functions,
 };
-use crate::support::eventually;
+use crate::support::{create, eventually};
 
 fn tags(engine: &Value) -> Vec<String> {
     serde_json::from_value(engine["tags"].clone()).expect("tags")
@@ -269,4 +269,139 @@ async fn a9_settings_that_could_alter_results_wait_and_others_do_not() {
     let engine = story.engine.pipeline(ORDERS).await;
     assert_eq!(engine["runtime_config"]["env"]["RUST_LOG"], "debug");
     assert_eq!(engine["program_code"], PROGRAM);
+}
+
+/// Settings that stand in the engine, and of which the object that is made again says nothing.
+#[tokio::test]
+async fn a9_delete_and_create_washes_no_settings_out() {
+    let story = Story::begin().await;
+    let settings = json!({"env": {"A": "1"}, "max_rss_mb": 3000});
+    story.running_with(json!({"runtimeConfig": settings})).await;
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    story.create(ORDERS, json!({})).await;
+    story.until_settled_as("Running").await;
+    let listed = json!({"max_rss_mb": 4000});
+    story
+        .patch(json!({"spec": {"runtimeConfig": listed}}))
+        .await;
+    let waiting = story.until_waiting().await;
+    let summary = approval(&waiting).summary;
+    assert!(summary.contains("runtime settings"), "{summary}");
+    let held = story.engine.pipeline(ORDERS).await["runtime_config"].clone();
+    assert_eq!(held["env"], json!({"A": "1"}));
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+    let held = story.engine.pipeline(ORDERS).await["runtime_config"].clone();
+    assert_eq!(
+        (&held["env"], &held["max_rss_mb"]),
+        (&json!({}), &json!(4000))
+    );
+    // What the engine fills in beside that is no change.
+    let begin = story.engine.done().len();
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    let again = story
+        .create(
+            ORDERS,
+            json!({"runtimeConfig": {"max_rss_mb": 4000, "workers": 8}}),
+        )
+        .await;
+    assert!(status(&again).approval.is_none());
+    let running = story.until_settled_as("Running").await;
+    assert!(status(&running).approval.is_none());
+    assert!(
+        story.engine.done()[begin..]
+            .iter()
+            .all(|call| !call.contains("/stop"))
+    );
+}
+
+/// Somebody whose Pipeline only waits for a name is older by now than the owner, which was restored or made again.
+#[tokio::test]
+async fn a19_who_waits_for_a_name_keeps_no_owner_out_that_is_made_again() {
+    let story = Story::begin().await;
+    story.running().await;
+    let waits = json!({"pipelineName": ORDERS, "program": {"sql": changed()}});
+    story.create("squat", waits).await;
+    let is_stalled = |p: &Pipeline| has(p, "Stalled", "True", "NameTaken");
+    story.until_of("squat", "it waits", is_stalled).await;
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    story.create(ORDERS, json!({})).await;
+    story.until_settled_as("Running").await;
+    let namespace = story.namespace.to_string();
+    let adopt =
+        json!({"metadata": {"annotations": {annotation::ADOPT: format!("{namespace}/{ORDERS}")}}});
+    story.patch_of("squat", adopt).await;
+    story.engine.ticks(3).await;
+    let squat = story.until_of("squat", "it waits", is_stalled).await;
+    assert!(message(&squat, "Ready").contains(&format!("Pipeline {namespace}/{ORDERS}")));
+    assert!(has(&story.now().await, "Ready", "True", "Running"));
+}
+
+/// The word of whoever may edit an Engine, be it his own, is for marks that name nobody.
+#[tokio::test]
+async fn a19_a_release_says_nothing_of_a_mark_that_names_its_owner() {
+    let story = Story::begin().await;
+    let owner = story.running().await;
+    let own = format!("sluice:{}", owner.metadata.uid.expect("a uid"));
+    story.delete(ORDERS).await;
+    story.until_gone(ORDERS).await;
+    let port = story.engine.url.rsplit(':').next().expect("a port");
+    let theirs = json!({
+        "metadata": {"name": "theirs", "annotations": {annotation::RELEASE: ORDERS}},
+        "spec": {"url": format!("http://localhost:{port}")},
+    });
+    create(&story.api::<Engine>(), theirs)
+        .await
+        .expect("the Engine");
+    story
+        .create(
+            "thief",
+            json!({"pipelineName": ORDERS, "engineRef": {"name": "theirs"}}),
+        )
+        .await;
+    let adopt = json!({"metadata": {"annotations": {annotation::ADOPT: ORDERS}}});
+    story.patch_of("thief", adopt).await;
+    story
+        .until_of("thief", "it waits", |p| {
+            has(p, "Stalled", "True", "NameTaken")
+        })
+        .await;
+    story.engine.ticks(3).await;
+    assert!(tags(&story.engine.pipeline(ORDERS).await).contains(&own));
+}
+
+/// Nothing marks a pipeline that is made elsewhere, and whose gate somebody keeps by another key of the same engine.
+#[tokio::test]
+async fn a19_adopt_takes_no_pipeline_whose_gate_is_kept_by_another_key() {
+    let story = Story::without_engine().await;
+    for key in ["one", "two"] {
+        story.secret(key, json!({"api-key": key})).await;
+    }
+    story
+        .engine_object(json!({"credentialsSecretRef": {"name": "one", "key": "api-key"}}))
+        .await;
+    let other = json!({"metadata": {"name": "other"}, "spec": {
+        "url": story.engine.url, "credentialsSecretRef": {"name": "two", "key": "api-key"},
+    }});
+    create(&story.api::<Engine>(), other)
+        .await
+        .expect("the Engine");
+    story.guest().await;
+    let begin = story.engine.done().len();
+    let thief = json!({"pipelineName": ORDERS, "engineRef": {"name": "other"}, "program": {"sql": changed()}});
+    story.create("thief", thief).await;
+    let adopt = json!({"metadata": {"annotations": {annotation::ADOPT: ORDERS}}});
+    story.patch_of("thief", adopt).await;
+    let stalled = story
+        .until_of("thief", "it waits", |p| {
+            has(p, "Stalled", "True", "NameTaken")
+        })
+        .await;
+    assert!(message(&stalled, "Ready").contains("/orders"));
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.done()[begin..], [""; 0]);
+    assert!(has(&story.now().await, "Ready", "True", "Running"));
 }

@@ -848,7 +848,10 @@ impl Engine {
                 self.version += 1;
                 self.sql.clone_from(&content.sql);
                 self.udf_rust.clone_from(&content.udf_rust);
-                self.runtime_config.clone_from(&content.runtime_config);
+                // What isn't named stays, unless it is to go back to the defaults.
+                if content.runtime_config.is_some() || content.kept.runtime_config.is_none() {
+                    self.runtime_config.clone_from(&content.runtime_config);
+                }
                 self.compiled = false;
                 return updated(self, content);
             }

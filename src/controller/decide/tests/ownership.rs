@@ -1,6 +1,7 @@
 //! Whose a pipeline is, and who may take it over. Rule A19.
 
 use super::model::World;
+use crate::controller::decide::is_owned;
 use crate::crd::{ApprovalState, annotation};
 use crate::mark::{self, OwnerName};
 use crate::policies::Standing;
@@ -32,6 +33,7 @@ fn found(marked: Marked, same_content: bool) -> World {
         name: name.into(),
     };
     let mut world = World::new("A");
+    world.pipeline.spec.engine_ref = serde_json::from_str(r#"{"name": "engine"}"#).unwrap();
     world.engine.exists = true;
     world.engine.version = 1;
     world.engine.sql = if same_content { "A" } else { "Z" }.into();
@@ -181,4 +183,15 @@ fn a19_a_pipeline_of_the_last_release_gets_its_whole_mark_unasked() {
     let owners = mark::read(&world.engine.tags, "p-1").owners;
     assert_eq!(owners[0].name.as_ref().unwrap().to_string(), "shop/orders");
     assert_eq!(world.phase(), "Running");
+}
+
+#[test]
+fn a19_a_copied_mark_makes_nobody_the_owner_who_does_not_know_the_pipeline() {
+    let mut owner = World::running("A");
+    owner.engine.tags.push(mark::owner_tag("uid-of-a-copy"));
+    let state = owner.engine.state().unwrap();
+    assert!(is_owned(&state, &owner.pipeline));
+    let mut other = World::new("A");
+    other.pipeline.metadata.uid = Some("uid-of-a-copy".into());
+    assert!(!is_owned(&state, &other.pipeline));
 }

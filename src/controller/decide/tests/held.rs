@@ -1,0 +1,290 @@
+//! What the engine holds is taken from the engine, also where the spec says nothing of it. Rule A9.
+
+use serde_json::json;
+
+use super::model::World;
+use crate::controller::decide::Act;
+use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Gate, annotation};
+use crate::mark;
+
+fn updates(world: &World) -> usize {
+    let acts = world.acts.iter();
+    acts.filter(|act| matches!(act, Act::Update(_))).count()
+}
+
+/// A pipeline with settings that wait for approval, settled; then it is made again without a word of them.
+fn made_again_without_settings() -> World {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}, "max_rss_mb": 100}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    world.make_again();
+    world.spec(|spec| spec.runtime_config = None);
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    world
+}
+
+fn asks_about_settings(world: &World) {
+    let approval = world.approval();
+    assert_eq!(
+        (approval.gate, approval.state),
+        (Gate::Sluice, ApprovalState::Awaiting)
+    );
+    assert!(
+        approval.summary.starts_with("changes runtime settings")
+            || approval.summary.starts_with("changes the runtime settings"),
+        "{}",
+        approval.summary
+    );
+}
+
+#[test]
+fn a9_delete_and_create_washes_no_settings_out() {
+    let mut world = made_again_without_settings();
+    let before = updates(&world);
+    assert_eq!(world.status().approval, None);
+    assert_eq!(world.reported("UnaskedChange"), 0);
+    // What may change unasked takes the others along, since an update replaces the whole.
+    world.set(json!({"max_rss_mb": 200}));
+    world.settle();
+    assert_eq!(updates(&world), before);
+    asks_about_settings(&world);
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(
+        world.engine.runtime_config,
+        json!({"max_rss_mb": 200}).as_object().cloned()
+    );
+}
+
+#[test]
+fn what_the_spec_never_named_stays_as_it_is() {
+    let mut world = made_again_without_settings();
+    world.edit_functions("+f");
+    world.settle();
+    assert_eq!(
+        world.approval().summary,
+        "changes user-defined functions (Rust)"
+    );
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.engine.udf_rust, "+f");
+    let held = world.engine.runtime_config.clone().unwrap_or_default();
+    assert_eq!(held["env"], json!({"A": "1"}));
+}
+
+#[test]
+fn a9_a_pipeline_that_is_adopted_keeps_its_settings_until_taking_them_away_is_approved() {
+    let mut world = World::new("A");
+    world.engine.exists = true;
+    world.engine.version = 1;
+    world.engine.sql = "A".into();
+    world.engine.runtime_config = json!({"env": {"A": "1"}}).as_object().cloned();
+    world.engine.tick();
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.reported("Adopted"), 1);
+    world.set(json!({"max_rss_mb": 200}));
+    world.settle();
+    asks_about_settings(&world);
+    let held = world.engine.runtime_config.clone().unwrap_or_default();
+    assert_eq!(held["env"], json!({"A": "1"}));
+}
+
+#[test]
+fn a_setting_that_was_given_and_is_taken_away_is_asked_about_and_goes() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.spec(|spec| spec.runtime_config = None);
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(
+        world.engine.runtime_config.clone().unwrap_or_default(),
+        serde_json::Map::new()
+    );
+    // It is done once.
+    let done = updates(&world);
+    world.settle();
+    assert_eq!(updates(&world), done);
+}
+
+#[test]
+fn a9_settings_that_somebody_changes_at_the_engine_are_told_and_not_started_unasked() {
+    for settings in [json!({"storage": false}), json!({"env": {"EVIL": "1"}})] {
+        let mut world = World::running("A");
+        world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+        world.settle();
+        world.engine.version += 1;
+        world.engine.runtime_config = settings.as_object().cloned();
+        world.settle();
+        assert_eq!(world.reported("OutsideEdit"), 1, "{settings}");
+        world.spec(|spec| spec.desired_state = DesiredState::Running);
+        world.settle();
+        assert!(!world.engine.is_up(), "{settings}");
+        assert!(world.engine.losses.is_empty());
+        assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+        // Who says what is right has it put back, and is asked nothing: that is what the checkpoint was made of.
+        world.set(json!({}));
+        world.settle();
+        assert!(world.engine.is_up(), "{settings}");
+        assert_eq!(world.engine.runtime_config, Some(serde_json::Map::new()));
+        assert_eq!(world.phase(), "Running");
+    }
+}
+
+#[test]
+fn a9_what_the_engine_said_of_a_change_from_something_else_opens_no_gate() {
+    // B is approved and runs, but no checkpoint of it comes about.
+    let mut world = World::running("A");
+    world.engine.loses_checkpoints = 100;
+    world.edit("B");
+    world.settle_briefly();
+    world.approve_by_annotation();
+    world.settle_briefly();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Applied));
+    // The engine says that it would ask about A with other functions, since it holds B.
+    world.spec(|spec| {
+        spec.bootstrap_policy = BootstrapPolicy::Reject;
+        let program = spec.program.get_or_insert_default();
+        program.sql = Some("A".into());
+        program.udf_rust = Some("+f".into());
+    });
+    world.settle_briefly();
+    world.engine.fail("panic in B");
+    world.settle_briefly();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::AwaitApproval);
+    world.settle();
+    assert_ne!(world.engine.given(), "A+f");
+    let approval = world.approval();
+    assert_eq!(
+        (approval.gate, approval.state),
+        (Gate::Sluice, ApprovalState::Awaiting)
+    );
+    assert!(
+        approval.summary.contains("user-defined functions"),
+        "{}",
+        approval.summary
+    );
+    assert_eq!(world.reported("OutsideApproval"), 0);
+}
+
+#[test]
+fn a9_a_mark_that_says_something_else_than_the_engine_held_then_is_not_believed() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    let mut settled = world.status().settled.unwrap();
+    settled.target.udf_rust = "f".repeat(32);
+    let id = world.engine.state().unwrap().id;
+    world.make_again();
+    let owners: Vec<String> = world
+        .engine
+        .tags
+        .iter()
+        .filter(|tag| {
+            mark::of_settled(std::slice::from_ref(*tag))
+                .next()
+                .is_none()
+        })
+        .cloned()
+        .collect();
+    world.engine.tags = owners
+        .into_iter()
+        .chain(mark::settled_tags(Some(&settled), &id))
+        .collect();
+    world.settle();
+    assert_eq!(world.reported("OriginUnknown"), 1);
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    assert!(!world.engine.is_up());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
+
+#[test]
+fn a13_what_waits_already_when_a_pipeline_is_made_again_is_not_rejected_by_its_policy() {
+    let mut world = World::waiting("A", "B");
+    world.make_again();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+#[test]
+fn a19_an_adoption_that_was_asked_for_before_there_was_anything_to_adopt_is_spent() {
+    let mut world = World::new("A");
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    // Somebody else's, of the same name.
+    world.engine.tags.clear();
+    world.store(crate::crd::PipelineStatus {
+        engine: None,
+        ..world.status()
+    });
+    world.settle();
+    assert_eq!(world.phase(), "NameTaken");
+}
+
+#[test]
+fn a18_storage_that_is_turned_on_again_tells_what_is_lost_by_it() {
+    let mut world = World::running("A");
+    world.set(json!({"storage": false}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.spec(|spec| {
+        spec.allow_state_loss = true;
+        spec.runtime_config = json!({"storage": true}).as_object().cloned();
+    });
+    world.settle();
+    let approval = world.approval();
+    assert_eq!(approval.state, ApprovalState::Awaiting);
+    let stake = approval.at_stake.unwrap();
+    assert!(stake.state_lost);
+    assert_eq!(stake.dropped_input, "unknown");
+    assert!(
+        stake.unknown[0].contains("checkpoint of before"),
+        "{stake:?}"
+    );
+    // The decision to turn it off stays on record, although there was no checkpoint to seal it.
+    let history = world.status().history;
+    assert!(
+        history
+            .iter()
+            .any(|record| record.summary.starts_with("turns storage off")
+                && record.state == ApprovalState::Applied)
+    );
+}
+
+#[test]
+fn a7_nobody_is_blamed_for_a_pipeline_that_is_taken_over_with_another_program_or_an_edited_mark() {
+    let mut world = World::running("A");
+    world.make_again();
+    world.edit("B");
+    world.annotate(annotation::ADOPT, "shop/orders");
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    assert_eq!(world.approval().summary, "modifies view v");
+    assert_eq!(world.reported("UnaskedChange"), 0);
+
+    let mut world = World::running("A");
+    for tag in &mut world.engine.tags {
+        if mark::of_settled(std::slice::from_ref(tag)).next().is_some() {
+            tag.push('x');
+        }
+    }
+    world.settle();
+    assert_eq!(world.reported("OriginUnknown"), 1);
+    assert_eq!(world.reported("UnaskedChange"), 0);
+}
