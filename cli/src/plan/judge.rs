@@ -108,12 +108,15 @@ impl Verdict {
 pub fn judge(situation: &Situation) -> Planned {
     // Of what the file doesn't give, the engine's own stays.
     let held = situation.live.and_then(|live| live.status.as_ref());
-    let content = situation.content.map(|content| match held {
+    let beside = |content: &Content| match held {
         Some(status) => chain::beside_what_is_held(content, status),
         None => content.clone(),
-    });
+    };
+    let content = situation.content.map(beside);
+    let live_content = situation.live_content.map(beside);
     let situation = &Situation {
         content: content.as_ref(),
+        live_content: live_content.as_ref(),
         ..*situation
     };
     let file = situation.file;
