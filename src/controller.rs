@@ -698,6 +698,8 @@ fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option
     }
     if owners.is_empty()
         && !state.id.is_empty()
+        // Whom it is known to be of needs no word.
+        && (pipeline.is_guest() || !decide::is_owned(state, pipeline))
         && let Some(guest) = claims.earlier_guest(pipeline, &state.id, existing)
     {
         return Some(guest);
@@ -742,12 +744,15 @@ fn mark_is_released(
 /// The Pipeline whose mark an engine's pipeline carries, if it lives, or may live where nobody here can see it.
 fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option<String> {
     let name = pipeline.engine_pipeline_name();
+    let engine_of = |pipeline: &Pipeline| context.engines.identity(&EngineKey::of(pipeline));
+    let engine = engine_of(pipeline);
     // One that was made again since is the same to those whom it was made by.
     let is_it = |object: &Guarded| {
         object.uid().as_deref() == Some(&owner.uid)
             || (object.0.as_ref()).is_ok_and(|it| {
                 is_named(owner, it)
                     && it.engine_pipeline_name() == name
+                    && engine_of(it) == engine
                     && it.uid() != pipeline.uid()
             })
     };

@@ -167,6 +167,8 @@ impl<'a> Decider<'a> {
             && held.digest == wanted.digest()
         {
             held.exact = Some(wanted.exact());
+            held.config_is_given = wanted.program_config.is_some();
+            held.runtime_config_is_given = wanted.runtime_config.is_some();
         }
         if let Some(refusal) = &mut self.status.refusal
             && refusal.exact.is_none()
@@ -184,6 +186,8 @@ impl<'a> Decider<'a> {
                 .handled_clear
                 .clone_from(&self.input.pipeline.spec.clear_storage);
             self.take_restart();
+            // What the other one held says nothing of this one, whose versions are counted anew.
+            self.status.content = None;
         }
         self.status.engine.get_or_insert_default().pipeline_id = Some(id.to_owned());
     }
@@ -218,19 +222,24 @@ impl<'a> Decider<'a> {
             Some(settled) => settled,
             None => full.content.target_as_held(given),
         };
-        // Of what the spec doesn't give, whatever is there is as it should be.
+        let config_was_given = before.as_ref().is_some_and(|it| it.config_is_given);
+        let runtime_config_was_given = before.as_ref().is_some_and(|it| it.runtime_config_is_given);
+        // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
         let is_wanted = given.filter(|given| {
             let mut wanted = (*given).clone();
             wanted.kept = Kept {
-                program_config: Some(held.clone()),
-                runtime_config: Some(held.clone()),
+                program_config: (!config_was_given).then(|| held.clone()),
+                runtime_config: (!runtime_config_was_given).then(|| held.clone()),
             };
             engine::same_content(given, &full.content) && wanted.target() == held
         });
         let now = EngineContent {
             target: held,
-            config_is_given: before.as_ref().is_some_and(|it| it.config_is_given),
-            runtime_config_is_given: before.as_ref().is_some_and(|it| it.runtime_config_is_given),
+            // What is found there as the spec has it is the spec's, too.
+            config_is_given: config_was_given
+                || is_wanted.is_some_and(|it| it.program_config.is_some()),
+            runtime_config_is_given: runtime_config_was_given
+                || is_wanted.is_some_and(|it| it.runtime_config.is_some()),
             ..engine_content(version, is_wanted.unwrap_or(&full.content))
         };
         // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.

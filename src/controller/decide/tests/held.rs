@@ -288,3 +288,72 @@ fn a7_nobody_is_blamed_for_a_pipeline_that_is_taken_over_with_another_program_or
     assert_eq!(world.reported("OriginUnknown"), 1);
     assert_eq!(world.reported("UnaskedChange"), 0);
 }
+
+#[test]
+fn a_setting_that_is_taken_away_and_changed_at_the_engine_meanwhile_goes_once_that_is_approved() {
+    for meanwhile in [
+        json!({"env": {"A": "1"}, "max_rss_mb": 7}),
+        json!({"env": {"EVIL": "1"}}),
+    ] {
+        for wanted in [DesiredState::Running, DesiredState::Stopped] {
+            let mut world = World::running("A");
+            world.set(json!({"env": {"A": "1"}}));
+            world.settle();
+            world.approve_by_annotation();
+            world.settle();
+            world.spec(|spec| {
+                spec.runtime_config = None;
+                spec.desired_state = wanted;
+            });
+            world.settle();
+            world.engine.stop_by_hand();
+            world.engine.version += 1;
+            world.engine.runtime_config = meanwhile.as_object().cloned();
+            world.spec(|spec| spec.desired_state = DesiredState::Running);
+            world.settle();
+            let id = world.approve_by_annotation();
+            world.settle();
+            assert_eq!(world.approval().change_id, id, "{meanwhile}");
+            let held = world.engine.runtime_config.clone().unwrap_or_default();
+            assert_eq!(held, serde_json::Map::new(), "{meanwhile}");
+            assert_eq!(world.phase(), "Running");
+        }
+    }
+}
+
+#[test]
+fn a_setting_that_is_found_at_the_engine_as_the_spec_has_it_can_be_taken_away() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.make_again();
+    world.settle();
+    world.spec(|spec| spec.runtime_config = None);
+    world.settle();
+    asks_about_settings(&world);
+    world.approve_by_annotation();
+    world.settle();
+    let held = world.engine.runtime_config.clone().unwrap_or_default();
+    assert_eq!(held, serde_json::Map::new());
+}
+
+#[test]
+fn a9_what_another_pipeline_held_is_not_taken_for_what_an_adopted_one_holds() {
+    let mut world = World::running("A");
+    // Somebody deletes it, and makes another one under its name: versions begin anew.
+    world.engine.stop_by_hand();
+    world.engine.is_another = true;
+    world.engine.tags.clear();
+    world.engine.checkpoints.clear();
+    world.engine.sql = "Z".into();
+    world.engine.runtime_config = json!({"env": {"THEIRS": "1"}}).as_object().cloned();
+    world.settle();
+    assert_eq!(world.phase(), "NameTaken");
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.engine.sql, "A");
+    let held = world.engine.runtime_config.clone().unwrap_or_default();
+    assert_eq!(held["env"], json!({"THEIRS": "1"}));
+}

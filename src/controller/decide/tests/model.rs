@@ -104,6 +104,8 @@ pub struct Engine {
     polled_ago: i64,
     /// The manager takes its time, as much as it ever does.
     pub polls_late: bool,
+    /// Somebody has deleted the pipeline, and made another one under its name.
+    pub is_another: bool,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
     /// How many checkpoints that are asked for never come about.
@@ -580,6 +582,10 @@ impl Engine {
         format!("{of}-{}", self.ids)
     }
 
+    fn pipeline_id(&self) -> String {
+        if self.is_another { "p-2" } else { "p-1" }.to_owned()
+    }
+
     pub fn content(&self) -> Content {
         Content {
             sql: self.sql.clone(),
@@ -661,7 +667,7 @@ impl Engine {
             None => "Stopped",
         };
         Some(PipelineState {
-            id: "p-1".into(),
+            id: self.pipeline_id(),
             name: "orders".into(),
             tags: self.tags.clone(),
             version: self.version,
@@ -817,7 +823,7 @@ impl Engine {
 
     fn call(&mut self, act: &Act) -> Outcome {
         let updated = |engine: &Self, content: &Content| Outcome::Updated {
-            id: "p-1".into(),
+            id: engine.pipeline_id(),
             version: engine.version,
             content: content.clone(),
         };
@@ -916,7 +922,7 @@ impl Engine {
                 if self.keeps_tags {
                     self.tags.clone_from(tags);
                 }
-                return Outcome::Owned("p-1".into());
+                return Outcome::Owned(self.pipeline_id());
             }
             Act::Mark { tags, digest } => {
                 if self.refuses_tags {
