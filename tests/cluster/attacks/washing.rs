@@ -154,6 +154,8 @@ async fn a8_a_checkpoint_of_unknown_origin_is_asked_about_before_anything_starts
         .patch(json!({"spec": {"desiredState": "stopped"}}))
         .await;
     story.until_ready("True", "Stopped").await;
+    // What the stop settled is marked a moment later.
+    story.rests().await;
     story.delete(ORDERS).await;
     story.until_gone(ORDERS).await;
     // Nobody has recorded what it was made from.
