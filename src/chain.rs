@@ -192,36 +192,33 @@ fn give_way(status: &mut PipelineStatus, uid: &str, target: &Target, options: Bo
     status.turns.push(turn);
     let settled = status.settled.as_ref().map(|settled| &settled.target);
     if settled == Some(target) || status.turns.len() >= MOST_TURNS {
-        let settled = status.settled.take().unwrap_or_else(unknown);
-        status.settled = Some(Settled {
-            change_id: link(&settled, uid),
-            ..settled
-        });
-        status.turns.clear();
+        link_anew(status, uid);
     }
 }
 
-/// What is settled where nothing is known to be.
-fn unknown() -> Settled {
-    Settled {
-        change_id: ROOT.to_owned(),
-        target: Target::default(),
-        checkpoint: None,
-        version: None,
-        program: None,
-    }
-}
-
-/// The name of what is settled as a new link of the chain.
-fn link(settled: &Settled, uid: &str) -> String {
-    Change {
+/// Makes what is settled a new link of the chain: no id of a change to it means anything any more.
+pub fn link_anew(status: &mut PipelineStatus, uid: &str) {
+    let settled = status.settled.take();
+    let settled = settled.unwrap_or_else(|| Settled::unknown(ROOT.to_owned()));
+    let change_id = Change {
         uid,
         parent: &settled.change_id,
         target: &settled.target.without_settings(),
         options: BootstrapOptions::default(),
         revision: 0,
     }
-    .id()
+    .id();
+    // What runs is that link: its next checkpoint must not bring the old name back.
+    if let Some(run) = &mut status.run
+        && run.change_id == settled.change_id
+    {
+        run.change_id.clone_from(&change_id);
+    }
+    status.settled = Some(Settled {
+        change_id,
+        ..settled
+    });
+    status.turns.clear();
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod previews;
 mod queue;
 mod references;
 mod report;
+mod rivals;
 mod status;
 mod trust;
 mod votes;
@@ -45,7 +46,6 @@ use tracing::{Instrument, warn};
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 use crate::health::Health;
 use crate::lease::Leadership;
-use crate::mark;
 use crate::metrics::Metrics;
 use crate::policies::{Guard, Trust};
 use crate::telemetry;
@@ -546,7 +546,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             None => context.votes.of(&pipeline),
         };
         // What the engine shows by now may carry somebody's mark.
-        let rival = rival(&pipeline, &view, context);
+        let rival = rivals::rival(&pipeline, &view, context);
         let last_call = context.calls.last(&object);
         let about_to_tell = context.calls.is_about_to_tell(&object, &pipeline);
         // What is stored is told before anything further is done.
@@ -561,7 +561,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             may_note_policies,
             compile_beforehand: context.settings.compile_beforehand,
             rival: rival.as_deref(),
-            mark_is_released: mark_is_released(&pipeline, &view.observation, context),
+            mark_is_released: rivals::mark_is_released(&pipeline, &view.observation, context),
             outcome: outcome.as_ref(),
             about_to_tell,
             last_call: last_call.as_ref(),
@@ -671,111 +671,6 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
         return Ok(Action::requeue(Duration::ZERO));
     }
     Err(Error::TooManySteps)
-}
-
-/// Who else has the same pipeline of the same engine.
-fn rival(pipeline: &Pipeline, view: &observe::View, context: &Context) -> Option<String> {
-    // Which engines are the same isn't known before all of them were looked at.
-    if view.engine.is_none() {
-        context.claims.withdraw(pipeline);
-        return None;
-    }
-    let (claims, existing) = (&context.claims, &context.pipelines);
-    let older = claims.claim(pipeline, &context.engines, existing);
-    let decide::Observation::Answered {
-        pipeline: Some(seen),
-        ..
-    } = &view.observation
-    else {
-        return older;
-    };
-    let state = seen.state();
-    let owners = mark::read(&state.tags, &state.id).owners;
-    // Whose name the mark bears was there before any that only waits for it, also if it was made again since.
-    let bears_this_name = matches!(owners.as_slice(), [owner] if is_named(owner, pipeline));
-    if let Some(older) = older.filter(|_| !bears_this_name) {
-        return Some(older);
-    }
-    if owners.is_empty()
-        && !state.id.is_empty()
-        // Whom it is known to be of needs no word.
-        && (pipeline.is_guest() || !decide::is_owned(state, pipeline))
-        && let Some(guest) = claims.earlier_guest(pipeline, &state.id, existing)
-    {
-        return Some(guest);
-    }
-    let mut others = owners
-        .iter()
-        .filter(|owner| Some(&owner.uid) != pipeline.metadata.uid.as_ref());
-    others.find_map(|owner| living(owner, pipeline, context))
-}
-
-/// Whether a mark bears the name of this Pipeline.
-fn is_named(owner: &mark::Owner, pipeline: &Pipeline) -> bool {
-    owner.name.as_ref().is_some_and(|name| {
-        Some(&name.namespace) == pipeline.metadata.namespace.as_ref()
-            && Some(&name.name) == pipeline.metadata.name.as_ref()
-    })
-}
-
-/// Whether the word of whoever may edit the Engine counts that the mark of a Pipeline that is gone doesn't: only of one
-/// that can't be asked about otherwise, since it bears no name, or that of a namespace that isn't looked after here.
-fn mark_is_released(
-    pipeline: &Pipeline,
-    observation: &decide::Observation,
-    context: &Context,
-) -> bool {
-    let decide::Observation::Answered {
-        pipeline: Some(seen),
-        ..
-    } = observation
-    else {
-        return false;
-    };
-    let state = seen.state();
-    let looked_after = context.settings.namespace.as_ref();
-    let is_elsewhere =
-        |name: &mark::OwnerName| looked_after.is_some_and(|namespace| name.namespace != *namespace);
-    let owners = mark::read(&state.tags, &state.id).owners;
-    let mut names = owners.iter().map(|owner| owner.name.as_ref());
-    names.all(|name| name.is_none_or(is_elsewhere)) && context.engines.releases(pipeline)
-}
-
-/// The Pipeline whose mark an engine's pipeline carries, if it lives, or may live where nobody here can see it.
-fn living(owner: &mark::Owner, pipeline: &Pipeline, context: &Context) -> Option<String> {
-    let name = pipeline.engine_pipeline_name();
-    let engine_of = |pipeline: &Pipeline| context.engines.identity(&EngineKey::of(pipeline));
-    let engine = engine_of(pipeline);
-    // One that was made again since is the same to those whom it was made by.
-    let is_it = |object: &Guarded| {
-        object.uid().as_deref() == Some(&owner.uid)
-            || (object.0.as_ref()).is_ok_and(|it| {
-                is_named(owner, it)
-                    && it.engine_pipeline_name() == name
-                    && engine_of(it) == engine
-                    && it.uid() != pipeline.uid()
-            })
-    };
-    if let Some(found) = context.pipelines.find(is_it) {
-        let namespace = found.namespace().unwrap_or_default();
-        return Some(format!("Pipeline {namespace}/{}", found.name_any()));
-    }
-    let looked_after = context.settings.namespace.as_ref()?;
-    let elsewhere = owner
-        .name
-        .as_ref()
-        .is_none_or(|name| name.namespace != *looked_after);
-    let may_live = elsewhere && !context.engines.releases(pipeline);
-    may_live.then(|| match &owner.name {
-        Some(name) => format!(
-            "Pipeline {name}, in a namespace that this Sluice doesn't look after (if it is gone, somebody who may edit the Engine releases it with the annotation {}),",
-            annotation::RELEASE
-        ),
-        None => format!(
-            "a Pipeline whose name isn't known, perhaps in a namespace that this Sluice doesn't look after (if it is gone, somebody who may edit the Engine releases it with the annotation {}),",
-            annotation::RELEASE
-        ),
-    })
 }
 
 fn on_error(object: &Guarded, error: &Error, context: &Context) -> Action {

@@ -284,6 +284,24 @@ pub struct Settled {
     pub program: Option<KeptProgram>,
 }
 
+impl Settled {
+    /// Nothing is known of what a checkpoint was made from. It has a name all the same, which changes follow.
+    pub fn unknown(change_id: String) -> Self {
+        Self {
+            change_id,
+            target: Target::default(),
+            checkpoint: None,
+            version: None,
+            program: None,
+        }
+    }
+
+    /// Whether it is known what it is.
+    pub fn is_known(&self) -> bool {
+        self.target != Target::default()
+    }
+}
+
 /// The text of a settled program: each part gzipped, in base64. A part that is empty is absent.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

@@ -342,19 +342,7 @@ async fn a19_two_spellings_of_one_url_are_one_engine() {
 
 #[tokio::test]
 async fn a19_of_two_that_keep_the_gate_of_one_pipeline_by_two_keys_the_older_one_does() {
-    let story = Story::without_engine().await;
-    for key in ["one", "two"] {
-        story.secret(key, json!({"api-key": key})).await;
-    }
-    story
-        .engine_object(json!({"credentialsSecretRef": {"name": "one", "key": "api-key"}}))
-        .await;
-    let other = json!({"metadata": {"name": "other"}, "spec": {
-        "url": story.engine.url, "credentialsSecretRef": {"name": "two", "key": "api-key"},
-    }});
-    super::support::create(&story.api::<Engine>(), other)
-        .await
-        .expect("the Engine");
+    let story = Story::by_two_keys().await;
     story.guest().await;
     let second = json!({"program": null, "pipelineName": ORDERS, "engineRef": {"name": "other"}});
     // Ages are whole seconds; within one the uid decides.

@@ -337,6 +337,24 @@ impl Story {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The story's engine by two Engines with a key each, `engine` and `other`, which can't be known to be the same.
+    pub async fn by_two_keys() -> Self {
+        let story = Self::without_engine().await;
+        for key in ["one", "two"] {
+            story.secret(key, json!({"api-key": key})).await;
+        }
+        story
+            .engine_object(json!({"credentialsSecretRef": {"name": "one", "key": "api-key"}}))
+            .await;
+        let other = json!({"metadata": {"name": "other"}, "spec": {
+            "url": story.engine.url, "credentialsSecretRef": {"name": "two", "key": "api-key"},
+        }});
+        create(&story.api::<Engine>(), other)
+            .await
+            .expect("the Engine");
+        story
+    }
+
     /// Creates a Pipeline on the story's engine.
     pub async fn create(&self, name: &str, spec: Value) -> Pipeline {
         let mut whole = json!({"engineRef": {"name": "engine"}, "program": {"sql": PROGRAM}});

@@ -180,7 +180,7 @@ pub fn judge(situation: &Situation) -> Planned {
     planned.parent = Some(chain::parent(&status).to_owned());
     planned.change_id = Some(id.clone());
     planned.verdict = verdict(situation, &status, content, &id);
-    let known = settled.filter(|settled| settled.target != Target::default());
+    let known = settled.filter(|settled| settled.is_known());
     if let Some(settled) = known {
         planned.changed = sluice::change::differences(&settled.target, &target);
         planned.in_words = program::changed(&settled.target, &target);

@@ -271,9 +271,11 @@ impl<'a> Decider<'a> {
 
     /// What is settled, if it is that of this version of the engine's pipeline.
     fn settled_at(&self, version: i64) -> Option<Target> {
+        if self.input.pipeline.is_guest() {
+            return None;
+        }
         let settled = self.status.settled.as_ref()?;
-        (settled.version == Some(version) && settled.target != Target::default())
-            .then(|| settled.target.clone())
+        (settled.version == Some(version) && settled.is_known()).then(|| settled.target.clone())
     }
 
     /// The content is at a version that nobody here made. If a checkpoint was written that nobody here saw, it may be

@@ -9,7 +9,7 @@ use super::{Decider, Seen};
 use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
-    Target, annotation,
+    annotation,
 };
 use crate::engine::PipelineState;
 
@@ -176,6 +176,17 @@ impl Decider<'_> {
         self.notice_a_gate_that_never_showed(state);
     }
 
+    /// Somebody has started the pipeline from a checkpoint so that the engine asks nobody, which isn't the spec's policy.
+    pub(super) fn notice_a_start_that_asks_nobody(&mut self, state: &PipelineState) {
+        let asks_nobody = |policy| policy == BootstrapPolicy::Allow.as_str();
+        if state.bootstrap_policy.as_deref().is_some_and(asks_nobody)
+            && !asks_nobody(self.input.pipeline.spec.bootstrap_policy.as_str())
+            && state.newest_checkpoint().is_some()
+        {
+            self.warn("OutsideStart", "the pipeline was started with bootstrap policy allow, so the engine asks nobody about changes".into());
+        }
+    }
+
     /// A change that the engine said it would gate, or of which it couldn't be asked, runs, and its gate
     /// was never seen.
     fn notice_a_gate_that_never_showed(&mut self, state: &PipelineState) {
@@ -193,9 +204,8 @@ impl Decider<'_> {
         let outcome = preview.map(|preview| preview.outcome);
         // Where it isn't known what is settled, that is said already, and nothing is known to be a change from it.
         let is_change = run.base_checkpoint.is_some()
-            && settled.is_some_and(|settled| {
-                settled.change_id != run.change_id && settled.target != Target::default()
-            });
+            && settled
+                .is_some_and(|settled| settled.change_id != run.change_id && settled.is_known());
         // Without storage the engine reads no checkpoint, and so has nothing to ask about.
         let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str()
             && !run.target.without_storage;

@@ -3,10 +3,8 @@
 use super::Decider;
 use super::input::{Observation, Seen};
 use crate::chain;
-use crate::change::{self, Change, Content};
-use crate::crd::{
-    ApprovalState, BaseCheckpoint, BootstrapOptions, Decision, Settled, StopKind, Target, Turn,
-};
+use crate::change::{self, Content};
+use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Target, Turn};
 use crate::engine::PipelineState;
 use crate::kept;
 
@@ -216,32 +214,8 @@ impl Decider<'_> {
 
     /// Makes what is settled a new link of the chain: no id of a change to it means anything any more.
     pub(super) fn link_anew(&mut self) {
-        let settled = self.status.settled.take().unwrap_or_else(|| Settled {
-            change_id: change::ROOT.to_owned(),
-            target: Target::default(),
-            checkpoint: None,
-            version: None,
-            program: None,
-        });
-        let change_id = Change {
-            uid: self.uid(),
-            parent: &settled.change_id,
-            target: &settled.target.without_settings(),
-            options: BootstrapOptions::default(),
-            revision: 0,
-        }
-        .id();
-        // What runs is that link: its next checkpoint must not bring the old name back.
-        if let Some(run) = &mut self.status.run
-            && run.change_id == settled.change_id
-        {
-            run.change_id.clone_from(&change_id);
-        }
-        self.status.settled = Some(Settled {
-            change_id,
-            ..settled
-        });
-        self.status.turns.clear();
+        let uid = self.uid().to_owned();
+        chain::link_anew(&mut self.status, &uid);
     }
 
     /// A change had its turn: asked about again under the same parent, it is a new question, unless it
@@ -306,7 +280,7 @@ impl Decider<'_> {
     /// known.
     pub(super) fn what_changes(&self, target: &Target) -> Vec<String> {
         let settled = self.status.settled.as_ref();
-        let known = settled.filter(|settled| settled.target != Target::default());
+        let known = settled.filter(|settled| settled.is_known());
         known.map_or_else(Vec::new, |settled| {
             let parts = change::differences(&settled.target, target);
             parts.into_iter().map(str::to_owned).collect()

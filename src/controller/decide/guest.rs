@@ -48,11 +48,7 @@ impl Decider<'_> {
         if let Some(run) = &mut self.status.run {
             run.change_id = change_id;
         }
-        let goes_round = state.newest_checkpoint().is_some()
-            && state.bootstrap_policy.as_deref() == Some("allow");
-        if goes_round {
-            self.warn("OutsideStart", "the pipeline was started with bootstrap policy allow, so the engine asks nobody about changes".into());
-        }
+        self.notice_a_start_that_asks_nobody(state);
     }
 
     /// What the engine's pipeline consists of, if that is known of its present version.

@@ -463,10 +463,9 @@ impl Decider<'_> {
             stop: None,
             failed: false,
         });
-        let goes_round = state.bootstrap_policy.as_deref() == Some("allow")
-            && self.input.pipeline.spec.bootstrap_policy != BootstrapPolicy::Allow;
-        if goes_round && self.status.settled.is_some() && state.newest_checkpoint().is_some() {
-            self.warn("OutsideStart", "the pipeline was started with bootstrap policy allow, so the engine asked nobody about changes".into());
+        // Whoever takes a pipeline over has had no gate to go round.
+        if self.status.settled.is_some() {
+            self.notice_a_start_that_asks_nobody(state);
         }
         // It was started before anybody asked.
         self.take_restart();

@@ -4,7 +4,7 @@
 use super::input::Observation;
 use super::{Act, Decider, Guard};
 use crate::change::{self, short_digest};
-use crate::crd::{ApprovalState, Settled, Target};
+use crate::crd::{ApprovalState, Settled};
 use crate::engine::PipelineState;
 use crate::mark::{self, SettledMark};
 
@@ -93,13 +93,8 @@ impl Decider<'_> {
             self.remember();
         }
         let settled = self.status.settled.take();
-        self.status.settled = Some(Settled {
-            change_id: settled.map_or_else(|| change::ROOT.to_owned(), |it| it.change_id),
-            target: Target::default(),
-            checkpoint: None,
-            version: None,
-            program: None,
-        });
+        let change_id = settled.map_or_else(|| change::ROOT.to_owned(), |it| it.change_id);
+        self.status.settled = Some(Settled::unknown(change_id));
         self.link_anew();
         self.status.preview = None;
         self.status.seal = None;

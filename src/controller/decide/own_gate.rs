@@ -362,7 +362,7 @@ impl Decider<'_> {
         };
         if approval.state == ApprovalState::Rejected {
             let what_is_there = match self.status.settled.as_ref() {
-                Some(settled) if settled.target == Target::default() => {
+                Some(settled) if !settled.is_known() => {
                     "what the engine holds stays as it is, which isn't known to be what the spec says"
                 }
                 _ => "nothing was changed",

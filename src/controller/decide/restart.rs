@@ -2,7 +2,7 @@
 
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard};
-use crate::crd::{ApprovalState, Target};
+use crate::crd::{ApprovalState, Settled};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -90,10 +90,7 @@ impl Decider<'_> {
             self.remember();
         }
         if let Some(settled) = &mut self.status.settled {
-            settled.target = Target::default();
-            settled.checkpoint = None;
-            settled.version = None;
-            settled.program = None;
+            *settled = Settled::unknown(std::mem::take(&mut settled.change_id));
         }
         self.link_anew();
     }

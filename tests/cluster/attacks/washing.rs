@@ -378,19 +378,7 @@ async fn a19_a_release_says_nothing_of_a_mark_that_names_its_owner() {
 /// Nothing marks a pipeline that is made elsewhere, and whose gate somebody keeps by another key of the same engine.
 #[tokio::test]
 async fn a19_adopt_takes_no_pipeline_whose_gate_is_kept_by_another_key() {
-    let story = Story::without_engine().await;
-    for key in ["one", "two"] {
-        story.secret(key, json!({"api-key": key})).await;
-    }
-    story
-        .engine_object(json!({"credentialsSecretRef": {"name": "one", "key": "api-key"}}))
-        .await;
-    let other = json!({"metadata": {"name": "other"}, "spec": {
-        "url": story.engine.url, "credentialsSecretRef": {"name": "two", "key": "api-key"},
-    }});
-    create(&story.api::<Engine>(), other)
-        .await
-        .expect("the Engine");
+    let story = Story::by_two_keys().await;
     story.guest().await;
     let begin = story.engine.done().len();
     let thief = json!({"pipelineName": ORDERS, "engineRef": {"name": "other"}, "program": {"sql": changed()}});
