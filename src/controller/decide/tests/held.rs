@@ -357,3 +357,32 @@ fn a9_what_another_pipeline_held_is_not_taken_for_what_an_adopted_one_holds() {
     let held = world.engine.runtime_config.clone().unwrap_or_default();
     assert_eq!(held["env"], json!({"THEIRS": "1"}));
 }
+
+#[test]
+fn a9_what_runs_without_a_checkpoint_yet_is_not_stopped_to_ask_about_other_functions() {
+    let mut world = World::new("A");
+    world.engine.loses_checkpoints = 1;
+    world.settle_briefly();
+    assert!(world.engine.is_up());
+    world.edit_functions("+f");
+    world.settle_briefly();
+    let stops = |world: &World| {
+        let acts = world.acts.iter();
+        acts.filter(|act| matches!(act, Act::Stop { .. })).count()
+    };
+    assert_eq!(stops(&world), 0);
+    let (_, _, message) = world.condition("Ready").unwrap();
+    assert!(
+        message.contains("until a checkpoint of it exists"),
+        "{message}"
+    );
+    // It is asked for again, and then the change can be named.
+    world.pass(3600);
+    world.settle();
+    assert_eq!(stops(&world), 0);
+    let approval = world.approval();
+    assert_eq!(
+        (approval.gate, approval.state),
+        (Gate::Sluice, ApprovalState::Awaiting)
+    );
+}
