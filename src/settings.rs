@@ -75,8 +75,17 @@ pub fn asked_about(config: Option<&Map<String, Value>>) -> Map<String, Value> {
             remove(&mut asked, path);
         }
     }
-    asked.retain(|_, value| !is_nothing(value));
+    drop_nothings(&mut asked);
     asked
+}
+
+fn drop_nothings(config: &mut Map<String, Value>) {
+    config.retain(|_, value| {
+        if let Value::Object(inner) = value {
+            drop_nothings(inner);
+        }
+        !is_nothing(value)
+    });
 }
 
 /// What the engine fills in where a configuration doesn't say it, as far as that isn't nothing: to say it changes nothing.
@@ -281,6 +290,10 @@ mod tests {
             "pipeline_template_configmap": null,
         });
         assert_eq!(asked_about(filled_in.as_object()), Map::new());
+        // Nested, too: what is given there is told from what is filled in beside it.
+        let given = json!({"resources": {"storage_class": "fast"}});
+        let held = json!({"resources": {"storage_class": "fast", "namespace": null, "cpu_cores_max": null}});
+        assert_eq!(digest(given.as_object()), digest(held.as_object()));
         let program = json!({"profile": null, "cache": true, "runtime_version": null,
                              "use_platform_compiler": false});
         assert_eq!(said_of_the_program(program.as_object()), Map::new());

@@ -39,7 +39,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         line("Program    stays as it is; only runtime settings differ".into());
     } else {
         line(format!("Bootstrap  {}", options(change.options)));
-        if let Some(settled) = settled {
+        if let Some(settled) = settled.filter(|settled| settled.is_known()) {
             let changed = program::changed(&settled.target, &change.target);
             line(format!("Program    differs in {}", changed.join("; ")));
         }

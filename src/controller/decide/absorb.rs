@@ -78,9 +78,9 @@ impl<'a> Decider<'a> {
                 }
             }
             Outcome::Failed { act, error } => {
-                if let (&"checkpoint", Some(seal)) = (act, &mut self.status.seal) {
+                if *act == "checkpoint" && self.status.seal.is_some() {
                     // The pipeline runs all the same; the seal is tried again later.
-                    seal.failure = Some(error.to_string());
+                    self.seal_failed(&error.to_string());
                     return None;
                 }
                 if *act == "approve" && error.was_not_taken() {

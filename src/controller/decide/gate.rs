@@ -4,12 +4,13 @@
 use serde_json::{Value, json};
 
 use super::conditions::Reason;
+use super::own_gate::Base;
 use super::{Act, Decider, Guard, Seen, stake, words};
 use crate::approval;
 use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
-    Target, Vote, annotation,
+    StopKind, Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState};
 
@@ -229,9 +230,7 @@ impl Decider<'_> {
         let id = self.change_id(&target, revision);
         let (base, _) = self.base(state);
         let unseen = self.unseen(&base, &target);
-        // What is up without storage leaves nothing behind, whatever comes after it.
-        let leaves_nothing = gate != Gate::Engine && self.runs_without_storage(state);
-        let loses_state = base.is_lost_by(&target) || leaves_nothing;
+        let loses_state = base.is_lost_by(&target);
         // Nobody need be asked for a diff of a program that stays as it is.
         let shown = if diff.is_null() && base.has_the_program_of(&target) {
             json!({"program_diff": {}})
@@ -242,17 +241,18 @@ impl Decider<'_> {
         // What is asked about before anything is stopped will be stopped with a checkpoint.
         let resumes_all = match gate {
             Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
+            _ if state.is_stopped() => {
+                let run = self.status.run.as_ref();
+                run.is_some_and(|run| run.stop == Some(StopKind::Checkpoint) && !run.failed)
+            }
             _ => state.is_up(),
         };
         let mut at_stake = stake::at_stake(&shown, connectors, self.options(), resumes_all);
         if loses_state {
-            at_stake =
-                if leaves_nothing && state.newest_checkpoint().is_some() && !target.without_storage
-                {
-                    stake::everything_since_a_checkpoint()
-                } else {
-                    stake::everything()
-                };
+            at_stake = match base {
+                Base::Before if !target.without_storage => stake::everything_since_a_checkpoint(),
+                _ => stake::everything(),
+            };
         } else if !unseen.is_empty() {
             at_stake.unknown.push(stake::MIXED_RESULTS.to_owned());
         }
@@ -353,13 +353,42 @@ impl Decider<'_> {
             return;
         };
         let reason = reason_of(approval);
+        let then = self.way_back().unwrap_or_else(|| {
+            "Nothing was changed; put the old program back and it comes up as it was".to_owned()
+        });
         let message = format!(
-            "change {id} ({}) was rejected{reason}. Nothing was changed; put the old program back and it comes up as it was, or open the gate again with: {}",
+            "change {id} ({}) was rejected{reason}. {then}, or open the gate again with: {}",
             approval.summary,
             self.command(annotation::RETRY, &approval.change_id),
             id = approval.change_id,
         );
         self.decided_against("Rejected", Reason::Rejected, message);
+    }
+
+    /// What brings the pipeline up again after a rejection, where that isn't the old program: the spec may have it already.
+    pub(super) fn way_back(&self) -> Option<String> {
+        let settled = self.status.settled.as_ref()?;
+        if !settled.is_known() {
+            return Some("What the engine holds stays as it is, and starts only once that is approved: put the program that is to run into the spec".to_owned());
+        }
+        let rejected = &self.status.approval.as_ref()?.target;
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let spec = &self.input.pipeline.spec;
+        let is_theirs = held == Some(rejected) && self.wanted_target().as_ref() == held;
+        let config = spec.program.as_ref().and_then(|it| it.config.as_ref());
+        let field = match () {
+            () if !is_theirs => return None,
+            () if spec.runtime_config.is_none() && settled.target.settings != rejected.settings => {
+                "spec.runtimeConfig"
+            }
+            () if config.is_none() && settled.target.config != rejected.config => {
+                "spec.program.config"
+            }
+            () => return None,
+        };
+        Some(format!(
+            "Somebody put that there at the engine, and the spec says nothing of it: write what is right into {field} ({{}} for the engine's defaults), and the pipeline comes up as it was"
+        ))
     }
 
     /// A command that sets an annotation of the Pipeline.

@@ -10,10 +10,11 @@
 //! asked about as such (rule A8).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::conditions::{Hold, Reason};
 use super::gate::{Question, reason_of};
+use super::input::Observation;
 use super::{Act, Decider, Guard, Seen, words};
 use crate::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, PreviewOutcome,
@@ -51,6 +52,8 @@ pub(super) enum Base {
     Known(Target),
     /// A checkpoint, and nobody knows what it was made from.
     Unknown,
+    /// The checkpoint that was there when storage was turned off. What runs since then leaves nothing behind.
+    Before,
 }
 
 impl Base {
@@ -62,12 +65,12 @@ impl Base {
     /// Whether starting a target from it gives everything away that was computed: without storage no checkpoint is
     /// read.
     pub(super) fn is_lost_by(&self, target: &Target) -> bool {
-        target.without_storage
-            && match self {
-                Self::Nothing => false,
-                Self::Known(base) => !base.without_storage,
-                Self::Unknown => true,
-            }
+        match self {
+            Self::Nothing => false,
+            Self::Known(base) => target.without_storage && !base.without_storage,
+            Self::Unknown => target.without_storage,
+            Self::Before => true,
+        }
     }
 
     /// Whether the engine would compare a target's program with the same one.
@@ -84,7 +87,7 @@ impl Base {
             Self::Known(base) => {
                 base.settings != target.settings || base.without_storage != target.without_storage
             }
-            Self::Unknown => true,
+            Self::Unknown | Self::Before => true,
         }
     }
 }
@@ -99,7 +102,7 @@ impl Decider<'_> {
         let other = match self.base(seen.state()).0 {
             Base::Nothing => false,
             Base::Known(settled) => held != Some(&settled),
-            Base::Unknown => true,
+            Base::Unknown | Base::Before => true,
         };
         if passage == Passage::Shut && seen.state().is_stopped() && other && wanted {
             self.nothing_goes_on();
@@ -155,7 +158,7 @@ impl Decider<'_> {
             }
             _ if state.newest_checkpoint().is_none() => (Base::Nothing, true),
             // Another program's checkpoint may be there, and this one writes none.
-            Some(held) if held.without_storage => (Base::Unknown, true),
+            Some(held) if held.without_storage => (Base::Before, true),
             Some(held) => (Base::Known(held.clone()), false),
             // It is from before this Pipeline, or from a run that nobody saw.
             None => (Base::Unknown, true),
@@ -181,42 +184,56 @@ impl Decider<'_> {
                 }
                 words::unseen_by_the_engine(&base, target, &settings)
             }
-            Base::Unknown => words::UNKNOWN_ORIGIN.to_owned(),
+            Base::Unknown | Base::Before => words::UNKNOWN_ORIGIN.to_owned(),
         };
-        let storage = if is_lost { words::STORAGE_OFF } else { "" };
+        let storage = match base {
+            Base::Before if !target.without_storage => words::STORAGE_ON,
+            _ if is_lost => words::STORAGE_OFF,
+            _ => "",
+        };
         let both = [storage, &beside].into_iter().filter(|it| !it.is_empty());
         both.collect::<Vec<_>>().join("; ")
     }
 
-    /// Whether what is up keeps nothing: without storage no checkpoint is written.
-    pub(super) fn runs_without_storage(&self, state: &PipelineState) -> bool {
-        let held = self.status.content.as_ref();
-        state.is_up() && held.is_some_and(|held| held.target.without_storage)
-    }
-
-    /// The names of the settings in which a target differs from what is settled, where the texts of both are known.
+    /// The names of the settings in which a target differs from what is settled, where both are known.
     fn settings_that_change(&self, target: &Target) -> Vec<String> {
-        let before = self.status.settled.as_ref().and_then(|settled| {
+        let settled = self.status.settled.as_ref();
+        let before = settled.and_then(|settled| {
             if settled.target.settings.is_empty() {
-                return Some(serde_json::Map::new());
+                return Some(Map::new());
             }
-            let kept = kept::text(settled.program.as_ref()?, kept::Part::Settings).ok()?;
-            serde_json::from_str(&kept).ok()
+            let kept = kept::text(settled.program.as_ref()?, kept::Part::Settings).ok();
+            let kept = kept.and_then(|text| serde_json::from_str(&text).ok());
+            kept.filter(|kept| settings::digest(Some(kept)) == settled.target.settings)
+                .or_else(|| self.settings_held_by(&settled.target))
         });
         let wanted = self.wanted();
         let wanted = wanted.filter(|wanted| wanted.target() == *target);
-        // Their text isn't known where the spec doesn't give them.
-        let before = before.filter(|before| {
-            let settled = self.status.settled.as_ref();
-            settled.is_some_and(|it| settings::digest(Some(before)) == it.target.settings)
-        });
-        match (before, wanted) {
-            (Some(before), Some(wanted)) => settings::differences(
-                &before,
-                &settings::asked_about(wanted.runtime_config.as_ref()),
-            ),
+        let given = wanted.and_then(|wanted| wanted.runtime_config);
+        let after = match given {
+            Some(given) => Some(settings::asked_about(Some(&given))),
+            None if target.settings.is_empty() => Some(Map::new()),
+            None => self.settings_held_by(target),
+        };
+        match (before, after) {
+            (Some(before), Some(after)) => settings::differences(&before, &after),
             _ => vec![],
         }
+    }
+
+    /// The settings that the engine holds, if it holds those of this target, and was looked at.
+    fn settings_held_by(&self, target: &Target) -> Option<Map<String, Value>> {
+        let Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+        else {
+            return None;
+        };
+        let full = seen.full()?;
+        let held = self.held_target(&full.state)?;
+        (held.settings == target.settings)
+            .then(|| settings::asked_about(full.content.runtime_config.as_ref()))
     }
 
     /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
@@ -270,9 +287,16 @@ impl Decider<'_> {
         }
         if !is_settled {
             // What runs becomes the parent of the change, and so part of its name, once it is kept.
-            self.own_gate = Some(Shown::Asks(
-                "the old program goes on until a checkpoint of it exists: only then can the change be named and asked about".into(),
-            ));
+            let failure = self
+                .status
+                .seal
+                .as_ref()
+                .and_then(|seal| seal.failure.as_ref());
+            let failure = failure.map(|why| format!(" (the last one could not be written: {why})"));
+            self.own_gate = Some(Shown::Asks(format!(
+                "the old program goes on until a checkpoint of it exists{}: only then can the change be named and asked about",
+                failure.unwrap_or_default()
+            )));
             return Passage::Shut;
         }
         match known.map(|(_, state)| state) {
@@ -361,14 +385,11 @@ impl Decider<'_> {
             return;
         };
         if approval.state == ApprovalState::Rejected {
-            let what_is_there = match self.status.settled.as_ref() {
-                Some(settled) if !settled.is_known() => {
-                    "what the engine holds stays as it is, which isn't known to be what the spec says"
-                }
-                _ => "nothing was changed",
-            };
+            let then = self.way_back().unwrap_or_else(|| {
+                "Nothing was changed. Put the old program back into the spec".to_owned()
+            });
             let message = format!(
-                "change {} ({}) was rejected{}, and {what_is_there}. Put the old program back into the spec, or open the gate again with: {}",
+                "change {} ({}) was rejected{}. {then}, or open the gate again with: {}",
                 approval.change_id,
                 approval.summary,
                 reason_of(approval),

@@ -73,8 +73,9 @@ impl<'a> Decider<'a> {
             self.name_taken(format!(
                 "{rival} has the same pipeline of the same engine, and keeps it as long as it is there. Make a Pipeline with another spec.pipelineName instead"
             ));
-            // Nobody says so when the older one goes.
-            self.look_again_in(super::RIVAL_INTERVAL);
+            // Whatever was written while the owner lives says nothing of the day when he is gone.
+            let asked = input.pipeline.annotation(annotation::ADOPT);
+            self.status.handled_adopt = asked.map(str::to_owned);
             return None;
         }
         let content = match input.content {
@@ -268,11 +269,11 @@ impl<'a> Decider<'a> {
             };
         }
         if asked == self.status.handled_adopt.as_deref() {
-            // Another Pipeline may have been told to take it since.
+            // Another Pipeline may have been told to take it since, or the owner lived then.
             return Claim::Leaves {
                 what,
                 how: format!(
-                    "{}={asked_for} was acted on already; remove that annotation, then: {command}",
+                    "{}={asked_for} was acted on, or refused, already; remove that annotation, then: {command}",
                     annotation::ADOPT
                 ),
             };
@@ -352,6 +353,8 @@ impl<'a> Decider<'a> {
             self.remember();
         }
         self.status.phase = Some("NameTaken".into());
+        // Nobody says so when another one goes, or comes.
+        self.look_again_in(super::RIVAL_INTERVAL);
         self.stalled(Reason::NameTaken, message);
     }
 

@@ -105,12 +105,21 @@ impl Decider<'_> {
             && seen.success.is_none_or(|success| success < number)
             && seal.failure.is_none()
         {
-            seal.failure = Some(error.clone());
-            let message = format!(
-                "a checkpoint of change {} could not be written: {error}; until one exists a restart repeats the bootstrap",
-                seal.change_id
-            );
-            self.warn("SealFailed", message);
+            let error = error.clone();
+            self.seal_failed(&error);
         }
+    }
+
+    /// Writes down, and tells, that the checkpoint that was asked for isn't written.
+    pub(super) fn seal_failed(&mut self, error: &str) {
+        let Some(seal) = &mut self.status.seal else {
+            return;
+        };
+        seal.failure = Some(error.to_owned());
+        let message = format!(
+            "a checkpoint of change {} could not be written: {error}; until one exists a restart repeats the bootstrap",
+            seal.change_id
+        );
+        self.warn("SealFailed", message);
     }
 }

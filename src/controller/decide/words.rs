@@ -97,6 +97,9 @@ pub(super) const UNKNOWN_ORIGIN: &str = "unknown: nobody recorded what the check
 pub(super) const STORAGE_OFF: &str =
     "turns storage off: all that the pipeline has computed is lost, and it begins from nothing";
 
+/// What is said of a change that has the engine read a checkpoint again, while something runs without.
+pub(super) const STORAGE_ON: &str = "turns storage on again: all that the pipeline has computed since it was turned off is lost, and it goes back to the last checkpoint of before";
+
 /// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
 /// of that kind differs.
 /// `settings` are the names of those settings that differ, as far as they are known.

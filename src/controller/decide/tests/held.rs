@@ -33,12 +33,8 @@ fn asks_about_settings(world: &World) {
         (approval.gate, approval.state),
         (Gate::Sluice, ApprovalState::Awaiting)
     );
-    assert!(
-        approval.summary.starts_with("changes runtime settings")
-            || approval.summary.starts_with("changes the runtime settings"),
-        "{}",
-        approval.summary
-    );
+    // By their names, also where the spec gives none: who approves has to see what.
+    assert_eq!(approval.summary, "changes the runtime settings env");
 }
 
 #[test]
@@ -133,6 +129,15 @@ fn a9_settings_that_somebody_changes_at_the_engine_are_told_and_not_started_unas
         assert!(!world.engine.is_up(), "{settings}");
         assert!(world.engine.losses.is_empty());
         assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+        // Rejected, the way back is shown: the spec has nothing of it that could be put back.
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world.settle();
+        let (_, _, message) = world.condition("Ready").unwrap();
+        assert!(
+            message.contains("write what is right into spec.runtimeConfig"),
+            "{message}"
+        );
         // Who says what is right has it put back, and is asked nothing: that is what the checkpoint was made of.
         world.set(json!({}));
         world.settle();
@@ -385,4 +390,34 @@ fn a9_what_runs_without_a_checkpoint_yet_is_not_stopped_to_ask_about_other_funct
         (approval.gate, approval.state),
         (Gate::Sluice, ApprovalState::Awaiting)
     );
+}
+
+#[test]
+fn a19_an_adoption_that_was_refused_while_the_owner_lived_does_not_count_once_he_is_gone() {
+    let mut world = World::running("A");
+    world.make_again();
+    world.edit("B");
+    world.rival = Some("Pipeline shop/orders".into());
+    world.engine.tags = mark::owner_tags(
+        "uid-9",
+        &mark::OwnerName {
+            namespace: "shop".into(),
+            name: "other".into(),
+        },
+    );
+    world.annotate(annotation::ADOPT, "shop/other");
+    world.settle();
+    assert_eq!(world.phase(), "NameTaken");
+    world.rival = None;
+    world.settle();
+    assert_eq!(world.phase(), "NameTaken");
+    assert_eq!(world.reported("Adopted"), 0);
+    let (_, _, message) = world.condition("Stalled").unwrap();
+    assert!(message.contains("remove that annotation"), "{message}");
+    // Written again, it counts.
+    world.pipeline.metadata.annotations = None;
+    world.settle();
+    world.annotate(annotation::ADOPT, "shop/other");
+    world.settle();
+    assert_eq!(world.reported("Adopted"), 1);
 }
