@@ -111,16 +111,14 @@ async fn a_repeated_call_is_answered_alike_after_the_vote_was_cleared_away() {
     fake.approve("orders", ALICE).await.is_accepted(7);
 }
 
-#[tokio::test]
-async fn two_same_calls_at_once_store_one_vote_and_both_succeed() {
-    let fake = Fake::with_a_change_that_waits();
+/// Has the same call made twice, and goes on only once both have made this call to the API server.
+async fn approve_twice_at_once(fake: &Fake, held: &'static str) {
     let gate = Arc::new(Semaphore::new(0));
     for _ in 0..2 {
-        fake.fault("POST pipelineapprovals", Fault::Held(gate.clone()));
+        fake.fault(held, Fault::Held(gate.clone()));
     }
     let release = async {
-        // Both have decided to create it before either does.
-        while fake.calls_like("POST pipelineapprovals").len() < 2 {
+        while fake.calls_like(held).len() < 2 {
             tokio::task::yield_now().await;
         }
         gate.add_permits(2);
@@ -132,6 +130,13 @@ async fn two_same_calls_at_once_store_one_vote_and_both_succeed() {
     );
     one.is_accepted(7);
     two.is_accepted(7);
+}
+
+#[tokio::test]
+async fn two_same_calls_at_once_store_one_vote_and_both_succeed() {
+    let fake = Fake::with_a_change_that_waits();
+    // Both have decided to create it before either does.
+    approve_twice_at_once(&fake, "POST pipelineapprovals").await;
     assert_eq!(fake.approvals().len(), 1);
 }
 
@@ -616,25 +621,9 @@ async fn a20_two_same_calls_at_once_store_one_vote_also_beside_what_has_its_name
     let fake = Fake::with_a_change_that_waits();
     fake.approve("orders", ALICE).await.is_accepted(7);
     fake.patch_approvals(json!({"spec": {"onBehalfOf": {"username": "mallory"}}}));
-    let gate = Arc::new(Semaphore::new(0));
     let before = fake.calls_like("POST pipelineapprovals").len();
-    for _ in 0..2 {
-        fake.fault("GET pipelineapprovals", Fault::Held(gate.clone()));
-    }
-    let release = async {
-        // Both have found that its name is taken before either looks for another one.
-        while fake.calls_like("GET pipelineapprovals").len() < 2 {
-            tokio::task::yield_now().await;
-        }
-        gate.add_permits(2);
-    };
-    let (one, two, ()) = tokio::join!(
-        fake.approve("orders", ALICE),
-        fake.approve("orders", ALICE),
-        release
-    );
-    one.is_accepted(7);
-    two.is_accepted(7);
+    // Both have found that its name is taken before either looks for another one.
+    approve_twice_at_once(&fake, "GET pipelineapprovals").await;
     assert_eq!(fake.approvals().len(), 2);
     assert_eq!(fake.calls_like("POST pipelineapprovals").len(), before + 4);
 }
