@@ -3,7 +3,7 @@
 
 use crate::change::{Change, Content, ROOT};
 use crate::crd::{
-    ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
+    ApprovalState, BootstrapOptions, Loss, PipelineStatus, Run, Settled, StopKind, Target, Turn,
 };
 use crate::engine::EngineInfo;
 
@@ -18,6 +18,43 @@ pub fn beside_what_is_held(content: &Content, status: &PipelineStatus) -> Conten
         content.kept.runtime_config = of_held(held.runtime_config_is_given);
     }
     content
+}
+
+/// The name that changes follow which make a lost pipeline anew: nobody can have given an approval of one before.
+pub fn after_a_loss(status: &PipelineStatus, uid: &str, lost: &Loss) -> String {
+    Change {
+        uid,
+        parent: parent(status),
+        target: &Target {
+            sql: format!("lost: {}", lost.pipeline_id),
+            ..Target::default()
+        },
+        options: BootstrapOptions::default(),
+        revision: lost.since.0.as_millisecond(),
+    }
+    .id()
+}
+
+/// Whether the pipeline is lost for certain, so that the next change makes it anew.
+pub fn is_lost(status: &PipelineStatus) -> bool {
+    let lost = status.lost.as_ref();
+    lost.is_some_and(|lost| lost.link.is_some())
+}
+
+/// The status as it is once it is approved that a lost pipeline is made anew: nothing is known of any. The same
+/// where none is lost.
+#[must_use]
+pub fn as_after_the_loss(status: &PipelineStatus) -> PipelineStatus {
+    let mut status = status.clone();
+    let link = status.lost.as_ref().and_then(|lost| lost.link.clone());
+    if let Some(link) = link {
+        status.settled = Some(Settled::unknown(link));
+        status.content = None;
+        status.run = None;
+        status.preview = None;
+        status.refusal = None;
+    }
+    status
 }
 
 /// The name of settings that are taken away.
@@ -105,8 +142,8 @@ pub fn once_asked_for(
     target: &Target,
     options: BootstrapOptions,
 ) -> PipelineStatus {
-    let mut status = stored.clone();
-    if let Some(run) = settled_by_its_stop(stored)
+    let mut status = as_after_the_loss(stored);
+    if let Some(run) = settled_by_its_stop(&status).cloned()
         && run.target != *target
     {
         status.turns.clear();

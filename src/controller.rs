@@ -362,6 +362,7 @@ async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
         let state = context.pipelines.state();
         let uids: HashSet<String> = state.iter().filter_map(|pipeline| pipeline.uid()).collect();
         context.audit.retain(|uid| uids.contains(uid));
+        context.engines.retain_lost(|uid| uids.contains(uid));
         context.retries.retain(exists);
         context.calls.retain(exists);
     }
@@ -582,6 +583,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 status::Written::Stored(stored) => {
                     context.reporter.report(&stored, plan.reports);
                     context.calls.written(&object, &pipeline, &stored);
+                    context.engines.note_lost(&stored);
                     pipeline = *stored;
                     is_live = true;
                     // What failed stays in view, so that nothing further is tried now.
@@ -659,6 +661,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             }
             Step::Wait => {
                 context.retries.forget(&object);
+                context.engines.note_lost(&pipeline);
                 votes::clear_away(&pipeline, &objects, context).await;
                 let unaudited = audit::is_pending(&pipeline).then_some(AUDIT_AGAIN);
                 let pause = plan.requeue.into_iter().chain(unaudited).min();

@@ -25,8 +25,8 @@ pub use pipeline_approval::{
 pub use status::{
     Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, KeptProgram,
-    Omission, Outcome, PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run, Seal,
-    Settled, StopKind, Target, Turn, Vote,
+    Loss, Omission, Outcome, PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run,
+    Seal, Settled, StopKind, Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

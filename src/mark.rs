@@ -262,6 +262,7 @@ fn unfold(text: &str, pipeline_id: &str) -> Option<Settled> {
         checkpoint: Some(BaseCheckpoint {
             uuid: Some(checkpoint.to_string()),
             sequence_number,
+            steps: None,
         }),
         version,
         program: None,
@@ -318,6 +319,7 @@ mod tests {
             checkpoint: Some(BaseCheckpoint {
                 uuid: Some("0198c0de-0000-7000-8000-0000000000ff".into()),
                 sequence_number: Some(7),
+                steps: None,
             }),
             version: Some(3),
             program: None,

@@ -29,6 +29,7 @@ pub struct Metrics {
     phases: Family<PhaseLabels, Gauge>,
     waiting_seconds: Gauge,
     unobserved_seconds: Family<EngineLabels, Gauge>,
+    lost_pipelines: Family<EngineLabels, Gauge>,
     /// Where the Pipelines are counted when somebody asks.
     census: Mutex<Option<Census>>,
     /// Where the Engines are.
@@ -40,8 +41,19 @@ pub struct Metrics {
 /// Tells of each engine for how long a change has waited there without being looked at, in seconds.
 pub type Line = Box<dyn Fn() -> Vec<(String, u64)> + Send>;
 
-/// Tells of each engine whether it answers: its namespace and name, or `default`.
-pub type RollCall = Box<dyn Fn() -> Vec<(String, bool)> + Send>;
+/// Tells of each engine how it is.
+pub type RollCall = Box<dyn Fn() -> Vec<Answers> + Send>;
+
+/// How an engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answers {
+    /// Its namespace and name, or `default`.
+    pub engine: String,
+    /// Whether it answers.
+    pub is_up: bool,
+    /// How many pipelines that ran are gone from it.
+    pub lost: usize,
+}
 
 /// Tells the phase of each Pipeline, and how long a change of it has been waiting, in seconds.
 pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
@@ -116,6 +128,7 @@ impl Default for Metrics {
         let phases = Family::default();
         let waiting_seconds = Gauge::default();
         let unobserved_seconds = Family::default();
+        let lost_pipelines = Family::default();
         registry.register(
             "engine_calls",
             "Calls to engines, but for those that only look at pipelines",
@@ -169,6 +182,11 @@ impl Default for Metrics {
             "By engine, for how long that Pipeline has waited to be looked at that has done so longest: of which something is to be heard (an edit, an approval, news from the engine, a timer) that nobody has looked at yet. Absent where none waits",
             unobserved_seconds.clone(),
         );
+        registry.register(
+            "lost_pipelines",
+            "By engine, how many pipelines that ran are gone from it. None of them is made anew unasked",
+            lost_pipelines.clone(),
+        );
         Self {
             registry,
             engine_calls,
@@ -184,6 +202,7 @@ impl Default for Metrics {
             phases,
             waiting_seconds,
             unobserved_seconds,
+            lost_pipelines,
             census: Mutex::default(),
             roll_call: Mutex::default(),
             line: Mutex::default(),
@@ -253,6 +272,7 @@ impl Metrics {
             phases,
             waiting_seconds: _,
             unobserved_seconds,
+            lost_pipelines,
             census: _,
             roll_call: _,
             line: _,
@@ -264,6 +284,9 @@ impl Metrics {
         let engine = "shop/feldera".to_owned();
         drop(phases.get_or_create(&PhaseLabels { phase: "Running" }));
         drop(unobserved_seconds.get_or_create(&EngineLabels {
+            engine: engine.clone(),
+        }));
+        drop(lost_pipelines.get_or_create(&EngineLabels {
             engine: engine.clone(),
         }));
         drop(engines.get_or_create(&EngineLabels { engine }));
@@ -315,10 +338,16 @@ impl Metrics {
         };
         // One that is gone leaves nothing behind.
         self.engines.clear();
-        for (engine, up) in roll_call() {
+        self.lost_pipelines.clear();
+        for answers in roll_call() {
+            let labels = EngineLabels {
+                engine: answers.engine,
+            };
+            let lost = i64::try_from(answers.lost).unwrap_or(i64::MAX);
+            self.lost_pipelines.get_or_create(&labels).set(lost);
             self.engines
-                .get_or_create(&EngineLabels { engine })
-                .set(up.into());
+                .get_or_create(&labels)
+                .set(answers.is_up.into());
         }
     }
 

@@ -190,11 +190,20 @@ Without a terminal, --change is required: a script says what it approves.
 Examples:
   kubectl sluice approve orders              shows the change, and asks
   kubectl sluice approve orders --reason 'backfill is announced' --wait
-  kubectl sluice approve orders --change 0123456789abcdef0123456789abcdef --wait --timeout 30m")]
+  kubectl sluice approve orders --change 0123456789abcdef0123456789abcdef --wait --timeout 30m
+  kubectl sluice approve --lost --engine feldera
+                                             makes anew, from nothing, what is gone from that Engine")]
 pub struct Approve {
     /// The name of the Pipeline
-    #[arg(add = names_that_wait())]
-    pub pipeline: String,
+    #[arg(add = names_that_wait(), required_unless_present = "lost")]
+    pub pipeline: Option<String>,
+    /// All Pipelines of the namespace whose pipelines are gone from their engine: they are listed, and made
+    /// anew, from nothing
+    #[arg(long, conflicts_with_all = ["pipeline", "change", "wait"])]
+    pub lost: bool,
+    /// Only those of this Engine
+    #[arg(long, value_name = "NAME", requires = "lost")]
+    pub engine: Option<String>,
     /// The whole id of the change; it is an error if another one waits
     #[arg(long, value_name = "ID", value_parser = change_id)]
     pub change: Option<String>,
@@ -346,5 +355,22 @@ mod tests {
         assert!(parse("kubectl-sluice list -n shop").is_ok());
         assert!(parse("kubectl-sluice list -A -n shop").is_err());
         assert!(parse("kubectl-sluice approve orders --timeout 5m").is_err());
+    }
+
+    #[test]
+    fn what_is_lost_is_approved_together_or_one_by_its_name() {
+        assert!(parse("kubectl-sluice approve --lost").is_ok());
+        assert!(parse("kubectl-sluice approve --lost --engine feldera").is_ok());
+        for wrong in [
+            "",
+            "orders --lost",
+            "orders --engine feldera",
+            "--lost --wait",
+        ] {
+            assert!(
+                parse(&format!("kubectl-sluice approve {wrong}")).is_err(),
+                "{wrong}"
+            );
+        }
     }
 }

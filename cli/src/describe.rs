@@ -104,6 +104,7 @@ fn base(base: Option<&BaseCheckpoint>) -> String {
         Some(BaseCheckpoint {
             uuid,
             sequence_number,
+            ..
         }) => match (sequence_number, uuid) {
             (Some(number), Some(uuid)) => format!("checkpoint {number} ({})", one_line(uuid)),
             (Some(number), None) => format!("checkpoint {number}"),
@@ -372,6 +373,7 @@ mod tests {
         change.base = Some(BaseCheckpoint {
             uuid: Some("0198".into()),
             sequence_number: Some(42),
+            steps: None,
         });
         change.diff = json!({"program_diff": {"added_views": ["v"]}})
             .as_object()

@@ -54,6 +54,19 @@ pub enum Error {
     )]
     NotNamed { pipeline: String, namespace: String },
 
+    #[error(
+        "there is no terminal to ask on, so nothing was done: add --yes to approve all of these"
+    )]
+    NobodyToAsk,
+
+    #[error(
+        "no Pipeline {0} waits to be made anew: kubectl get engines and kubectl get fpl say how things stand"
+    )]
+    NothingLost(String),
+
+    #[error("{failed} of {all} approvals could not be stored; the others stand")]
+    NotAll { failed: usize, all: usize },
+
     #[error("nothing was done: the question was not answered with y")]
     NotConfirmed,
 
@@ -105,7 +118,7 @@ impl Error {
     /// 2 for wrong use, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::NotNamed { .. } => ExitCode::from(2),
+            Self::NotNamed { .. } | Self::NobodyToAsk => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

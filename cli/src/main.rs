@@ -2,7 +2,7 @@
 //!
 //! - [`arguments`] says what can be typed.
 //! - [`connect`] and [`cluster`] are all that speaks with the API server.
-//! - [`list`], [`diff`], [`vote`], [`history`], [`plan`] and [`complete`] are the commands; [`wait`]
+//! - [`list`], [`diff`], [`vote`], [`lost`], [`history`], [`plan`] and [`complete`] are the commands; [`wait`]
 //!   follows an approved change.
 //! - [`choose`] decides which change is voted on; [`files`] reads what is to be planned; [`program`],
 //!   [`describe`], [`table`], [`age`], [`output`] and [`printable`] put things into words. These know
@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod history;
 mod list;
+mod lost;
 mod output;
 mod plan;
 mod printable;
@@ -78,17 +79,23 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             output::print(&planned.text)?;
             return Ok(planned.exit_code);
         }
+        Command::Approve(approve) if approve.lost => {
+            lost::approve(&cluster, &approve).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Approve(approve) => {
+            // One of both is there.
+            let pipeline = approve.pipeline.as_deref().unwrap_or_default();
             let ballot = vote::Ballot {
                 decision: VoteDecision::Approve,
-                pipeline: &approve.pipeline,
+                pipeline,
                 change: approve.change.as_deref(),
                 reason: approve.reason.as_deref(),
                 yes: approve.yes,
             };
             let change = vote::cast(&cluster, &ballot).await?;
             if approve.wait {
-                wait::until_applied(&cluster, &approve.pipeline, &change, approve.timeout).await?;
+                wait::until_applied(&cluster, pipeline, &change, approve.timeout).await?;
             }
             return Ok(ExitCode::SUCCESS);
         }

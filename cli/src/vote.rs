@@ -55,17 +55,7 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
         return Err(Error::WouldNotCount(why));
     }
     let voter = cluster.whoami().await?;
-    let vote = vote(&pipeline, change, ballot, &voter);
-    let (name, stored) = cluster.store(&vote, has_unfounded_votes(&pipeline)).await?;
-    println!(
-        "{} {}{} change {} of Pipeline {} (PipelineApproval {}).",
-        printable(&voter),
-        if stored { "" } else { "had already " },
-        done(ballot.decision),
-        change.change_id,
-        ballot.pipeline,
-        printable(&name),
-    );
+    store(cluster, &pipeline, change, ballot, &voter).await?;
     if change.state == ApprovalState::Approved {
         println!(
             "It was approved before; whether this came in time, before the engine was told, is what its state says: kubectl get fpl {} -n {}",
@@ -75,8 +65,30 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
     Ok(change.change_id.clone())
 }
 
+/// Stores the vote, and says so.
+pub async fn store(
+    cluster: &Cluster,
+    pipeline: &Pipeline,
+    change: &Approval,
+    ballot: &Ballot<'_>,
+    voter: &str,
+) -> Result<(), Error> {
+    let vote = vote(pipeline, change, ballot, voter);
+    let (name, stored) = cluster.store(&vote, has_unfounded_votes(pipeline)).await?;
+    println!(
+        "{} {}{} change {} of Pipeline {} (PipelineApproval {}).",
+        printable(voter),
+        if stored { "" } else { "had already " },
+        done(ballot.decision),
+        change.change_id,
+        ballot.pipeline,
+        printable(&name),
+    );
+    Ok(())
+}
+
 /// What a condition says while it holds.
-fn held(pipeline: &Pipeline, type_: &str) -> Option<String> {
+pub fn held(pipeline: &Pipeline, type_: &str) -> Option<String> {
     let mut conditions = pipeline.status.iter().flat_map(|status| &status.conditions);
     let condition = conditions.find(|it| it.type_ == type_ && it.status == "True")?;
     Some(condition.message.clone())

@@ -23,6 +23,7 @@ pub(super) mod history;
 mod immutable;
 mod input;
 mod lifecycle;
+mod loss;
 mod marking;
 mod names;
 mod outside;

@@ -1,6 +1,7 @@
 //! The engines: their pollers, and the status of their Engine objects.
 
 mod hold;
+mod lost;
 mod resource;
 
 use std::collections::{HashMap, HashSet};
@@ -173,6 +174,8 @@ struct Inner {
     /// The engine's pipelines whose marks of Pipelines that are gone don't count any more, by
     /// `sluice.dev/release`.
     released: Mutex<HashMap<EngineKey, HashSet<String>>>,
+    /// The pipelines that are gone from their engines.
+    lost: Mutex<lost::Lost>,
     listed: tokio::sync::watch::Sender<bool>,
     changed: tokio::sync::broadcast::Sender<EngineKey>,
 }
@@ -195,6 +198,7 @@ impl Engines {
             budget: Budget::new(FOR_ANSWERS),
             pollers: Mutex::default(),
             released: Mutex::default(),
+            lost: Mutex::default(),
             listed: tokio::sync::watch::channel(false).0,
             changed: tokio::sync::broadcast::channel(64).0,
         }));
@@ -470,11 +474,16 @@ impl Engines {
                 return vec![];
             };
             let pollers = inner.pollers.lock().unwrap_or_else(PoisonError::into_inner);
+            let lost = inner.lost.lock().unwrap_or_else(PoisonError::into_inner);
             let of = |(key, poller): (&EngineKey, &Result<Arc<Poller>, String>)| {
-                let answers = poller
+                let is_up = poller
                     .as_ref()
                     .is_ok_and(|poller| matches!(poller.health(), State::Good(_)));
-                (key.label(), answers)
+                crate::metrics::Answers {
+                    engine: key.label(),
+                    is_up,
+                    lost: lost.of(key).count,
+                }
             };
             pollers.iter().map(of).collect()
         })
@@ -484,6 +493,27 @@ impl Engines {
     pub(super) fn touch(&self, key: &EngineKey) {
         // Nobody listens while the operator stops.
         let _ = self.0.changed.send(key.clone());
+    }
+
+    /// Takes down whether a Pipeline's engine has lost its pipeline. Its Engine says so.
+    pub(super) fn note_lost(&self, pipeline: &Pipeline) {
+        let key = EngineKey::of(pipeline);
+        let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = lost.note(&key, pipeline);
+        drop(lost);
+        if is_news {
+            self.touch(&key);
+        }
+    }
+
+    /// Forgets the lost pipelines of Pipelines that are gone, by their uids.
+    pub(super) fn retain_lost(&self, exists: impl Fn(&str) -> bool) {
+        let mut lost = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = lost.retain(exists);
+        drop(lost);
+        for key in touched {
+            self.touch(&key);
+        }
     }
 
     /// Whether Pipelines name an Engine; `None` before they have been listed.
@@ -654,7 +684,11 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
             None => Ok(State::NotYet),
         }
     };
-    let next = resource::status(engine, &health);
+    let lost = {
+        let lost = engines.0.lost.lock();
+        lost.unwrap_or_else(PoisonError::into_inner).of(&key)
+    };
+    let next = resource::status(engine, &health, &lost);
     if engine.status.as_ref() != Some(&next) {
         resource::write(engine, &next, &engines.0.client).await?;
     }

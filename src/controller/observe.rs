@@ -53,6 +53,7 @@ pub(super) async fn begin(pipeline: &Pipeline, context: &Context, turn: &Turn) -
             Observation::Answered {
                 info,
                 pipeline: state.map(Seen::Brief),
+                unknown_name: false,
                 checkpoints,
             }
         }
@@ -89,6 +90,7 @@ pub(super) async fn look(
             view.observation = Observation::Answered {
                 info,
                 checkpoints,
+                unknown_name: pipeline.is_none(),
                 pipeline: pipeline.clone().map(|full| Seen::Full(Box::new(full))),
             };
         }

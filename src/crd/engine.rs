@@ -93,7 +93,7 @@ pub struct EngineResourceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// `Ready` says whether the engine answers.
+    /// `Ready` says whether the engine answers; `PipelinesLost` is there while pipelines that ran are gone from it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -38,6 +38,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineView>,
 
+    /// The engine's pipeline is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<Loss>,
+
     /// What the engine's pipeline is known to consist of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<EngineContent>,
@@ -167,6 +171,30 @@ pub struct EngineView {
     /// The engine's version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+}
+
+/// The engine has no such pipeline any more, or another one has its name.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Loss {
+    /// The engine's id of the pipeline that is missed.
+    pub pipeline_id: String,
+    /// The id of the pipeline that has its name; absent if none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// Since when it is missed.
+    pub since: Time,
+    /// When the engine last said that it knows no such pipeline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_look_at: Option<Time>,
+    /// How often in a row it has said so.
+    pub looks: i64,
+    /// What the change follows that makes it anew. Absent until it is lost for certain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// The change that was decided before, without its diff. It counts again if the pipeline is back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set_apart: Option<Box<Approval>>,
 }
 
 /// Which content the engine's pipeline holds at which of its versions.
@@ -588,6 +616,10 @@ pub struct BaseCheckpoint {
     /// What the engine answered when Sluice asked for it; for another, the engine's step count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence_number: Option<i64>,
+    /// How many steps the engine had made. They only grow: fewer in a newer one say that the engine was restored from a
+    /// backup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<i64>,
 }
 
 /// What approving a change destroys or repeats. A list that can't be known is absent and named in

@@ -386,6 +386,23 @@ async fn a_fight() -> Vec<Value> {
     watch.all().await
 }
 
+/// The pipeline is gone from its engine, and comes back.
+async fn a_loss() -> Vec<Value> {
+    let mut story = Story::begin().await;
+    let watch = Watch::of(&story).await;
+    story.running().await;
+    story.engine.goes_down();
+    let backup = story.engine.backup();
+    story.engine.restore(&tempfile::tempdir().expect("nothing"));
+    story.engine.comes_back();
+    story.until_ready("False", "PipelineLost").await;
+    story.engine.goes_down();
+    story.engine.restore(&backup);
+    story.engine.comes_back();
+    story.until_ready("True", "Running").await;
+    watch.all().await
+}
+
 /// An engine without checkpoints.
 async fn open_source() -> Vec<Value> {
     let story = Story::with(&["--edition", "open-source"]).await;
@@ -431,6 +448,7 @@ async fn kstatus_says_of_everything_that_is_written_what_the_page_says() {
             Box::pin(engines()),
             Box::pin(strangers()),
             Box::pin(a_fight()),
+            Box::pin(a_loss()),
             Box::pin(open_source()),
             Box::pin(nobody_looks()),
         ])

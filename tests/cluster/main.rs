@@ -11,6 +11,7 @@ mod fairness;
 mod gate;
 mod kstatus;
 mod lifecycle;
+mod losses;
 mod operator;
 mod own_gate;
 mod pages;

@@ -133,6 +133,21 @@ impl StandIn {
         self.listen();
     }
 
+    /// The state of an engine that is down, as a backup keeps it.
+    pub fn backup(&self) -> tempfile::TempDir {
+        let backup = tempfile::tempdir().expect("a temporary folder");
+        copy(&self.directory.path().join("state"), backup.path());
+        backup
+    }
+
+    /// The engine, while it is down, has the state of a backup again.
+    pub fn restore(&self, backup: &tempfile::TempDir) {
+        let state = self.directory.path().join("state");
+        std::fs::remove_dir_all(&state).expect("it is there");
+        std::fs::create_dir(&state).expect("a folder");
+        copy(backup.path(), &state);
+    }
+
     /// A call to the engine itself, by somebody else than Sluice. The log doesn't tell who called.
     pub async fn by_hand(&self, method: &str, path: &str, body: Value) -> Value {
         self.request(method, &format!("/v0{path}"), body).await
@@ -267,5 +282,18 @@ impl StandIn {
             (ticks >= number).then_some(()).ok_or(ticks)
         })
         .await;
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir(&to).expect("a folder");
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("a copy");
+        }
     }
 }

@@ -109,7 +109,7 @@ pub fn judge(situation: &Situation) -> Planned {
     // Of what the file doesn't give, the engine's own stays.
     let held = situation.live.and_then(|live| live.status.as_ref());
     let beside = |content: &Content| match held {
-        Some(status) => chain::beside_what_is_held(content, status),
+        Some(status) => chain::beside_what_is_held(content, &chain::as_after_the_loss(status)),
         None => content.clone(),
     };
     let content = situation.content.map(beside);
@@ -159,7 +159,13 @@ pub fn judge(situation: &Situation) -> Planned {
     let options = file.spec.bootstrap_options;
     let uid = live.uid().unwrap_or_default();
     let status = chain::once_asked_for(&stored, &uid, &target, options);
-    planned.notes.extend(on_what_runs(&stored, &target));
+    if chain::is_lost(&stored) {
+        planned
+            .notes
+            .push("the pipeline is gone from its engine: this is made anew, from nothing".into());
+    } else {
+        planned.notes.extend(on_what_runs(&stored, &target));
+    }
     let revision = chain::revision_of(&status, &uid, &target, options);
     let id = chain::id(&status, &uid, &target, options, revision);
     let settled = status.settled.as_ref();
@@ -268,7 +274,8 @@ fn as_it_is(situation: &Situation, verdict: &Verdict) -> Option<String> {
 fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id: &str) -> Verdict {
     let file = &situation.file;
     let spec = &file.spec;
-    if clears_storage(file, status) {
+    let is_lost = chain::is_lost(status);
+    if clears_storage(file, status) && !is_lost {
         return match status.settled {
             None => Verdict::NothingSettled,
             Some(_) => Verdict::NotAsked(
@@ -300,7 +307,10 @@ fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id
             );
         }
     }
-    if !chain::writes_checkpoints(status) {
+    if is_lost && spec.allow_state_loss {
+        return Verdict::NotAsked("spec.allowStateLoss is true".into());
+    }
+    if !chain::writes_checkpoints(status) && !is_lost {
         return Verdict::NotAsked(
             "its engine writes no checkpoints, so each start is one from nothing".into(),
         );
@@ -572,6 +582,40 @@ mod tests {
             revision: 0,
         }
         .id()
+    }
+
+    #[test]
+    fn a_lost_pipeline_is_planned_as_what_is_made_anew_from_nothing() {
+        let link = "0".repeat(32);
+        let mut live = settled();
+        let status = live.status.as_mut().unwrap();
+        status.engine.as_mut().unwrap().edition = Some("Open source".into());
+        status.lost = serde_json::from_value(json!({
+            "pipelineId": "p", "since": "2026-01-01T00:00:00Z", "looks": 3, "link": link,
+        }))
+        .unwrap();
+        for program in ["A", "B"] {
+            let planned = plan(&of(json!({"program": {"sql": program}})), Some(&live));
+            assert_eq!(planned.verdict, Verdict::NeedsApproval);
+            assert_eq!(planned.change_id, Some(id(program, &link)));
+            assert!(planned.notes[0].contains("from nothing"), "{planned:?}");
+        }
+        for (spec, verdict) in [
+            (json!({"allowStateLoss": true}), "NotAsked"),
+            (json!({"bootstrapPolicy": "allow"}), "NotAsked"),
+            (json!({"bootstrapPolicy": "reject"}), "Refused"),
+            (json!({"clearStorage": "now"}), "NeedsApproval"),
+        ] {
+            let mut file = json!({"program": {"sql": "A"}});
+            file.as_object_mut()
+                .unwrap()
+                .extend(spec.as_object().cloned().unwrap());
+            assert_eq!(
+                plan(&of(file), Some(&live)).verdict.name(),
+                verdict,
+                "{spec}"
+            );
+        }
     }
 
     #[test]

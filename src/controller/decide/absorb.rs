@@ -46,7 +46,6 @@ impl<'a> Decider<'a> {
                 version,
                 content,
             } => {
-                self.forget_what_was_deleted(id);
                 self.own(id);
                 self.status.content = Some(engine_content(*version, content));
                 // It isn't there for a pipeline that somebody else makes later.
@@ -139,24 +138,6 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Somebody has deleted the pipeline in the engine, and it is made anew: its checkpoints, and what
-    /// waited, are gone.
-    fn forget_what_was_deleted(&mut self, id: &str) {
-        let known = self
-            .status
-            .engine
-            .as_ref()
-            .and_then(|engine| engine.pipeline_id.as_ref());
-        if known.is_none_or(|known| known == id) {
-            return;
-        }
-        self.begin_from_nothing();
-        self.interfered(
-            "Recreated",
-            "the pipeline was deleted in the engine by somebody else, with its state; it is made anew".into(),
-        );
-    }
-
     /// Takes what 0.1.0 has stored of the content for what the spec says, where its digest fits, and notes what
     /// tells it from others from now on.
     pub(super) fn tell_contents_apart(&mut self) {
@@ -180,13 +161,19 @@ impl<'a> Decider<'a> {
 
     fn own(&mut self, id: &str) {
         let known = self.status.engine.as_ref();
-        if known.is_none_or(|engine| engine.pipeline_id.as_deref() != Some(id)) {
+        let known = known.and_then(|engine| engine.pipeline_id.clone());
+        if known.as_deref() == Some(id) {
+            return;
+        }
+        if known.is_some() {
+            self.close_what_is_open();
+            self.forget_the_pipeline(None);
+        } else {
             // What was asked for of a pipeline that this Pipeline didn't have isn't done to this one.
             self.status
                 .handled_clear
                 .clone_from(&self.input.pipeline.spec.clear_storage);
             self.take_restart();
-            // What the other one held says nothing of this one, whose versions are counted anew.
             self.status.content = None;
         }
         self.status.engine.get_or_insert_default().pipeline_id = Some(id.to_owned());
@@ -208,7 +195,15 @@ impl<'a> Decider<'a> {
         let before = self.status.content.take();
         let is_known = before.is_some();
         let settled = self.settled_at(version);
+        let is_guest = self.input.pipeline.is_guest();
+        let went_back = before.as_ref().is_some_and(|it| it.version > version) && !is_guest;
         let is_doubted = match &settled {
+            _ if went_back => {
+                self.engine_was_restored(
+                    "the engine's pipeline is at an older version than before",
+                );
+                true
+            }
             Some(settled) if !has_the_texts_of(settled, &full.content) => {
                 self.what_is_kept_is_not_known(
                     "what the engine's pipeline says about it is of another program than it held then",
@@ -248,9 +243,10 @@ impl<'a> Decider<'a> {
                 .as_ref()
                 .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
         });
-        let is_edited = before.is_some_and(|before| before.target != now.target) && !is_brought;
+        let is_edited =
+            before.is_some_and(|before| before.target != now.target) && !is_brought && !went_back;
         self.status.content = Some(now);
-        if is_edited && !self.input.pipeline.is_guest() {
+        if is_edited && !is_guest {
             let then = match is_wanted {
                 Some(_) => {
                     "the spec says nothing of that, so it stays, and a start of it is asked about"

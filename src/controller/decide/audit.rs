@@ -96,7 +96,11 @@ fn standings(status: &PipelineStatus) -> BTreeMap<&str, Standing<'_>> {
     let mut all: BTreeMap<&str, Standing> = records
         .map(|record| (record.change_id.as_str(), record.into()))
         .collect();
+    // What is set apart while the pipeline is lost isn't told again when it comes back.
+    let set_apart = status.lost.as_ref();
+    let set_apart = set_apart.and_then(|lost| lost.set_apart.as_deref());
     let current = status.approval.as_ref();
+    all.extend(set_apart.map(|approval| (approval.change_id.as_str(), approval.into())));
     all.extend(current.map(|approval| (approval.change_id.as_str(), approval.into())));
     all
 }

@@ -13,6 +13,12 @@ impl Decider<'_> {
     /// the next change.
     pub(super) fn settle(&mut self, seen: &Seen) {
         let state = seen.state();
+        if self.has_an_older_checkpoint(state) {
+            self.engine_was_restored(
+                "the newest checkpoint is older than the last one that was seen",
+            );
+            return;
+        }
         let Some(run) = &self.status.run else { return };
         // The story of an approved change is told to its end before it is closed.
         let being_applied = self.status.approval.as_ref().is_some_and(|approval| {
@@ -74,6 +80,7 @@ impl Decider<'_> {
                 sequence_number: requested
                     .and_then(|seal| seal.sequence_number)
                     .or(checkpoint.steps),
+                steps: checkpoint.steps,
             }),
             version: Some(state.version),
             program: None,
@@ -118,8 +125,39 @@ impl Decider<'_> {
             *checkpoint = BaseCheckpoint {
                 uuid: Some(newest.uuid.clone()),
                 sequence_number: newest.steps,
+                steps: newest.steps,
             };
         }
+    }
+
+    /// Whether the steps that are counted in the newest checkpoint are fewer than they were. The engine keeps the newest two
+    /// only, so that one isn't there any more proves nothing; but they only grow. What a pipeline that is up shows of
+    /// them may be some seconds old, and so is what is shown right after a stop.
+    fn has_an_older_checkpoint(&self, state: &PipelineState) -> bool {
+        let settled = self.status.settled.as_ref();
+        let known = settled.and_then(|settled| settled.checkpoint.as_ref());
+        let (Some(known), Some(newest)) = (known, state.newest_checkpoint()) else {
+            return false;
+        };
+        let is_there = state
+            .checkpoints
+            .iter()
+            .any(|it| Some(&it.uuid) == known.uuid.as_ref());
+        let is_older = matches!((known.steps, newest.steps), (Some(then), Some(now)) if now < then);
+        is_older
+            && !is_there
+            && state.is_stopped()
+            && self.input.last_call.is_none()
+            && !self.input.pipeline.is_guest()
+    }
+
+    /// What only grows has shrunk: what was brought there since, and what it was kept in, isn't there any more.
+    pub(super) fn engine_was_restored(&mut self, how: &str) {
+        self.warn(
+            "EngineRestored",
+            format!("{how}: the engine was restored from a backup. What its checkpoint was made from isn't known, so a start from it is asked about"),
+        );
+        self.what_is_kept_is_not_known(how);
     }
 
     /// Targets that 0.1.0 wrote down don't say which settings they have. It asked nobody about those: what was brought to
@@ -237,6 +275,9 @@ impl Decider<'_> {
 
     /// The id of the change that the present spec is about to bring, if it brings one.
     pub(super) fn candidate(&self) -> Option<String> {
+        if self.counts_as_lost() {
+            return None;
+        }
         let target = self.wanted_target()?;
         let settled = self.status.settled.as_ref();
         let is_new = settled.map(|s| &s.target) != Some(&target);

@@ -68,8 +68,10 @@ pub enum Reason {
     ClearingStorage,
     /// Somebody else keeps undoing what the spec says.
     FoughtOver,
-    /// The pipeline is made elsewhere, and isn't there.
+    /// The engine has no such pipeline: it is made elsewhere, and isn't there yet; or it was there, and is looked for again.
     PipelineNotFound,
+    /// The pipeline ran, and is gone from its engine.
+    PipelineLost,
     /// The pipeline failed and is started again later.
     BackingOff,
     /// The pipeline failed and is not started again by itself.

@@ -59,8 +59,13 @@ pub fn next(pipeline: &Pipeline, engine: &Observation) -> Next {
 }
 
 fn of_state(pipeline: &Pipeline, found: Option<&PipelineState>) -> Next {
-    // A pipeline that isn't this object's is none of its business.
-    let Some(state) = found.filter(|state| is_owned(state, pipeline)) else {
+    // A pipeline that isn't this object's is none of its business, nor is another one that bears its mark.
+    let status = pipeline.status.as_ref();
+    let known = status.and_then(|status| status.engine.as_ref()?.pipeline_id.as_ref());
+    let is_it = |state: &&PipelineState| {
+        is_owned(state, pipeline) && known.is_none_or(|known| *known == state.id)
+    };
+    let Some(state) = found.filter(is_it) else {
         return Next::LetGo;
     };
     let wait = |message: &str| Next::Wait {
@@ -137,6 +142,7 @@ mod tests {
         Observation::Answered {
             info: EngineInfo::default(),
             pipeline: state.map(Seen::Brief),
+            unknown_name: false,
             checkpoints: None,
         }
     }

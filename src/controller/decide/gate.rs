@@ -412,6 +412,7 @@ impl Decider<'_> {
         Some(ours.cloned().unwrap_or_else(|| BaseCheckpoint {
             uuid: Some(newest.uuid.clone()),
             sequence_number: newest.steps,
+            steps: newest.steps,
         }))
     }
 

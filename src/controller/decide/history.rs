@@ -25,9 +25,14 @@ const ONE_OF_MANY: Limit = Limit::Characters(256);
 impl Decider<'_> {
     /// Puts the change that was at the gate into the history.
     pub(super) fn remember(&mut self) {
-        let Some(approval) = &self.status.approval else {
+        let Some(approval) = self.status.approval.clone() else {
             return;
         };
+        self.remember_as_it_was(&approval);
+    }
+
+    /// Puts a change into the history that was set apart, as it stood then.
+    pub(super) fn remember_as_it_was(&mut self, approval: &Approval) {
         let record = record(approval, self.now());
         self.status.history.insert(0, record);
         bound(&mut self.status.history);

@@ -91,6 +91,8 @@ pub enum Observation {
         info: EngineInfo,
         /// The pipeline; `None` if it has none of that name.
         pipeline: Option<Seen>,
+        /// Whether it was asked for by its name, and has none of that name by its own word. A list may lack it, too.
+        unknown_name: bool,
         /// What became of the checkpoints, if one was asked for.
         checkpoints: Option<CheckpointStatusSeen>,
     },

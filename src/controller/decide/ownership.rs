@@ -52,10 +52,12 @@ impl<'a> Decider<'a> {
                 return None;
             }
             Observation::NotConfigured(message) => {
+                self.cannot_be_looked_for();
                 self.missing(Reason::EngineNotFound, message.clone());
                 return None;
             }
             Observation::NoAnswer { kind, message } => {
+                self.cannot_be_looked_for();
                 self.engine_silent(kind, message);
                 return None;
             }
@@ -76,6 +78,9 @@ impl<'a> Decider<'a> {
             // Whatever was written while the owner lives says nothing of the day when he is gone.
             let asked = input.pipeline.annotation(annotation::ADOPT);
             self.status.handled_adopt = asked.map(str::to_owned);
+            return None;
+        }
+        if self.is_lost(pipeline.as_ref()) {
             return None;
         }
         let content = match input.content {
@@ -104,14 +109,6 @@ impl<'a> Decider<'a> {
     }
 
     fn create(&mut self, content: &Content) {
-        let was_there = self
-            .status
-            .engine
-            .as_ref()
-            .is_some_and(|engine| engine.pipeline_id.is_some());
-        if was_there && self.is_fought_over() {
-            return;
-        }
         self.progressing(
             "Pending",
             Reason::Creating,
@@ -155,6 +152,15 @@ impl<'a> Decider<'a> {
                 } else {
                     "with another program or configuration"
                 };
+                if self.counts_as_lost() {
+                    let message = format!(
+                        "{}. What is there now, {content}, {what}, is left untouched. Bring the old one back; or have the other one removed from the engine, and say then whether this one is to be made anew; or take over what is there: {how}",
+                        self.what_is_lost()
+                    );
+                    self.look_again_in(super::RIVAL_INTERVAL);
+                    self.decided_against("NameTaken", Reason::PipelineLost, message);
+                    return false;
+                }
                 self.name_taken(format!(
                     "the engine has a pipeline {:?} {content}, {what}; it is left untouched. Make a Pipeline with another spec.pipelineName instead, or take it over: {how}",
                     state.name,

@@ -94,6 +94,16 @@ pub(super) fn everything() -> AtStake {
     }
 }
 
+/// What is at stake where the pipeline is gone from its engine and is made anew: nobody knows whether the old one runs on.
+pub(super) fn everything_of_a_lost_one() -> AtStake {
+    let mut at_stake = everything();
+    at_stake.unknown.push(
+        "whether the old pipeline still runs somewhere: then the same input is read twice, and sinks get everything twice"
+            .to_owned(),
+    );
+    at_stake
+}
+
 /// What is at stake where what runs leaves nothing behind, and the pipeline resumes from a checkpoint of before.
 pub(super) fn everything_since_a_checkpoint() -> AtStake {
     AtStake {

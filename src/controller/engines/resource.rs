@@ -7,6 +7,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::super::{Error, status::apply};
+use super::lost::Summary;
 use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
 use crate::engine::feldera::Address;
 use crate::engine::poller::State;
@@ -70,7 +71,12 @@ async fn secret(
     })
 }
 
-pub(super) fn status(engine: &Engine, health: &Result<State, String>) -> EngineResourceStatus {
+/// What an Engine's status says.
+pub(super) fn status(
+    engine: &Engine,
+    health: &Result<State, String>,
+    lost: &Summary,
+) -> EngineResourceStatus {
     let before = engine.status.clone().unwrap_or_default();
     let (status, reason, message) = match health {
         Err(why) => ("False", "InvalidSettings", why.clone()),
@@ -98,19 +104,45 @@ pub(super) fn status(engine: &Engine, health: &Result<State, String>) -> EngineR
         Ok(State::Good(info)) => (Some(info.edition.clone()), Some(info.version.clone())),
         _ => (before.edition, before.version),
     };
+    let ready = Condition {
+        type_: "Ready".into(),
+        status: status.into(),
+        reason: reason.into(),
+        message: text::foreign(&message, text::CONDITION),
+        observed_generation: engine.metadata.generation,
+        last_transition_time,
+    };
+    let conditions = pipelines_lost(engine, lost).into_iter().chain([ready]);
     EngineResourceStatus {
         observed_generation: engine.metadata.generation,
-        conditions: vec![Condition {
-            type_: "Ready".into(),
-            status: status.into(),
-            reason: reason.into(),
-            message: text::foreign(&message, text::CONDITION),
-            observed_generation: engine.metadata.generation,
-            last_transition_time,
-        }],
+        conditions: conditions.collect(),
         edition,
         version,
     }
+}
+
+/// That pipelines which ran are gone from the engine. It is there only while there are some.
+fn pipelines_lost(engine: &Engine, lost: &Summary) -> Option<Condition> {
+    let since = lost.since?;
+    let names = lost.names.join(", ");
+    let more = match lost.count.saturating_sub(lost.names.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message = format!(
+        "the engine has no pipeline any more of {} Pipelines that ran there ({names}{more}): its data is lost, or the url, tenant or credential lead to another engine. They go on by themselves if they are found there again; to make them anew, from nothing: kubectl sluice approve --lost --engine {} -n {}",
+        lost.count,
+        engine.name_any(),
+        engine.namespace().unwrap_or_default(),
+    );
+    Some(Condition {
+        type_: "PipelinesLost".into(),
+        status: "True".into(),
+        reason: "NotInTheEngine".into(),
+        message: text::foreign(&message, text::CONDITION),
+        observed_generation: engine.metadata.generation,
+        last_transition_time: Time(since),
+    })
 }
 
 pub(super) async fn write(

@@ -349,7 +349,7 @@ fn a9_what_another_pipeline_held_is_not_taken_for_what_an_adopted_one_holds() {
     let mut world = World::running("A");
     // Somebody deletes it, and makes another one under its name: versions begin anew.
     world.engine.stop_by_hand();
-    world.engine.is_another = true;
+    world.engine.number = 2;
     world.engine.tags.clear();
     world.engine.checkpoints.clear();
     world.engine.sql = "Z".into();

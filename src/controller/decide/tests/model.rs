@@ -42,6 +42,8 @@ pub struct World {
     about_to_tell: Option<(String, i64)>,
     /// Whether nothing is known of the engine, as when the operator has just been started.
     pub engine_is_unasked: bool,
+    /// Whether the engine gives good answers.
+    pub engine_answers: bool,
     /// What is known of the admission policies.
     pub trust: Trust,
     pub may_note_policies: bool,
@@ -104,8 +106,18 @@ pub struct Engine {
     polled_ago: i64,
     /// The manager takes its time, as much as it ever does.
     pub polls_late: bool,
-    /// Somebody has deleted the pipeline, and made another one under its name.
-    pub is_another: bool,
+    /// The how-manyeth pipeline of its name it is: each has an id of its own.
+    pub number: u64,
+    /// How many were made.
+    pub made: u64,
+    /// Whether the operator has started it, or seen it up.
+    pub ran: bool,
+    /// Whether one is gone that was.
+    lost_what_ran: bool,
+    /// How many of those were made anew.
+    pub replaced: usize,
+    /// The one that it lost, as it was.
+    lost: Option<Box<Engine>>,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
     /// How many checkpoints that are asked for never come about.
@@ -153,6 +165,7 @@ impl World {
             last_call: None,
             about_to_tell: None,
             engine_is_unasked: false,
+            engine_answers: true,
             trust: Trust {
                 required: false,
                 pipelines: Standing::Absent("nobody has installed any".to_owned()),
@@ -368,7 +381,8 @@ impl World {
 
     fn number_of_call(&self) -> Option<(String, i64)> {
         let approval = self.status().approval?;
-        (approval.state == ApprovalState::Applying).then_some((approval.change_id, approval.calls))
+        (approval.state == ApprovalState::Applying && approval.calls > 0)
+            .then_some((approval.change_id, approval.calls))
     }
 
     /// One reconcile, to its end.
@@ -385,6 +399,8 @@ impl World {
             if done == effects {
                 return;
             }
+            let sees = self.engine_answers && !self.engine_is_unasked;
+            self.engine.ran |= sees && self.engine.deployment.is_some();
             self.write_audit();
             let plan = self.plan(outcome.as_ref(), full);
             match plan.step {
@@ -467,11 +483,17 @@ impl World {
                 edition: self.engine.edition.to_owned(),
                 version: "0.337.0".to_owned(),
             },
+            unknown_name: full && pipeline.is_none(),
             pipeline,
             checkpoints: None,
         };
         let engine = if self.engine_is_unasked {
             Observation::NotYet
+        } else if !self.engine_answers {
+            Observation::NoAnswer {
+                kind: "Unreachable",
+                message: "nobody is there".to_owned(),
+            }
         } else {
             answered
         };
@@ -583,7 +605,7 @@ impl Engine {
     }
 
     fn pipeline_id(&self) -> String {
-        if self.is_another { "p-2" } else { "p-1" }.to_owned()
+        format!("p-{}", self.number.max(1))
     }
 
     pub fn content(&self) -> Content {
@@ -751,6 +773,41 @@ impl Engine {
         }
     }
 
+    /// It has no pipeline any more, as when its database is lost, or its address leads elsewhere.
+    pub fn lose(&mut self) {
+        let mut before = std::mem::take(self);
+        *self = Self {
+            edition: before.edition,
+            keeps_tags: before.keeps_tags,
+            refuses_tags: before.refuses_tags,
+            ids: before.ids,
+            made: before.made.max(1),
+            replaced: before.replaced,
+            lost_what_ran: before.ran || before.lost_what_ran,
+            losses: std::mem::take(&mut before.losses),
+            bootstraps: std::mem::take(&mut before.bootstraps),
+            dropped_input: before.dropped_input,
+            ..Self::default()
+        };
+        before.lost = None;
+        self.lost = before.exists.then(|| Box::new(before));
+    }
+
+    /// It has the pipeline again that it lost, and no other.
+    pub fn find_again(&mut self) {
+        let Some(lost) = self.lost.take() else { return };
+        *self = Self {
+            ids: self.ids,
+            made: self.made,
+            replaced: self.replaced,
+            lost_what_ran: false,
+            losses: std::mem::take(&mut self.losses),
+            bootstraps: std::mem::take(&mut self.bootstraps),
+            dropped_input: self.dropped_input,
+            ..*lost
+        };
+    }
+
     /// Somebody stops it at once.
     pub fn stop_by_hand(&mut self) {
         self.deployment = None;
@@ -829,6 +886,10 @@ impl Engine {
         };
         match act {
             Act::Create { tags, content } => {
+                assert!(!self.exists, "made what is there");
+                self.replaced += usize::from(std::mem::take(&mut self.lost_what_ran));
+                self.made += 1;
+                self.number = self.made;
                 self.exists = true;
                 if self.keeps_tags {
                     self.tags.clone_from(tags);
@@ -880,6 +941,7 @@ impl Engine {
                 assert!(self.deployment.is_none(), "started what is not stopped");
                 assert!(self.compiled, "started what is not compiled");
                 self.start(options.bootstrap_policy, options.bootstrap);
+                self.ran = true;
                 if let Some(deployment) = &mut self.deployment {
                     deployment.paused = options.paused;
                 }

@@ -21,6 +21,9 @@ enum Happening {
     Edit(u8),
     EditFunctions(u8),
     EditSettings(u8),
+    /// The engine loses the pipeline, or has it again.
+    Lose,
+    FindAgain,
     /// The object is deleted and created again, and somebody who may takes the engine's pipeline over.
     MakeAgain,
     /// Somebody gives the stopped pipeline other functions at the engine itself.
@@ -66,6 +69,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0u8..3).prop_map(EditFunctions),
         1 => (0u8..3).prop_map(EditSettings),
         1 => Just(MakeAgain),
+        1 => Just(Lose),
+        1 => Just(FindAgain),
         1 => (0u8..3).prop_map(EditByHand),
         3 => Just(ApproveByAnnotation),
         2 => Just(ApproveByField),
@@ -114,6 +119,10 @@ struct Approved {
     beforehand: HashSet<(String, String)>,
     /// Those that somebody let through at the engine itself.
     at_the_engine: HashSet<(String, String)>,
+    /// The questions, said yes to, whether a lost pipeline is made anew.
+    losses: HashSet<String>,
+    /// How often the object was made again: a new one knows of no pipeline that could be lost.
+    made_again: usize,
 }
 
 impl Approved {
@@ -122,7 +131,10 @@ impl Approved {
         let Some(approval) = world.status().approval else {
             return;
         };
-        if approval.gate == Gate::Sluice {
+        let link = world.status().lost.and_then(|lost| lost.link);
+        if link.as_ref() == Some(&approval.parent) {
+            self.losses.insert(approval.change_id);
+        } else if approval.gate == Gate::Sluice {
             // It says yes to what is shown, whatever the spec asks for by now.
             self.beforehand
                 .insert((world.engine.kept(), label_of(&approval.target)));
@@ -179,9 +191,12 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
             world.edit_functions(FUNCTIONS[usize::from(functions)]);
         }
         Happening::EditSettings(number) => world.set(settings(number)),
+        Happening::Lose => world.engine.lose(),
+        Happening::FindAgain => world.engine.find_again(),
         Happening::MakeAgain => {
             if world.engine.exists {
                 world.make_again();
+                approved.made_again += 1;
                 world.adopt();
             }
         }
@@ -322,6 +337,8 @@ proptest! {
             for lost in &world.engine.losses {
                 prop_assert!(approved.lets_lose(lost), "the state was lost to {lost} unapproved");
             }
+            let may = approved.losses.len() + approved.made_again;
+            prop_assert!(world.engine.replaced <= may, "made anew unapproved");
         }
     }
 
@@ -341,7 +358,9 @@ proptest! {
                 prop_assert!(approved.covers(change), "{change:?} was bootstrapped unapproved");
             }
             seen = world.engine.bootstraps.len();
-            if world.engine.checkpoints.len() != before {
+            // Which are lost and found again is no matter of what was approved.
+            let moves = matches!(what, Happening::Lose | Happening::FindAgain);
+            if world.engine.checkpoints.len() != before && !moves {
                 // What was asked about beforehand is stopped for with a checkpoint of the same program.
                 let kept = world.engine.kept();
                 approved.beforehand.retain(|(base, _)| *base == kept);
@@ -379,6 +398,8 @@ proptest! {
         }
         world.pipeline.metadata.annotations = None;
         world.objects.clear();
+        // An adoption that was acted on before counts again once it is written again.
+        world.reconcile();
         world.adopt();
         // Whoever fights with Sluice at the engine has stopped doing so.
         world.pass(3_700);

@@ -1,0 +1,244 @@
+//! Pipelines that are gone from their engine. Rule A22.
+
+use std::process::Stdio;
+
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+use sluice::crd::{ApprovalState, Engine, Pipeline, annotation};
+
+use super::plugin::plugin;
+use super::stand_in::StandIn;
+use super::story::{
+    ORDERS, Story, approval, changed, eventually, has, id, is_at, is_in, message, status,
+};
+use super::support::said;
+
+const FLEET: [&str; 3] = ["clicks", ORDERS, "refunds"];
+
+/// The Engine leads somewhere else from now on.
+async fn leads_to(story: &Story, url: &str) {
+    let patch = json!({"spec": {"url": url}});
+    story
+        .api::<Engine>()
+        .patch("engine", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .expect("the Engine is patched");
+}
+
+fn is_lost(pipeline: &Pipeline) -> bool {
+    has(pipeline, "Stalled", "True", "PipelineLost") && is_at(pipeline, ApprovalState::Awaiting)
+}
+
+fn runs(pipeline: &Pipeline) -> bool {
+    has(pipeline, "Ready", "True", "Running") && status(pipeline).settled.is_some()
+}
+
+/// What the Engine says of lost pipelines.
+async fn said_by_the_engine(story: &Story) -> Option<String> {
+    let engine = story.api::<Engine>().get("engine").await.expect("it");
+    let conditions = engine.status.map(|status| status.conditions);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions
+        .find(|it| it.type_ == "PipelinesLost" && it.status == "True")
+        .map(|it| it.message)
+}
+
+#[tokio::test]
+async fn a22_a_fleet_whose_engine_leads_elsewhere_is_not_made_anew_unasked() {
+    let story = Story::begin().await;
+    for name in FLEET {
+        story.create(name, json!({})).await;
+        story.until_of(name, "it runs", runs).await;
+    }
+    let before = story.engine.done();
+    let elsewhere = StandIn::start(&[]);
+    leads_to(&story, &elsewhere.url).await;
+    for name in FLEET {
+        let lost = story.until_of(name, "it is lost", is_lost).await;
+        assert!(is_in(&lost, "AwaitingApproval"));
+        assert!(approval(&lost).at_stake.expect("it is said").state_lost);
+    }
+    eventually("the Engine says how many", || async {
+        let said = said_by_the_engine(&story).await;
+        let holds = said.as_ref().is_some_and(|it| it.contains("3 Pipelines"));
+        holds.then_some(()).ok_or(said)
+    })
+    .await;
+    elsewhere.ticks(3).await;
+    assert_eq!(elsewhere.done(), [""; 0], "nothing is done there");
+    // Back at the right one all of them go on by themselves, and nothing was done to them.
+    let url = story.engine.url.clone();
+    leads_to(&story, &url).await;
+    for name in FLEET {
+        story
+            .until_of(name, "it goes on", |p| runs(p) && status(p).lost.is_none())
+            .await;
+    }
+    story.until_event("PipelineFound").await;
+    assert_eq!(story.engine.done(), before);
+    assert_eq!(elsewhere.done(), [""; 0]);
+    eventually("the Engine says nothing more of it", || async {
+        let said = said_by_the_engine(&story).await;
+        said.is_none().then_some(()).ok_or(said)
+    })
+    .await;
+
+    // Now it is meant: one command for all of them.
+    leads_to(&story, &elsewhere.url).await;
+    for name in FLEET {
+        story.until_of(name, "it is lost", is_lost).await;
+    }
+    let folder = plugin().await.parent().expect("a folder");
+    let arguments = [
+        "approve",
+        "--lost",
+        "--engine",
+        "engine",
+        "--yes",
+        "--reason",
+        "the old one is gone",
+    ];
+    let mut command = story.cluster().plane().kubectl("admin").expect("a user");
+    command
+        .env(
+            "PATH",
+            format!(
+                "{}:{}",
+                folder.display(),
+                std::env::var("PATH").unwrap_or_default()
+            ),
+        )
+        .arg("sluice")
+        .args(arguments)
+        .args(["-n", &story.namespace])
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output().expect("it starts"))
+        .await
+        .expect("no panic");
+    let text = said(&output);
+    assert!(output.status.success(), "{text}");
+    for name in FLEET {
+        assert!(text.contains(&format!("of Pipeline {name}")), "{text}");
+        let anew = story
+            .until_of(name, "it is made anew", |p| {
+                runs(p) && is_at(p, ApprovalState::Sealed)
+            })
+            .await;
+        let reason = approval(&anew)
+            .decision
+            .and_then(|decision| decision.reason);
+        assert_eq!(reason.as_deref(), Some("the old one is gone"));
+    }
+    let mut names = elsewhere.names().await;
+    names.sort();
+    assert_eq!(names, FLEET);
+}
+
+#[tokio::test]
+async fn a22_a_pipeline_that_somebody_deletes_at_the_engine_is_asked_about_on_both_editions() {
+    for edition in ["enterprise", "open-source"] {
+        let story = Story::with(&["--edition", edition]).await;
+        story.create(ORDERS, json!({})).await;
+        story
+            .until("it runs", |p| has(p, "Ready", "True", "Running"))
+            .await;
+        story
+            .patch(json!({"spec": {"desiredState": "stopped", "allowStateLoss": true}}))
+            .await;
+        story.until_ready("True", "Stopped").await;
+        story
+            .patch(json!({"spec": {"allowStateLoss": false}}))
+            .await;
+        let clear = format!("/pipelines/{ORDERS}/clear");
+        story.engine.by_hand("POST", &clear, Value::Null).await;
+        eventually("it is cleared", || async {
+            let storage = story.engine.pipeline(ORDERS).await["storage_status"].clone();
+            (storage == "Cleared").then_some(()).ok_or(storage)
+        })
+        .await;
+        let it = format!("/pipelines/{ORDERS}");
+        story.engine.by_hand("DELETE", &it, Value::Null).await;
+        story
+            .patch(json!({"spec": {"desiredState": "running"}}))
+            .await;
+        let lost = story.until("it is lost", is_lost).await;
+        assert!(message(&lost, "Stalled").contains("Engine"), "{edition}");
+        story.engine.ticks(3).await;
+        assert_eq!(story.engine.names().await, [""; 0], "{edition}");
+        story.approve(&id(&lost)).await;
+        story
+            .until("it is made anew", |p| has(p, "Ready", "True", "Running"))
+            .await;
+        assert_eq!(story.engine.calls_to("/pipelines").len(), 2, "{edition}");
+    }
+}
+
+/// A proxy's answers are no word of the engine's.
+#[tokio::test]
+async fn a22_a_404_that_is_not_the_engines_own_loses_nothing() {
+    let story = Story::begin().await;
+    story.running().await;
+    let before = story.engine.done();
+    story.engine.fault("error", json!("404")).await;
+    story
+        .until("it is told", |p| {
+            has(p, "Ready", "False", "EngineUnreachable")
+        })
+        .await;
+    story.engine.is_asked_again().await;
+    story.engine.is_asked_again().await;
+    assert_eq!(status(&story.now().await).lost, None);
+    story.engine.no_faults().await;
+    story.until_ready("True", "Running").await;
+    assert_eq!(story.engine.done(), before);
+}
+
+/// What was approved for the pipeline that is lost counts for nothing that comes after.
+#[tokio::test]
+async fn a22_an_approval_of_before_does_not_count_for_the_loss() {
+    let story = Story::begin().await;
+    let waiting = story.waiting().await;
+    let elsewhere = StandIn::start(&[]);
+    leads_to(&story, &elsewhere.url).await;
+    let lost = story.until("it is lost", is_lost).await;
+    assert_ne!(id(&lost), id(&waiting));
+    story.annotate(annotation::APPROVE, &id(&waiting)).await;
+    story.until_event("StaleApproval").await;
+    elsewhere.ticks(3).await;
+    assert_eq!(elsewhere.done(), [""; 0]);
+    let program = story.now().await.spec.program.expect("a program");
+    assert_eq!(program.sql.as_deref(), Some(changed().as_str()));
+}
+
+/// The engine's database is as it was some changes ago.
+#[tokio::test]
+async fn a22_an_engine_that_was_restored_from_an_older_backup_is_noticed() {
+    let mut story = Story::begin().await;
+    story.running().await;
+    story
+        .patch(json!({"spec": {"desiredState": "stopped"}}))
+        .await;
+    story.until_ready("True", "Stopped").await;
+    story.engine.goes_down();
+    let backup = story.engine.backup();
+    story.engine.comes_back();
+    story
+        .patch(json!({"spec": {"desiredState": "running"}}))
+        .await;
+    story.until_settled_as("Running").await;
+    story.change_to(&changed()).await;
+    let waiting = story.until_waiting().await;
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+    story.engine.goes_down();
+    story.engine.restore(&backup);
+    story.engine.comes_back();
+    let told = story.until_event("EngineRestored").await;
+    assert!(told.contains("backup"), "{told}");
+    // The new program isn't brought to the old state unasked.
+    let bootstraps = story.engine.bootstraps().await.len();
+    story
+        .until("it is asked about", |p| is_at(p, ApprovalState::Awaiting))
+        .await;
+    assert_eq!(story.engine.bootstraps().await.len(), bootstraps);
+}
