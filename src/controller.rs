@@ -537,7 +537,12 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     let object = ObjectRef::from_obj(&pipeline);
     // What has just failed isn't tried again because its own report in status came back as a change.
     let held = context.retries.held(&object, &pipeline);
+    let (mut held_back, held) = match held {
+        Some((failed, rest)) if failed.holds_back_only_itself() => (Some((failed, rest)), None),
+        other => (None, other),
+    };
     let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    let mut asked = decide::Asked::default();
     let may_note_policies = context.notes.may_note(&pipeline, &context.trust.borrow());
     let mut confirmed = false;
     let mut trust = context.trust.borrow().clone();
@@ -564,6 +569,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             rival: rival.as_deref(),
             mark_is_released: rivals::mark_is_released(&pipeline, &view.observation, context),
             outcome: outcome.as_ref(),
+            asked: &asked,
+            held_back: held_back.as_ref().map(|(failed, _)| failed),
             about_to_tell,
             last_call: last_call.as_ref(),
             audited: context.audit.is_on().then_some(audited.as_slice()),
@@ -639,6 +646,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                     continue;
                 }
                 is_live = false;
+                asked = decide::Asked::by(&pipeline, &act);
                 let call = decide::LastCall {
                     act,
                     guard,
@@ -650,6 +658,10 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 if let Some(outcome) = &outcome {
                     context.calls.made(&object, call, outcome);
                 }
+                if let Some(failed) = outcome.take_if(|it| it.holds_back_only_itself()) {
+                    let pause = context.retries.failed(&object, &pipeline, failed.clone());
+                    held_back = Some((failed, pause));
+                }
             }
             Step::Wait if failed => {
                 let pause = match (held, outcome) {
@@ -660,11 +672,14 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 return Ok(Action::requeue(pause));
             }
             Step::Wait => {
-                context.retries.forget(&object);
+                let rest = held_back.map(|(_, rest)| rest);
+                if rest.is_none() {
+                    context.retries.forget(&object);
+                }
                 context.engines.note_lost(&pipeline);
                 votes::clear_away(&pipeline, &objects, context).await;
                 let unaudited = audit::is_pending(&pipeline).then_some(AUDIT_AGAIN);
-                let pause = plan.requeue.into_iter().chain(unaudited).min();
+                let pause = plan.requeue.into_iter().chain(unaudited).chain(rest).min();
                 return Ok(pause.map_or_else(Action::await_change, Action::requeue));
             }
         }

@@ -3,9 +3,7 @@
 use kube::runtime::reflector::ObjectRef;
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{
-    AT_THE_GATE, Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build,
-};
+use super::decide::{Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
 use super::observe::{self, View};
 use super::{Context, Error};
 use crate::change::Content;
@@ -51,7 +49,7 @@ pub(super) async fn perform(
     };
     // What is stopped at once because it waits at the gate would lose what came in since it has left
     // it, and the manager's word on that may be seconds old.
-    let stops_at_the_gate = *act == Act::Stop { force: true } && guard.status == AT_THE_GATE;
+    let stops_at_the_gate = *act == Act::Stop { force: true } && guard.is_of_the_gate();
     if stops_at_the_gate && engine.ask(|client| client.has_left_the_gate(name)).await {
         info!(
             act = word,

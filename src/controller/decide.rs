@@ -50,7 +50,7 @@ use crate::crd::{
     Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, PoliciesSeen,
     VoteDecision, annotation,
 };
-use crate::engine::{EngineInfo, PipelineState};
+use crate::engine::{self, EngineInfo, PipelineState};
 use crate::votes::{Effect, effect};
 
 pub use build::{build_tag, is_build, is_of, is_own_build};
@@ -58,7 +58,7 @@ pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use ownership::is_owned;
-pub use plan::{Act, Guard, LastCall, Outcome, Plan, Report, Step, remembered};
+pub use plan::{Act, Asked, Guard, LastCall, Outcome, Plan, Report, Step, remembered};
 
 /// How often a Pipeline looks whether the older one with the same claim is gone.
 const RIVAL_INTERVAL: Duration = Duration::from_secs(30);
@@ -111,7 +111,7 @@ impl<'a> Decider<'a> {
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;
         }
-        let failed = self.absorb_outcome();
+        let failed = self.absorb_outcome().or_else(|| self.held_back());
         if let Some((info, seen)) = self.pipeline_to_work_on() {
             self.complete_old_targets();
             self.read_the_mark(seen.state());
@@ -284,8 +284,26 @@ impl<'a> Decider<'a> {
         Duration::try_from(self.input.now.duration_since(then.0)).unwrap_or_default()
     }
 
+    /// Sets what is called next, unless that has just failed.
     fn act(&mut self, act: Act, guard: Guard) {
-        self.act = Some((act, guard));
+        if !self.is_held_back(&act) {
+            self.act = Some((act, guard));
+        }
+    }
+
+    /// The call that failed a while ago, without which all else goes on.
+    fn held_back(&self) -> Option<(&'static str, &'a engine::Error)> {
+        match self.input.held_back? {
+            Outcome::Failed { act, error } => Some((act, error)),
+            _ => None,
+        }
+    }
+
+    fn is_held_back(&self, act: &Act) -> bool {
+        let name = act.name();
+        let last = self.input.outcome.into_iter().chain(self.input.held_back);
+        let mut failed = last.filter(|it| it.holds_back_only_itself());
+        failed.any(|it| matches!(it, Outcome::Failed { act, .. } if *act == name))
     }
 
     fn look_again_in(&mut self, pause: Duration) {

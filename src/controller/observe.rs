@@ -134,6 +134,7 @@ fn awaited_checkpoint(pipeline: &Pipeline) -> Option<&Seal> {
 async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointStatusSeen> {
     let number = seal.sequence_number?;
     let incarnation = seal.incarnation.as_deref();
+    let asked = (number, seal.incarnation.clone());
     let status = engine
         .ask(|client| client.checkpoint_status(name, incarnation))
         .await;
@@ -141,6 +142,7 @@ async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointS
         Ok(status) => status,
         Err(engine::Error::Refused { code, .. }) if code == "IncarnationUuidMismatch" => {
             return Some(CheckpointStatusSeen {
+                asked,
                 failure: Some((
                     number,
                     "the process that was to write it is gone".to_owned(),
@@ -158,6 +160,7 @@ async fn checkpoint(engine: &Use, name: &str, seal: &Seal) -> Option<CheckpointS
         None
     };
     Some(CheckpointStatusSeen {
+        asked,
         success: status.success,
         failure: status
             .failure

@@ -14,7 +14,9 @@ impl<'a> Decider<'a> {
     /// in this reconcile but to show it.
     pub(super) fn absorb_outcome(&mut self) -> Option<(&'static str, &'a engine::Error)> {
         match self.input.outcome? {
-            Outcome::Done("recompile") => self.take_retry(),
+            Outcome::Done("recompile") => {
+                self.take_the_retry_asked_for();
+            }
             Outcome::Done("drop_build") => self.build_is_dropped(),
             Outcome::BuildIsThere(id) => self.build_is_there(id),
             Outcome::BuildNameTaken(id) => self.build_name_is_taken(id),
@@ -24,7 +26,7 @@ impl<'a> Decider<'a> {
             Outcome::BuildFailed(None) => self.built(BuildOutcome::Unknown, None),
             Outcome::Done(_) | Outcome::GuardFailed => {}
             Outcome::Owned(id) => {
-                let asked = self.input.pipeline.annotation(annotation::ADOPT);
+                let asked = self.input.asked.adopt.as_deref();
                 self.status.handled_adopt = asked.map(str::to_owned);
                 self.own(id);
                 self.forget_what_was_kept();
@@ -49,16 +51,16 @@ impl<'a> Decider<'a> {
                 self.own(id);
                 self.status.content = Some(engine_content(*version, content));
                 // It isn't there for a pipeline that somebody else makes later.
-                let asked = self.input.pipeline.annotation(annotation::ADOPT);
-                self.status.handled_adopt = asked.map(str::to_owned);
-                self.take_new_retry();
+                self.status
+                    .handled_adopt
+                    .clone_from(&self.input.asked.adopt);
+                self.take_the_retry_asked_for();
             }
             Outcome::Previewed { target, answer } => {
                 let held = self.status.content.as_ref();
                 let held = held.map(|held| held.target.clone());
                 self.status.preview = Some(preview(target, self.parent(), held, answer));
-                if self.retry_is_new() {
-                    self.take_retry();
+                if self.take_the_retry_asked_for() {
                     // What didn't compile is compiled again.
                     self.status.build.take_if(|build| build.pipeline.is_none());
                     self.status.refusal = None;
@@ -124,9 +126,9 @@ impl<'a> Decider<'a> {
                 true
             }
             "update" => {
-                self.take_new_retry();
-                let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
-                self.status.refusal = wanted.map(|content| Refusal {
+                self.take_the_retry_asked_for();
+                let sent = self.input.asked.content.as_ref();
+                self.status.refusal = sent.map(|content| Refusal {
                     digest: content.digest(),
                     exact: Some(content.exact()),
                     only_with_storage: error.code() == Some("EditRestrictedToClearedStorage"),

@@ -8,8 +8,8 @@ use super::conditions::Reason;
 use super::{Decider, Seen};
 use crate::change;
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
-    annotation,
+    Approval, ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome,
+    PreviewOutcome, annotation,
 };
 use crate::engine::PipelineState;
 
@@ -70,7 +70,9 @@ impl Decider<'_> {
         match approval.state {
             ApprovalState::Applying if same_deployment => {
                 // The bootstrap may be too short to see; whoever watches sees it all the same.
-                if self.status.phase.as_deref() != Some("Bootstrapping") || !state.is_up() {
+                let is_shown = self.status.phase.as_deref() == Some("Bootstrapping")
+                    || self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+                if !is_shown || !state.is_up() {
                     self.progressing(
                         "Bootstrapping",
                         Reason::Bootstrapping,

@@ -7,6 +7,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Decider;
+use super::plan::is_beside;
 use crate::crd::{ApprovalState, Outcome};
 use crate::engine;
 use crate::text;
@@ -209,14 +210,22 @@ impl Decider<'_> {
         }
     }
 
-    /// Shows a call that failed; nothing else is done in this reconcile.
+    /// Shows a call that failed; nothing else is done in this reconcile, but what has nothing to do with it.
     pub(super) fn show_failed_call(&mut self, act: &str, error: &engine::Error) {
-        self.act = None;
+        if !is_beside(act) {
+            self.act = None;
+        }
         match error {
+            // What runs is known, and does what it has to do.
+            _ if is_beside(act) && self.act.is_some() => {}
             // Only the compiler doesn't answer; what runs is known, and goes on.
-            _ if act == "diff" => {
+            _ if is_beside(act) && !matches!(error, engine::Error::Refused { .. }) => {
                 let phase = self.status.phase.clone().unwrap_or_default();
-                let message = format!("the engine can't be asked about the new program: {error}");
+                let what = match act {
+                    "diff" => "can't be asked about the new program",
+                    _ => "can't compile the new program beforehand",
+                };
+                let message = format!("the engine {what}: {error}");
                 self.waiting_for(&phase, Reason::EngineUnreachable, message);
             }
             engine::Error::Refused { .. } => {

@@ -152,10 +152,15 @@ impl Decider<'_> {
         asked.is_some() && asked != self.status.handled_retry.as_deref()
     }
 
-    pub(super) fn take_new_retry(&mut self) {
-        if self.retry_is_new() {
-            self.take_retry();
+    /// The retry that stood there when the call was made is acted on. Says whether it was a new one. One that was written
+    /// since is still to be acted on.
+    pub(super) fn take_the_retry_asked_for(&mut self) -> bool {
+        let asked = &self.input.asked.retry;
+        let is_new = asked.is_some() && *asked != self.status.handled_retry;
+        if is_new {
+            self.status.handled_retry.clone_from(asked);
         }
+        is_new
     }
 
     pub(super) fn take_retry(&mut self) {

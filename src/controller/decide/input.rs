@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::plan::{LastCall, Outcome};
+use super::plan::{Asked, LastCall, Outcome};
 use crate::change::Content;
 use crate::crd::{Pipeline, PipelineApproval};
 use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
@@ -36,6 +36,10 @@ pub struct Input<'a> {
     pub mark_is_released: bool,
     /// What came of the last act of this reconcile.
     pub outcome: Option<&'a Outcome>,
+    /// What that act was made for.
+    pub asked: &'a Asked,
+    /// A call that failed a while ago and isn't made again yet, without which all else goes on.
+    pub held_back: Option<&'a Outcome>,
     /// Whether this process has written down that it tells the engine of the approval, and hasn't done
     /// so yet. No other process can know that.
     pub about_to_tell: bool,
@@ -101,6 +105,8 @@ pub enum Observation {
 /// What the engine says of the checkpoints that were asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointStatusSeen {
+    /// The number of the one that was asked about, and the process that counts so.
+    pub asked: (i64, Option<String>),
     /// The newest that was completed.
     pub success: Option<i64>,
     /// The last that failed, and why.

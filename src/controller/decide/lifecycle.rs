@@ -8,6 +8,9 @@ use crate::crd::{
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 
+/// The statuses of a start before the engine compares what it runs with the checkpoint.
+pub(super) const BEFORE_THE_GATE: &[&str] = &["Provisioning", "Initializing"];
+
 impl Decider<'_> {
     /// Moves the pipeline to its desired state.
     pub(super) fn live(&mut self, info: &EngineInfo, seen: &Seen) {
@@ -17,7 +20,10 @@ impl Decider<'_> {
         } else if state.is_stopping() {
             self.stopping();
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
-            self.wind_down(info, state);
+            // What is seen counts before what is wished: what runs is applied, also if it is to be stopped.
+            if state.awaits_approval() || !self.past_the_gate(state) || self.act.is_none() {
+                self.wind_down(info, state);
+            }
         } else if state.awaits_approval() {
             self.at_the_gate(seen);
         } else if !self.past_the_gate(state) {
@@ -321,8 +327,24 @@ impl Decider<'_> {
                 "the pipeline is stopped at the gate".into(),
             );
             self.stop(state, true);
+        } else if self.is_before_the_gate(state) {
+            self.progressing(
+                "Stopping",
+                Reason::Stopping,
+                "the pipeline is stopped before it comes to the gate".into(),
+            );
+            self.stop_before_the_gate(state);
         } else if !state.is_up() {
             self.transitional(state);
+            if matches!(state.deployment_status.as_str(), "Suspended" | "Stopping") {
+                return;
+            }
+            let phase = self.status.phase.clone().unwrap_or_default();
+            let message = format!(
+                "the engine reports {}; the pipeline is stopped, with a checkpoint, once that is over",
+                state.deployment_status
+            );
+            self.progressing(&phase, Reason::Stopping, message);
         } else if self.keeps_state(info) || can_lose {
             self.progressing(
                 "Stopping",
@@ -336,6 +358,35 @@ impl Decider<'_> {
             let message = self.state_loss("stopping the pipeline");
             self.stalled(Reason::StateLossNotAllowed, message);
         }
+    }
+
+    /// Whether this start has neither come to the gate nor passed it, so that nothing is lost if it ends.
+    fn is_before_the_gate(&self, state: &PipelineState) -> bool {
+        let run = self.status.run.as_ref();
+        let is_this = run.is_some_and(|run| {
+            run.deployment_id.is_some()
+                && run.deployment_id == state.deployment_id
+                && run.past_gate_since.is_none()
+        });
+        // The engine may have been told of the approval, and be on its way.
+        let told = self.status.approval.as_ref().is_some_and(|approval| {
+            approval.deployment_id == state.deployment_id && approval.calls > 0
+        });
+        is_this && !told && BEFORE_THE_GATE.contains(&state.deployment_status.as_str())
+    }
+
+    fn stop_before_the_gate(&mut self, state: &PipelineState) {
+        if let Some(run) = &mut self.status.run {
+            run.stop = Some(StopKind::Force);
+        }
+        self.act(
+            Act::Stop { force: true },
+            Guard {
+                deployment_id: state.deployment_id.clone(),
+                status: BEFORE_THE_GATE,
+                ..Guard::default()
+            },
+        );
     }
 
     fn deployed(&mut self, info: &EngineInfo, state: &PipelineState) {

@@ -110,7 +110,10 @@ impl<'a> Decider<'a> {
 
     /// Whether the pipeline was ever started, so that it may have a state, and may run on elsewhere.
     fn has_run(&self) -> bool {
-        self.status.run.is_some() || self.status.settled.is_some()
+        let engine = self.status.engine.as_ref();
+        // Somebody else may have started it.
+        let is_deployed = engine.is_some_and(|engine| engine.deployment_id.is_some());
+        is_deployed || self.status.run.is_some() || self.status.settled.is_some()
     }
 
     /// Looks again, by asking for it by its name, until it was missed often enough.

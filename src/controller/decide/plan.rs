@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
 use crate::change::{self, Content};
-use crate::crd::{BootstrapOptions, PipelineStatus, Target};
+use crate::crd::{BootstrapOptions, Pipeline, PipelineStatus, Target, annotation};
 use crate::engine::{self, DiffAnswer, PipelineState, StartOptions};
 
 /// What to do next.
@@ -166,6 +167,12 @@ impl Guard {
                 .is_none_or(|digest| *digest == change::digest(&live.approval_diff))
     }
 
+    /// Whether it names statuses of a pipeline that is at the gate, or before it. The manager may say so for some seconds of
+    /// one that has left it.
+    pub fn is_of_the_gate(&self) -> bool {
+        [AT_THE_GATE, BEFORE_THE_GATE].contains(&self.status)
+    }
+
     /// Whether the call needs a read before it.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -213,6 +220,39 @@ pub fn remembered(before: Option<LastCall>, call: LastCall, outcome: &Outcome) -
         | Act::LookAtBuild { .. }
         | Act::DropBuild { .. }
         | Act::Checkpoint => None,
+    }
+}
+
+/// What a call was made for. The Pipeline may ask for something else by the time it is answered, and an answer belongs to
+/// its question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Asked {
+    /// The content that was sent, if any was.
+    pub content: Option<Content>,
+    /// The annotation `sluice.dev/retry`.
+    pub retry: Option<String>,
+    /// The annotation `sluice.dev/adopt`.
+    pub adopt: Option<String>,
+}
+
+impl Asked {
+    /// What a call that is about to be made is for.
+    pub fn by(pipeline: &Pipeline, act: &Act) -> Self {
+        let annotation = |key| pipeline.annotation(key).map(str::to_owned);
+        let content = match act {
+            Act::Create { content, .. }
+            | Act::Preview(content)
+            | Act::Update(content)
+            | Act::Recompile(content)
+            | Act::Build { content, .. }
+            | Act::LookAtBuild { content, .. } => Some(content.clone()),
+            _ => None,
+        };
+        Self {
+            content,
+            retry: annotation(annotation::RETRY),
+            adopt: annotation(annotation::ADOPT),
+        }
     }
 }
 
@@ -272,6 +312,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether only what was called for can't go on: the engine's compiler, or what is compiled beforehand, can't be had. What
+    /// runs is looked after as before.
+    pub fn holds_back_only_itself(&self) -> bool {
+        // What is refused of what is compiled beforehand is no failure: it is done without.
+        let Self::Failed { act, error } = self else {
+            return false;
+        };
+        let is_refused = matches!(error, engine::Error::Refused { .. });
+        is_beside(act) && !(is_refused && ["build", "drop_build"].contains(act))
+    }
+
     /// Whether the engine refused a call because of a state that it doesn't show: somebody started the pipeline between
     /// the look and the call, or its answers are old. That says nothing of what was to be brought there, and at
     /// once it would be refused again.
@@ -279,6 +330,11 @@ impl Outcome {
         matches!(self, Self::Failed { act: "update", error }
             if error.code() == Some("UpdateRestrictedToStopped"))
     }
+}
+
+/// Whether a call is about a program that is to come, and not about what runs.
+pub(super) fn is_beside(act: &str) -> bool {
+    ["diff", "build", "look_at_build", "drop_build"].contains(&act)
 }
 
 /// Something that people should hear of: an Event, and a log line.

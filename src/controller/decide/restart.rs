@@ -65,8 +65,8 @@ impl Decider<'_> {
                 ..Guard::default()
             };
             self.act(Act::Clear, guard);
-        } else if !state.is_stopped() && !state.is_stopping() {
-            // What it has computed is to be thrown away, so no checkpoint of it is needed.
+        } else if !state.is_stopped() {
+            // Also over a stop that writes a checkpoint, which can hang. What it has computed is to be thrown away, so no checkpoint of it is needed.
             self.stop(state, true);
         }
         true

@@ -100,7 +100,11 @@ impl Decider<'_> {
         let Some(seal) = &mut self.status.seal else {
             return;
         };
+        // Numbers of another process mean nothing, and what was heard of the last one says nothing of the next.
+        let (asked, incarnation) = &seen.asked;
         if let (Some(number), Some((failed, error))) = (seal.sequence_number, &seen.failure)
+            && number == *asked
+            && seal.incarnation == *incarnation
             && *failed >= number
             && seen.success.is_none_or(|success| success < number)
             && seal.failure.is_none()

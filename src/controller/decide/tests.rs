@@ -2,6 +2,7 @@
 
 mod audit;
 mod clock;
+mod duties;
 mod held;
 mod loss;
 pub(super) mod model;

@@ -5,7 +5,9 @@ use super::conditions::{Hold, Reason};
 use super::own_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
-use crate::crd::{BootstrapPolicy, Preview, PreviewOutcome, Refusal, StopKind, Target};
+use crate::crd::{
+    BootstrapPolicy, DesiredState, Preview, PreviewOutcome, Refusal, StopKind, Target,
+};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -65,6 +67,8 @@ impl Decider<'_> {
         if state.is_stopped() {
             if other_program && self.must_ask_first(state, &target) {
                 self.ask(state, content);
+                // While the engine can't be asked, what was kept is started.
+                return self.act.is_some();
             } else {
                 match self.own_gate(info, seen, &target) {
                     Passage::Open => self.replace(state, content),
@@ -89,8 +93,13 @@ impl Decider<'_> {
                 "another program is to run than the one that waits at the gate".into(),
             );
             self.stop(state, true);
+        } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            // It is to be down, so nobody need be asked first: the content is brought there then.
+            return false;
         } else if other_program && self.must_ask_first(state, &target) {
             self.ask(state, content);
+            // While the engine can't be asked, what runs is looked after as before.
+            return self.act.is_some();
         } else if let Some(hold) = self.state_would_be_lost(info) {
             self.held = Some(hold);
             return false;

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::change::Content;
 use crate::controller::decide::{
-    AT_THE_GATE, Act, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step,
-    Timing, decide, remembered,
+    Act, Asked, Guard, Input, LastCall, Observation, Outcome, Plan, Report, Seen, Step, Timing,
+    decide, remembered,
 };
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, BootstrapOptions, Pipeline, PipelineApproval,
@@ -38,12 +38,24 @@ pub struct World {
     /// All decisions that were ever stored: the change, the outcome, by whom, and when.
     pub decided: Vec<(String, String)>,
     last_call: Option<LastCall>,
+    /// What the last act of a reconcile was made for.
+    asked: Asked,
+    /// The call that failed and isn't made again yet, and until when.
+    held_back: Option<(Outcome, Timestamp)>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
     /// Whether nothing is known of the engine, as when the operator has just been started.
     pub engine_is_unasked: bool,
     /// Whether the engine gives good answers.
     pub engine_answers: bool,
+    /// Whether the pipeline that the Pipeline knows was seen up.
+    has_run: bool,
+    /// How often one that was is replaced by another that is made.
+    pub replaced: usize,
+    /// Somebody edits the Pipeline while a call is under way, so that its answer comes to another spec.
+    pub edit_after_call: Option<fn(&mut World)>,
+    /// The same, while the engine is given another content.
+    pub edit_after_update: Option<fn(&mut World)>,
     /// What is known of the admission policies.
     pub trust: Trust,
     pub may_note_policies: bool,
@@ -94,6 +106,14 @@ pub struct Engine {
     pub foreign_build: bool,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
+    /// Whether the stop that is under way is one at once.
+    stops_at_once: bool,
+    /// A stop that writes a checkpoint never ends.
+    pub stops_hang: bool,
+    /// `/diff` gives no answer.
+    pub compiler_is_down: bool,
+    /// Nothing can be compiled beforehand.
+    pub builds_fail: bool,
     /// It refuses every update, with this code.
     pub refuses_updates: Option<&'static str>,
     /// What is compiled beforehand isn't done yet.
@@ -110,12 +130,6 @@ pub struct Engine {
     pub number: u64,
     /// How many were made.
     pub made: u64,
-    /// Whether the operator has started it, or seen it up.
-    pub ran: bool,
-    /// Whether one is gone that was.
-    lost_what_ran: bool,
-    /// How many of those were made anew.
-    pub replaced: usize,
     /// The one that it lost, as it was.
     lost: Option<Box<Engine>>,
     /// How often a pipeline was stopped at once although it was past the gate.
@@ -163,9 +177,15 @@ impl World {
             audit_is_stuck: false,
             decided: vec![],
             last_call: None,
+            asked: Asked::default(),
+            held_back: None,
             about_to_tell: None,
             engine_is_unasked: false,
             engine_answers: true,
+            has_run: false,
+            replaced: 0,
+            edit_after_call: None,
+            edit_after_update: None,
             trust: Trust {
                 required: false,
                 pipelines: Standing::Absent("nobody has installed any".to_owned()),
@@ -222,6 +242,7 @@ impl World {
         self.pipeline.metadata.annotations = None;
         self.pipeline.metadata.generation = Some(1);
         self.pipeline.status = None;
+        self.has_run = false;
         self.objects.clear();
         // What is compiled for it goes with it.
         self.engine.build = None;
@@ -324,6 +345,7 @@ impl World {
     /// The operator is started anew: what it kept in memory is gone.
     pub fn restart_operator(&mut self) {
         self.last_call = None;
+        self.held_back = None;
         self.about_to_tell = None;
         self.audited.clear();
     }
@@ -385,6 +407,14 @@ impl World {
             .then_some((approval.change_id, approval.calls))
     }
 
+    /// What the Pipeline knows as its own, and sees up, has run.
+    fn see_what_is_up(&mut self) {
+        let known = self.status().engine.and_then(|engine| engine.pipeline_id);
+        let sees = self.engine_answers && !self.engine_is_unasked;
+        let is_it = known.is_some_and(|known| known == self.engine.pipeline_id());
+        self.has_run |= sees && is_it && self.engine.deployment.is_some();
+    }
+
     /// One reconcile, to its end.
     pub fn reconcile(&mut self) {
         self.reconcile_until(usize::MAX);
@@ -395,12 +425,13 @@ impl World {
         let mut outcome = None;
         let mut full = false;
         let mut done = 0;
+        let now = self.now;
+        self.held_back.take_if(|(_, until)| *until <= now);
         for _ in 0..24 {
             if done == effects {
                 return;
             }
-            let sees = self.engine_answers && !self.engine_is_unasked;
-            self.engine.ran |= sees && self.engine.deployment.is_some();
+            self.see_what_is_up();
             self.write_audit();
             let plan = self.plan(outcome.as_ref(), full);
             match plan.step {
@@ -426,8 +457,7 @@ impl World {
                 Step::Act(act, guard) => {
                     full = true;
                     let live = self.engine.shown();
-                    let at_the_gate =
-                        guard.status == AT_THE_GATE && act == Act::Stop { force: true };
+                    let at_the_gate = guard.is_of_the_gate() && act == Act::Stop { force: true };
                     outcome = if !(guard.is_empty() || guard.holds(live.as_ref())) {
                         Some(Outcome::GuardFailed)
                     } else if at_the_gate && self.engine.has_left_the_gate() {
@@ -436,7 +466,18 @@ impl World {
                         self.check_call(&act, live.as_ref());
                         self.acts.push(act.clone());
                         done += 1;
+                        self.asked = Asked::by(&self.pipeline, &act);
+                        if let Act::Create { .. } = act {
+                            self.replaced += usize::from(std::mem::take(&mut self.has_run));
+                        }
                         let outcome = self.engine.call(&act);
+                        let edit = match self.acts.last() {
+                            Some(Act::Update(_)) => self.edit_after_update.take(),
+                            _ => None,
+                        };
+                        if let Some(edit) = edit.or(self.edit_after_call.take()) {
+                            edit(self);
+                        }
                         let call = LastCall {
                             act,
                             guard,
@@ -446,7 +487,13 @@ impl World {
                         if matches!(self.acts.last(), Some(Act::Approve(_))) {
                             self.about_to_tell = None;
                         }
-                        Some(outcome)
+                        if outcome.holds_back_only_itself() {
+                            let until = self.now + SignedDuration::from_secs(5);
+                            self.held_back = Some((outcome, until));
+                            None
+                        } else {
+                            Some(outcome)
+                        }
                     };
                 }
             }
@@ -511,6 +558,8 @@ impl World {
             rival: self.rival.as_deref(),
             mark_is_released: self.mark_is_released,
             outcome,
+            asked: &self.asked,
+            held_back: self.held_back.as_ref().map(|(failed, _)| failed),
             last_call: self.last_call.as_ref(),
             audited: Some(&self.audited),
             now: self.now,
@@ -782,8 +831,6 @@ impl Engine {
             refuses_tags: before.refuses_tags,
             ids: before.ids,
             made: before.made.max(1),
-            replaced: before.replaced,
-            lost_what_ran: before.ran || before.lost_what_ran,
             losses: std::mem::take(&mut before.losses),
             bootstraps: std::mem::take(&mut before.bootstraps),
             dropped_input: before.dropped_input,
@@ -799,8 +846,6 @@ impl Engine {
         *self = Self {
             ids: self.ids,
             made: self.made,
-            replaced: self.replaced,
-            lost_what_ran: false,
             losses: std::mem::take(&mut self.losses),
             bootstraps: std::mem::take(&mut self.bootstraps),
             dropped_input: self.dropped_input,
@@ -887,7 +932,6 @@ impl Engine {
         match act {
             Act::Create { tags, content } => {
                 assert!(!self.exists, "made what is there");
-                self.replaced += usize::from(std::mem::take(&mut self.lost_what_ran));
                 self.made += 1;
                 self.number = self.made;
                 self.exists = true;
@@ -922,6 +966,18 @@ impl Engine {
                 self.compiled = false;
                 return updated(self, content);
             }
+            Act::Preview(_) if self.compiler_is_down => {
+                return Outcome::Failed {
+                    act: "diff",
+                    error: crate::engine::Error::Unreachable("timed out".into()),
+                };
+            }
+            Act::Build { .. } if self.builds_fail => {
+                return Outcome::Failed {
+                    act: "build",
+                    error: crate::engine::Error::Unreachable("timed out".into()),
+                };
+            }
             Act::Preview(content) => {
                 let answer = if content.sql.starts_with("broken") {
                     DiffAnswer::CompileError("line 1, column 1: no".into())
@@ -941,7 +997,6 @@ impl Engine {
                 assert!(self.deployment.is_none(), "started what is not stopped");
                 assert!(self.compiled, "started what is not compiled");
                 self.start(options.bootstrap_policy, options.bootstrap);
-                self.ran = true;
                 if let Some(deployment) = &mut self.deployment {
                     deployment.paused = options.paused;
                 }
@@ -951,6 +1006,7 @@ impl Engine {
                     self.dropped_input += 1;
                 }
                 self.stopping = true;
+                self.stops_at_once |= *force;
                 if !force {
                     self.write_checkpoint();
                 }
@@ -1105,9 +1161,11 @@ impl Engine {
                     up
                 }
             }
+            "Stopping" if self.stops_hang && !self.stops_at_once => "Stopping",
             "Stopping" => {
                 self.deployment = None;
                 self.stopping = false;
+                self.stops_at_once = false;
                 return;
             }
             other => other,
