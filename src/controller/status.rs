@@ -56,22 +56,73 @@ pub(super) async fn write(
     )
     .await
     {
-        Ok(stored) => Ok(Written::Stored(Box::new(stored))),
-        Err(kube::Error::Api(response)) if is(&response, 404) => Ok(Written::Gone),
-        Err(kube::Error::Api(response)) if is(&response, 409) => {
-            context.metrics.status_conflict();
-            match api.get_opt(&name).await? {
-                // What is on its way out goes another way from here on.
-                Some(fresh)
-                    if fresh.metadata.uid == pipeline.metadata.uid
-                        && fresh.metadata.deletion_timestamp.is_none() =>
-                {
-                    Ok(Written::Conflict(Box::new(fresh)))
+        Ok(stored) if says(&stored, &status) => Ok(Written::Stored(Box::new(stored))),
+        // Somebody else owns what isn't to be there any more, as after a restore from a backup or an edit by hand.
+        // To apply leaves that alone, and it would be tried for ever.
+        Ok(stored) => match replace(&stored, &status, &api).await {
+            Ok(stored) => Ok(Written::Stored(Box::new(stored))),
+            Err(kube::Error::Api(mut response)) => {
+                // What it was to be put in the place of isn't there any more.
+                if response.code == 422 {
+                    response.code = 409;
                 }
-                _ => Ok(Written::Gone),
+                refused(pipeline, *response, &api, context).await
             }
-        }
+            Err(error) => Err(error.into()),
+        },
+        Err(kube::Error::Api(response)) => refused(pipeline, *response, &api, context).await,
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether what is stored is what was to be stored.
+fn says(stored: &Pipeline, status: &PipelineStatus) -> bool {
+    // As it is written: times lose their fractions there.
+    let text = |status: Option<&PipelineStatus>| serde_json::to_value(status).ok();
+    text(stored.status.as_ref()) == text(Some(status))
+}
+
+/// Puts a status in the place of the one that is stored, as a whole, whoever owns parts of it. A merge would take the nulls
+/// in an engine's diff for fields that are to go.
+async fn replace(
+    stored: &Pipeline,
+    status: &PipelineStatus,
+    api: &Api<Pipeline>,
+) -> kube::Result<Pipeline> {
+    let patch = json!([
+        {"op": "test", "path": "/metadata/resourceVersion", "value": stored.metadata.resource_version},
+        {"op": "replace", "path": "/status", "value": status},
+    ]);
+    let patch = serde_json::from_value(patch).map_err(kube::Error::SerdeError)?;
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Json::<()>(patch);
+    api.patch_status(&stored.name_any(), &parameters, &patch)
+        .await
+}
+
+/// What it means that a write was refused.
+async fn refused(
+    pipeline: &Pipeline,
+    response: Status,
+    api: &Api<Pipeline>,
+    context: &Context,
+) -> Result<Written, Error> {
+    match response.code {
+        404 => Ok(Written::Gone),
+        409 => {
+            context.metrics.status_conflict();
+            let fresh = api.get_opt(&pipeline.name_any()).await?;
+            // What is on its way out goes another way from here on.
+            let fresh = fresh.filter(|fresh| {
+                fresh.metadata.uid == pipeline.metadata.uid
+                    && fresh.metadata.deletion_timestamp.is_none()
+            });
+            Ok(fresh.map_or(Written::Gone, |fresh| Written::Conflict(Box::new(fresh))))
+        }
+        _ => Err(kube::Error::Api(Box::new(response)).into()),
     }
 }
 
@@ -113,8 +164,4 @@ pub(super) async fn read_whole(
     );
     let live = api.get_opt(&pipeline.name_any()).await?;
     Ok(live.filter(|live| live.metadata.uid == pipeline.metadata.uid))
-}
-
-fn is(response: &Status, code: u16) -> bool {
-    response.code == code
 }

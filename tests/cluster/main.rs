@@ -8,6 +8,7 @@ mod dashboard;
 mod engine_faults;
 mod everyday;
 mod fairness;
+mod foreign_status;
 mod gate;
 mod kstatus;
 mod lifecycle;
