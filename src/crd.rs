@@ -59,6 +59,9 @@ pub mod annotation {
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.
     pub const TRACEPARENT: &str = "sluice.dev/traceparent";
+    /// The votes that [`REASON`] was written with, such as `approve <change id>`: an admission policy lets nobody name
+    /// another one. Of any other vote it isn't the reason.
+    pub const REASON_FOR: &str = "sluice.dev/reason-for";
     /// Who set `spec.approved` to true: an admission policy lets nobody write another name than their own.
     pub const APPROVED_BY: &str = "sluice.dev/approved-by";
     /// The change that stood in the stored status then, so the one that it answers. Absent if none did.
