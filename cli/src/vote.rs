@@ -48,12 +48,6 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
             ballot.pipeline
         ))?;
     }
-    // A rejection counts always: it opens nothing.
-    if ballot.decision == VoteDecision::Approve
-        && let Some(why) = held(&pipeline, "PoliciesNotInForce")
-    {
-        return Err(Error::WouldNotCount(why));
-    }
     let voter = cluster.whoami().await?;
     let vote = vote(&pipeline, change, ballot, &voter);
     let (name, stored) = cluster.store(&vote, has_unfounded_votes(&pipeline)).await?;

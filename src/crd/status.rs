@@ -582,6 +582,22 @@ pub enum ApprovalState {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct BaseCheckpoint {
+impl ApprovalState {
+    /// All states, also that which no version knows.
+    pub const ALL: [Self; 10] = [
+        Self::Awaiting,
+        Self::Approved,
+        Self::Applying,
+        Self::Applied,
+        Self::Sealed,
+        Self::ApplyFailed,
+        Self::Rejected,
+        Self::Expired,
+        Self::Superseded,
+        Self::Unknown,
+    ];
+}
+
     /// The engine's id of the checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uuid: Option<String>,

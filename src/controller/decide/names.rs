@@ -7,6 +7,7 @@ use super::Decider;
 use crate::approval::{self, Names};
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen};
 use crate::policies::Standing;
+use crate::votes::OBJECTS_DO_NOT_COUNT;
 
 /// How soon a Pipeline asks again whether it is its turn.
 const NOTED_LATER: Duration = Duration::from_secs(60);
@@ -115,7 +116,7 @@ impl Decider<'_> {
         let mut missing: Vec<String> = vec![];
         for (standing, doors) in [
             (&trust.pipelines, "approvals by field and annotation"),
-            (&trust.votes, "approvals by PipelineApproval and REST"),
+            (&trust.votes, OBJECTS_DO_NOT_COUNT),
         ] {
             if let Standing::Absent(why) = standing {
                 missing.push(format!("{doors} don't count: {why}"));
