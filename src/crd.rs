@@ -85,6 +85,10 @@ pub const FINALIZER: &str = "sluice.dev/engine-pipeline";
 /// The finalizer that keeps an Engine while Pipelines name it.
 pub const IN_USE: &str = "sluice.dev/in-use";
 
+/// What a name of an object of Kubernetes' own looks like: a DNS subdomain. It holds for names that are newly written: one that
+/// is stored stays writable, since the API server doesn't hold what an update leaves alone against a schema.
+const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+
 /// Whether an object of Kubernetes' own can have this name. One that is read by a name which can't be one isn't
 /// looked for: it would become part of the path that the API server is asked for, `/`, `?` and all.
 pub fn is_object_name(name: &str) -> bool {

@@ -34,6 +34,7 @@ mod seal;
 mod stake;
 mod telling;
 mod update;
+mod unread;
 mod words;
 mod words_of_failure;
 
@@ -125,12 +126,14 @@ impl<'a> Decider<'a> {
             if self.input.pipeline.is_guest() {
                 self.guard(info, &seen);
             } else if !self.is_fought_over()
+            } else if self.is_unread() {
+                self.go_on_unread(info, &seen);
                 && !self.clear_storage(seen.state())
                 && !self.update(info, &seen)
             {
                 self.live(info, &seen);
             }
-            if self.act.is_none() {
+            if self.act.is_none() && !self.is_unread() {
                 self.drop_build(&seen);
             }
             if self.act.is_none() {
@@ -161,7 +164,9 @@ impl<'a> Decider<'a> {
             edition: Some(info.edition.clone()),
             version: Some(info.version.clone()),
         });
-        if let Some(full) = seen.full() {
+        if let Some(full) = seen.full()
+            && !self.is_unread()
+        {
             self.note_content(full);
         }
     }
@@ -169,6 +174,10 @@ impl<'a> Decider<'a> {
     /// Tells people about votes that do nothing.
     fn explain_stale_votes(&mut self) {
         let ballot = self.count_votes();
+        // It may be one of the change that the spec is about to bring.
+        if self.is_unread() {
+            return;
+        }
         let waiting = self.waiting();
         let message = ballot
             .stale

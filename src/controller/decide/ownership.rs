@@ -80,9 +80,13 @@ impl<'a> Decider<'a> {
         }
         let content = match input.content {
             Ok(content) => content.as_ref(),
-            Err(message) => {
-                self.missing(Reason::ContentNotFound, message.clone());
-                return None;
+            Err(_) => {
+                let known = pipeline.as_ref();
+                let known = known.filter(|seen| self.is_the_one_of_before(seen.state()));
+                if known.is_none() {
+                    self.show_unread();
+                }
+                return known.map(|seen| (info, seen.clone()));
             }
         };
         match (pipeline, content) {

@@ -13,3 +13,4 @@ mod regressions;
 mod released;
 mod settings;
 mod stories;
+mod unread;

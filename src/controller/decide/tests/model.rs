@@ -49,6 +49,8 @@ pub struct World {
     pub rival: Option<String>,
     /// Whether an engine's admin says that marks of Pipelines that are gone don't count.
     pub mark_is_released: bool,
+    /// Why what the spec refers to can't be read.
+    pub unread: Option<String>,
 }
 
 /// The engine.
@@ -163,6 +165,7 @@ impl World {
             mark_is_released: false,
         }
     }
+            unread: None,
 
     /// A world in which the program runs and a checkpoint of it exists.
     pub fn running(sql: &str) -> Self {
@@ -454,7 +457,10 @@ impl World {
 
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
         let program = self.pipeline.spec.program.as_ref();
-        let content = Ok(program.map(|_| self.wanted()));
+        let content = match &self.unread {
+            Some(why) => Err(why.clone()),
+            None => Ok(program.map(|_| self.wanted())),
+        };
         let pipeline = self.engine.exists.then(|| {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
