@@ -146,6 +146,7 @@ pub fn marks(pipeline: &Pipeline) -> Vec<String> {
 /// That the engine's pipeline is to be taken over, by a text that is the same as long as it says that.
 pub fn adoption(pipeline: &Pipeline) -> Option<String> {
     let asked = pipeline.annotation(annotation::ADOPT)?;
+    let asked = change::remembered(asked);
     Some(format!("annotation {}={asked}", annotation::ADOPT))
 }
 
@@ -329,7 +330,6 @@ fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -
 }
 
 fn annotations(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
-    let reason = pipeline.annotation(annotation::REASON);
     for vote in annotations_of(pipeline) {
         let reason = vote.reason(pipeline, &register.names);
         named(&vote, reason, register, ballot);

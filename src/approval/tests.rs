@@ -65,6 +65,7 @@ fn waiting() -> Approval {
         approved_field_counts: true,
         decision: None,
         votes: vec![],
+        more_votes: 0,
         calls: 0,
         last_call_at: None,
         failure: None,

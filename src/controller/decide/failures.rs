@@ -149,7 +149,8 @@ impl Decider<'_> {
     /// Whether somebody asks, with a value that was not acted on yet, to try again.
     pub(super) fn retry_is_new(&self) -> bool {
         let asked = self.input.pipeline.annotation(annotation::RETRY);
-        asked.is_some() && asked != self.status.handled_retry.as_deref()
+        let handled = self.status.handled_retry.as_deref();
+        asked.is_some_and(|asked| !change::is_remembered(asked, handled))
     }
 
     pub(super) fn take_new_retry(&mut self) {
@@ -163,7 +164,7 @@ impl Decider<'_> {
             .input
             .pipeline
             .annotation(annotation::RETRY)
-            .map(str::to_owned);
+            .map(change::remembered);
     }
 }
 

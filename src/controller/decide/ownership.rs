@@ -7,7 +7,7 @@ use super::conditions::Reason;
 use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
 use crate::approval;
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{ApprovalState, Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::mark::{self, Owner, OwnerName};
@@ -75,7 +75,7 @@ impl<'a> Decider<'a> {
             ));
             // Whatever was written while the owner lives says nothing of the day when he is gone.
             let asked = input.pipeline.annotation(annotation::ADOPT);
-            self.status.handled_adopt = asked.map(str::to_owned);
+            self.status.handled_adopt = asked.map(change::remembered);
             return None;
         }
         let content = match input.content {
@@ -272,7 +272,8 @@ impl<'a> Decider<'a> {
                 how: command + &right,
             };
         }
-        if asked == self.status.handled_adopt.as_deref() {
+        let handled = self.status.handled_adopt.as_deref();
+        if asked.is_some_and(|asked| change::is_remembered(asked, handled)) {
             // Another Pipeline may have been told to take it since, or the owner lived then.
             return Claim::Leaves {
                 what,

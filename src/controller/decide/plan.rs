@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::change::{self, Content};
+use crate::change::Content;
 use crate::crd::{BootstrapOptions, PipelineStatus, Target};
-use crate::engine::{self, DiffAnswer, PipelineState, StartOptions};
+use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,7 +163,7 @@ impl Guard {
             && self
                 .diff_digest
                 .as_ref()
-                .is_none_or(|digest| *digest == change::digest(&live.approval_diff))
+                .is_none_or(|digest| *digest == diff::digest(&live.approval_diff))
     }
 
     /// Whether the call needs a read before it.

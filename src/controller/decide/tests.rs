@@ -3,6 +3,7 @@
 mod audit;
 mod clock;
 mod held;
+mod long;
 pub(super) mod model;
 mod names;
 mod origin;

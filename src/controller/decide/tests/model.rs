@@ -94,6 +94,8 @@ pub struct Engine {
     pub foreign_build: bool,
     /// Somebody upgraded the engine: its plans, and so its diffs, are others.
     pub other_plans: bool,
+    /// What it shows as the diff, whatever it is.
+    pub shows: Option<Value>,
     /// It refuses every update, with this code.
     pub refuses_updates: Option<&'static str>,
     /// What is compiled beforehand isn't done yet.
@@ -163,9 +165,9 @@ impl World {
             may_note_policies: false,
             rival: None,
             mark_is_released: false,
+            unread: None,
         }
     }
-            unread: None,
 
     /// A world in which the program runs and a checkpoint of it exists.
     pub fn running(sql: &str) -> Self {
@@ -632,6 +634,9 @@ impl Engine {
 
     /// Two edits of one view give the same diff: it holds names only.
     fn diff(&self) -> Value {
+        if let Some(shown) = &self.shows {
+            return shown.clone();
+        }
         let same = self.base() == Some(self.sql.as_str());
         let views: &[&str] = if same { &[] } else { &["v"] };
         json!({"program_diff": {"modified_views": views, "modified_tables": if self.other_plans { &["t"][..] } else { &[] }}, "program_diff_error": null})
