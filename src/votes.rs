@@ -52,8 +52,9 @@ pub fn effect(state: ApprovalState, decision: VoteDecision) -> Effect {
     }
 }
 
-/// How a condition begins that says that no approval by an object counts, since nobody vouches for its name.
-pub const OBJECTS_DO_NOT_COUNT: &str = "approvals by PipelineApproval and REST";
+/// The reason of `PoliciesNotInForce` where that is nothing to objects: only names beside fields and annotations have nobody
+/// who vouches for them. It is a word, since Argo CD's scripts can't look into a text.
+pub const ONLY_IN_FIELDS: &str = "NamesInFieldsCannotBeTrusted";
 
 /// Why a vote by an object on a change that can be decided would do nothing all the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ pub fn hindrance(pipeline: &Pipeline, decision: VoteDecision) -> Option<Hindranc
     let missing = conditions.find(|condition| {
         condition.type_ == "PoliciesNotInForce"
             && condition.status == "True"
-            && condition.message.contains(OBJECTS_DO_NOT_COUNT)
+            && condition.reason != ONLY_IN_FIELDS
     });
     let missing = missing.filter(|_| decision == VoteDecision::Approve);
     missing.map(|condition| Hindrance::Policies(condition.message.clone()))

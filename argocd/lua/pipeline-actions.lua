@@ -5,8 +5,9 @@ local known = approval.changeId ~= nil and obj.metadata.deletionTimestamp == nil
 local waits = known and approval.state == "Awaiting"
 local approvable = waits
 for _, condition in ipairs((obj.status or {}).conditions or {}) do
+  -- Names beside fields and annotations are nothing to an object.
   if condition.type == "PoliciesNotInForce" and condition.status == "True"
-    and string.find(condition.message or "", "approvals by PipelineApproval and REST", 1, true) then
+    and condition.reason ~= "NamesInFieldsCannotBeTrusted" then
     approvable = false
   end
 end

@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition as Shown, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::{Effect, OBJECTS_DO_NOT_COUNT, effect};
+use super::{Effect, ONLY_IN_FIELDS, effect};
 use crate::crd::{ApprovalState, Pipeline, VoteDecision};
 
 /// What a Pipeline is in, beside the state of its change.
@@ -49,29 +49,22 @@ pub fn comes_to(state: ApprovalState, condition: Condition, decision: VoteDecisi
 
 /// Puts a Pipeline into a condition, as the API server and the operator would.
 pub fn put(pipeline: &mut Pipeline, condition: Condition) {
-    let (type_, message) = match condition {
+    let (type_, reason) = match condition {
         Condition::None => return,
         Condition::Deletion => {
             pipeline.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
             return;
         }
-        Condition::NoPoliciesForObjects => (
-            "PoliciesNotInForce",
-            format!("{OBJECTS_DO_NOT_COUNT} don't count: there is no policy sluice-votes"),
-        ),
-        Condition::NoPoliciesForFields => (
-            "PoliciesNotInForce",
-            "approvals by field and annotation don't count: there is no policy sluice-names"
-                .to_owned(),
-        ),
-        Condition::Unfounded => ("UnfoundedApproval", "nobody vouches for it".to_owned()),
+        Condition::NoPoliciesForObjects => ("PoliciesNotInForce", "NamesCannotBeTrusted"),
+        Condition::NoPoliciesForFields => ("PoliciesNotInForce", ONLY_IN_FIELDS),
+        Condition::Unfounded => ("UnfoundedApproval", "NobodyVouchesForTheName"),
     };
     let status = pipeline.status.get_or_insert_default();
     status.conditions.push(Shown {
         type_: type_.to_owned(),
         status: "True".to_owned(),
-        reason: "NamesCannotBeTrusted".to_owned(),
-        message,
+        reason: reason.to_owned(),
+        message: "in words".to_owned(),
         observed_generation: None,
         last_transition_time: Time(Timestamp::UNIX_EPOCH),
     });

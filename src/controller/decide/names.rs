@@ -7,7 +7,7 @@ use super::Decider;
 use crate::approval::{self, Names};
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen};
 use crate::policies::Standing;
-use crate::votes::OBJECTS_DO_NOT_COUNT;
+use crate::votes::ONLY_IN_FIELDS;
 
 /// How soon a Pipeline asks again whether it is its turn.
 const NOTED_LATER: Duration = Duration::from_secs(60);
@@ -116,7 +116,7 @@ impl Decider<'_> {
         let mut missing: Vec<String> = vec![];
         for (standing, doors) in [
             (&trust.pipelines, "approvals by field and annotation"),
-            (&trust.votes, OBJECTS_DO_NOT_COUNT),
+            (&trust.votes, "approvals by PipelineApproval and REST"),
         ] {
             if let Standing::Absent(why) = standing {
                 missing.push(format!("{doors} don't count: {why}"));
@@ -134,6 +134,10 @@ impl Decider<'_> {
         if !message.is_empty() {
             message.push_str(". Install the admission policies of this version of Sluice again");
         }
-        self.policies_not_in_force(message);
+        let reason = match &trust.votes {
+            Standing::Absent(_) => "NamesCannotBeTrusted",
+            _ => ONLY_IN_FIELDS,
+        };
+        self.policies_not_in_force(reason, message);
     }
 }
