@@ -144,7 +144,8 @@ For spec.approved: true the id of the change that stood in the stored status is 
     && '{{ $vote }} ' + variables.annotations['sluice.dev/{{ $vote }}'] in variables.reasonForBefore.split(', ')
     ? ['{{ $vote }} ' + variables.annotations['sluice.dev/{{ $vote }}']] : []){{ end }}
 - name: reasonForWanted
-  expression: "variables.reasonForVotes.join(', ')"
+  # Of the same type as the other names, with which it stands in one list.
+  expression: "dyn(variables.reasonForVotes.join(', '))"
 - name: approvedFor
   expression: "'sluice.dev/approved-for' in variables.annotations ? variables.annotations['sluice.dev/approved-for'] : ''"
 - name: approvedForBefore
