@@ -91,6 +91,25 @@ impl Carried<'_> {
         }
     }
 
+    /// The reason that was given with it. Words that stand there for another reason, left over from the vote before or
+    /// put there by somebody else, aren't those of whoever is vouched for.
+    fn reason(&self, pipeline: &Pipeline, names: &Names) -> Option<String> {
+        let verb = match (self.door, self.outcome) {
+            (Door::Annotation, Outcome::Approved) => "approve",
+            (Door::Annotation, Outcome::Rejected) => "reject",
+            _ => return None,
+        };
+        let reason = pipeline.annotation(annotation::REASON)?;
+        let this = format!("{verb} {}", self.given.unwrap_or_default());
+        let of_votes = pipeline
+            .annotation(annotation::REASON_FOR)
+            .unwrap_or_default();
+        // Where nobody vouches for the name, nobody does for the words, and neither is said to be anybody's.
+        let is_its_own =
+            self.doubt(names).is_some() || of_votes.split(", ").any(|vote| vote == this);
+        is_its_own.then(|| reason.to_owned())
+    }
+
     /// The vote, if it may count.
     fn vote(&self, reason: Option<String>, names: &Names) -> Result<Vote, Unfounded> {
         let doubt = self.doubt(names);
@@ -127,6 +146,7 @@ pub fn marks(pipeline: &Pipeline) -> Vec<String> {
 /// That the engine's pipeline is to be taken over, by a text that is the same as long as it says that.
 pub fn adoption(pipeline: &Pipeline) -> Option<String> {
     let asked = pipeline.annotation(annotation::ADOPT)?;
+    let asked = change::remembered(asked);
     Some(format!("annotation {}={asked}", annotation::ADOPT))
 }
 
@@ -310,9 +330,9 @@ fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -
 }
 
 fn annotations(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
-    let reason = pipeline.annotation(annotation::REASON);
     for vote in annotations_of(pipeline) {
-        named(&vote, reason.map(str::to_owned), register, ballot);
+        let reason = vote.reason(pipeline, &register.names);
+        named(&vote, reason, register, ballot);
     }
 }
 

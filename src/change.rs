@@ -93,6 +93,13 @@ impl Content {
         .target()
     }
 
+    /// The runtime version that the program configuration names; empty for the engine's own.
+    pub fn runtime_version(&self) -> &str {
+        let config = self.program_config.as_ref();
+        let version = config.and_then(|config| config.get("runtime_version"));
+        version.and_then(Value::as_str).unwrap_or_default()
+    }
+
     /// The digests of what is given.
     fn given(&self) -> Target {
         Target {
@@ -100,13 +107,7 @@ impl Content {
             udf_rust: short_digest(&self.udf_rust),
             udf_toml: short_digest(&self.udf_toml),
             config: short_digest(&exactly(json!(self.program_config))),
-            runtime_version: self
-                .program_config
-                .as_ref()
-                .and_then(|config| config.get("runtime_version"))
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned(),
+            runtime_version: remembered(self.runtime_version()),
             settings: settings::digest(self.runtime_config.as_ref()),
             without_storage: settings::storage_is_off(self.runtime_config.as_ref()),
         }
@@ -298,6 +299,23 @@ fn decimal(number: &Number) -> String {
         return format!("{float:.0}");
     }
     float.to_string()
+}
+
+/// The longest text that is remembered as it is.
+const MOST_REMEMBERED: usize = 128;
+
+/// A text that people chose, as it is remembered where it only matters whether it is another one: itself, or its digest if
+/// it is long. An annotation has up to 256 KiB.
+pub fn remembered(text: &str) -> String {
+    if text.len() <= MOST_REMEMBERED {
+        return text.to_owned();
+    }
+    format!("sha256:{}", digest(&text))
+}
+
+/// Whether this is the text that is remembered. Older releases have remembered all of it.
+pub fn is_remembered(text: &str, by: Option<&str>) -> bool {
+    by.is_some_and(|by| by == text || by == remembered(text))
 }
 
 /// The first half of [`digest`], which is long enough for an id.

@@ -529,7 +529,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     let held = cleanup::keep_finalizer(pipeline, context).await?;
     let mut pipeline = held.unwrap_or_else(|| pipeline.clone());
     let begun_with = pipeline.metadata.generation;
-    let mut content = content::resolve(&pipeline, context).await?;
+    let mut content = content::resolve(&pipeline, context).await;
     // The store lags behind what was written, by this process too.
     let mut is_live = is_in_part;
     let mut live_votes = None;
@@ -601,7 +601,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                     pipeline = *fresh;
                     is_live = true;
                     // It may ask for another program by now.
-                    content = content::resolve(&pipeline, context).await?;
+                    content = content::resolve(&pipeline, context).await;
                 }
                 status::Written::Gone => return Ok(Action::await_change()),
             },
@@ -623,7 +623,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                     pipeline = live;
                 }
                 // A ConfigMap that it refers to may be another by now, which shows in no version of its own.
-                content = content::resolve(&pipeline, context).await?;
+                content = content::resolve(&pipeline, context).await;
                 is_live = true;
             }
             Step::Act(act, guard) => {

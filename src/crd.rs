@@ -59,6 +59,9 @@ pub mod annotation {
     /// The trace (W3C `traceparent`) that a vote belongs to, on a PipelineApproval or beside an
     /// annotation that votes.
     pub const TRACEPARENT: &str = "sluice.dev/traceparent";
+    /// The votes that [`REASON`] was written with, such as `approve <change id>`: an admission policy lets nobody name
+    /// another one. Of any other vote it isn't the reason.
+    pub const REASON_FOR: &str = "sluice.dev/reason-for";
     /// Who set `spec.approved` to true: an admission policy lets nobody write another name than their own.
     pub const APPROVED_BY: &str = "sluice.dev/approved-by";
     /// The change that stood in the stored status then, so the one that it answers. Absent if none did.
@@ -81,6 +84,10 @@ pub const FINALIZER: &str = "sluice.dev/engine-pipeline";
 
 /// The finalizer that keeps an Engine while Pipelines name it.
 pub const IN_USE: &str = "sluice.dev/in-use";
+
+/// What a name of an object of Kubernetes' own looks like: a DNS subdomain. It holds for names that are newly written: one that
+/// is stored stays writable, since the API server doesn't hold what an update leaves alone against a schema.
+const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// Whether an object of Kubernetes' own can have this name. One that is read by a name which can't be one isn't
 /// looked for: it would become part of the path that the API server is asked for, `/`, `?` and all.

@@ -1,10 +1,11 @@
 //! What Sluice needs of an engine, in Sluice's own words; knows nothing of Kubernetes.
 //!
-//! [`feldera`] speaks to a real one, [`wire`] holds the shapes of its JSON, [`elements`] cuts a long
+//! [`feldera`] speaks to a real one, [`diff`] keeps what an engine says would change within bounds, [`wire`] holds the shapes of its JSON, [`elements`] cuts a long
 //! list into pieces, [`budget`] says how much memory answers may take, and [`poller`] keeps the state of all of
 //! an engine's pipelines with one request per tick.
 
 pub mod budget;
+pub mod diff;
 pub mod elements;
 pub mod feldera;
 pub mod identity;

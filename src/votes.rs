@@ -6,9 +6,11 @@
 //! first. Then the vote goes beside that, under a name that follows from what is in its way; and where
 //! somebody is always quicker, under one that nobody can foresee.
 
+pub mod doors;
+
 use kube::ResourceExt;
 
-use crate::crd::{ApprovalState, PipelineApproval, VoteDecision};
+use crate::crd::{ApprovalState, Pipeline, PipelineApproval, VoteDecision};
 
 /// How many names that can be foreseen are tried. Each further one is tried only because somebody took the last
 /// one between the look at all votes and the creation.
@@ -48,6 +50,34 @@ pub fn effect(state: ApprovalState, decision: VoteDecision) -> Effect {
         | (VoteDecision::Reject, Applying | Applied | Sealed)
         | (_, ApplyFailed | Expired | Superseded | Unknown) => Effect::Nothing,
     }
+}
+
+/// The reason of `PoliciesNotInForce` where that is nothing to objects: only names beside fields and annotations have nobody
+/// who vouches for them. It is a word, since Argo CD's scripts can't look into a text.
+pub const ONLY_IN_FIELDS: &str = "NamesInFieldsCannotBeTrusted";
+
+/// Why a vote by an object on a change that can be decided would do nothing all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// The Pipeline is being deleted, and nothing is decided about it any more.
+    Deletion,
+    /// An approval would have a name that nobody vouches for: what the operator says about it.
+    Policies(String),
+}
+
+/// What stands in the way of a vote by an object, as far as the Pipeline tells. A rejection counts always: it opens nothing.
+pub fn hindrance(pipeline: &Pipeline, decision: VoteDecision) -> Option<Hindrance> {
+    if pipeline.metadata.deletion_timestamp.is_some() {
+        return Some(Hindrance::Deletion);
+    }
+    let mut conditions = pipeline.status.iter().flat_map(|it| &it.conditions);
+    let missing = conditions.find(|condition| {
+        condition.type_ == "PoliciesNotInForce"
+            && condition.status == "True"
+            && condition.reason != ONLY_IN_FIELDS
+    });
+    let missing = missing.filter(|_| decision == VoteDecision::Approve);
+    missing.map(|condition| Hindrance::Policies(condition.message.clone()))
 }
 
 /// Where a vote stands, or goes.
@@ -158,7 +188,7 @@ pub fn is_same(vote: &PipelineApproval, there: &PipelineApproval) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::{OnBehalfOf, Pipeline};
+    use crate::crd::OnBehalfOf;
     use serde_json::json;
 
     const CHANGE: &str = "11111111111111111111111111111111";

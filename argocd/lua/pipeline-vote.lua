@@ -1,4 +1,4 @@
--- Votes on the change that waits, by a PipelineApproval that names it by its whole id. Nothing of the Pipeline
+-- Votes on the change that can be decided, by a PipelineApproval that names it by its whole id. Nothing of the Pipeline
 -- is touched, so there is nothing that Git could differ from.
 --
 -- With the parameter `change`, an id or a short one, it votes only if it still is that change which waits;
@@ -8,8 +8,20 @@ local decision = "Approve"
 local account = nil
 
 local approval = (obj.status or {}).approval or {}
-if approval.state ~= "Awaiting" or approval.changeId == nil then
+-- What is only approved can still be rejected, as long as the engine hasn't been told.
+local open = approval.state == "Awaiting" or (approval.state == "Approved" and decision == "Reject")
+if not open or approval.changeId == nil then
   error("no change waits for a decision")
+end
+if obj.metadata.deletionTimestamp ~= nil then
+  error("the Pipeline is being deleted, and nothing is decided about it any more")
+end
+for _, condition in ipairs((obj.status or {}).conditions or {}) do
+  -- A rejection counts always, and names beside fields and annotations are nothing to an object.
+  if decision == "Approve" and condition.type == "PoliciesNotInForce" and condition.status == "True"
+    and condition.reason ~= "NamesInFieldsCannotBeTrusted" then
+    error("an approval that is given now would not count: " .. condition.message)
+  end
 end
 local given = actionParams or {}
 local change = given["change"]

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use sluice::crd::{Approval, ApprovalState, Pipeline, VoteDecision, annotation};
-use sluice::votes::{Effect, effect};
+use sluice::votes::{Effect, Hindrance, effect, hindrance};
 
 use crate::error::Error;
 use crate::printable::one_line;
@@ -38,7 +38,14 @@ pub fn choose<'a>(
     };
     let is_meant = named.is_none_or(|named| last.change_id == named);
     match effect(last.state, decision) {
-        Effect::Counts if is_meant => Ok(Choice::Waits(last)),
+        Effect::Counts if is_meant => match hindrance(pipeline, decision) {
+            None => Ok(Choice::Waits(last)),
+            Some(Hindrance::Policies(why)) => Err(Error::WouldNotCount(why)),
+            Some(Hindrance::Deletion) => Err(Error::NothingWaits {
+                pipeline: pipeline.name_any(),
+                state: "it is being deleted".to_owned(),
+            }),
+        },
         Effect::Counts if waiting(pipeline).is_some() => Err(Error::AnotherWaits {
             pipeline: pipeline.name_any(),
             namespace: pipeline.namespace().unwrap_or_default(),
@@ -174,6 +181,27 @@ pub mod tests {
             // Without a name there is nothing to vote on.
             assert!(choose(&pipeline, None, decision).is_err(), "{state}");
             assert!(choose(&pipeline, Some(OTHER), decision).is_err(), "{state}");
+        }
+    }
+
+    /// The plugin knows the states and conditions that the rule knows, and no others.
+    #[test]
+    fn a_vote_is_taken_in_each_state_and_condition_as_it_would_count() {
+        use sluice::votes::doors::{Condition, comes_to, put};
+        for state in ApprovalState::ALL {
+            for condition in Condition::ALL {
+                for decision in [VoteDecision::Approve, VoteDecision::Reject] {
+                    let mut pipeline = pipeline(&format!("{state:?}"));
+                    put(&mut pipeline, condition);
+                    let expected = comes_to(state, condition, decision);
+                    let found = match choose(&pipeline, Some(CHANGE), decision) {
+                        Ok(Choice::Waits(_)) => Effect::Counts,
+                        Ok(Choice::Already(_)) => Effect::Holds,
+                        Err(_) => Effect::Nothing,
+                    };
+                    assert_eq!(found, expected, "{state:?}, {condition:?}, {decision:?}");
+                }
+            }
         }
     }
 

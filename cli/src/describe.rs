@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
 use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline, Settled};
+use sluice::engine::diff::{CUT, all_left_out};
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
@@ -153,7 +154,7 @@ pub fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
     let program = diff.get("program_diff");
     let mut fields: Map<String, Value> = diff
         .iter()
-        .filter(|(key, _)| *key != "program_diff")
+        .filter(|(key, _)| *key != "program_diff" && *key != CUT)
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     match program {
@@ -194,6 +195,16 @@ pub fn changes(diff: Option<&Map<String, Value>>) -> Vec<String> {
                 one_line(&value.to_string())
             ));
         }
+    }
+    for (path, count) in all_left_out(diff) {
+        let key = path.rsplit('.').next().unwrap_or_default();
+        let known = LISTS.iter().find(|(list, ..)| *list == key);
+        lines.push(match known {
+            Some((_, sign, word)) => {
+                format!("{sign} {count} more of the kind {word}: too many to be kept")
+            }
+            None => format!("! {}: {count} more: too many to be kept", one_line(&path)),
+        });
     }
     if lines.is_empty() {
         lines.push("nothing that the engine names".into());

@@ -48,12 +48,6 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
             ballot.pipeline
         ))?;
     }
-    // A rejection counts always: it opens nothing.
-    if ballot.decision == VoteDecision::Approve
-        && let Some(why) = held(&pipeline, "PoliciesNotInForce")
-    {
-        return Err(Error::WouldNotCount(why));
-    }
     let voter = cluster.whoami().await?;
     store(cluster, &pipeline, change, ballot, &voter).await?;
     if change.state == ApprovalState::Approved {

@@ -65,6 +65,7 @@ fn waiting() -> Approval {
         approved_field_counts: true,
         decision: None,
         votes: vec![],
+        more_votes: 0,
         calls: 0,
         last_call_at: None,
         failure: None,
@@ -510,5 +511,41 @@ proptest! {
         let mut pipeline = annotated(annotation::APPROVE, &text);
         pipeline.spec.approved_change = Some(text.clone());
         prop_assert_eq!(outcome(&pipeline, &[object(&text, VoteDecision::Approve)]), None);
+    }
+}
+
+#[test]
+fn a12_words_that_were_not_written_with_a_vote_are_not_put_to_whoever_gave_it() {
+    let reasons = |for_votes: Option<&str>, names: Names| -> Vec<Option<String>> {
+        let mut pipeline = carrying(&[]);
+        let annotations = pipeline.metadata.annotations.get_or_insert_default();
+        annotations.insert(annotation::REASON.into(), "as said".into());
+        if let Some(for_votes) = for_votes {
+            annotations.insert(annotation::REASON_FOR.into(), for_votes.into());
+        }
+        let votes = ballot(&pipeline, &[], names).votes;
+        votes.into_iter().map(|vote| vote.reason).collect()
+    };
+    let own = Some("as said".to_owned());
+    let both = format!("approve {OTHER}, approve {WAITING}");
+    for (for_votes, expected) in [
+        (None, None),
+        (Some(String::new()), None),
+        (Some(format!("approve {OTHER}")), None),
+        (Some(format!("reject {WAITING}")), None),
+        (Some(format!("approve {}", &WAITING[..31])), None),
+        (Some(format!("approve {WAITING}")), own.clone()),
+        (Some(both), own.clone()),
+    ] {
+        // The fields have no reason.
+        let expected = [expected, None, None];
+        assert_eq!(
+            reasons(for_votes.as_deref(), VOUCHED),
+            expected,
+            "{for_votes:?}"
+        );
+        // Where the vote is nobody's, its words are nobody's either.
+        let found = reasons(for_votes.as_deref(), NOBODY_LOOKS);
+        assert_eq!(found, [own.clone(), None, None]);
     }
 }

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 
-use super::{Context, Error};
+use super::Context;
 use crate::change::Content;
 use crate::content;
 use crate::crd::{Pipeline, is_object_name};
+use crate::text::{self, Limit};
+
+/// How much is told of why a ConfigMap can't be read.
+const WHY: Limit = Limit::Characters(500);
 
 /// The content with all references resolved, or what is wrong with them, in words.
 ///
@@ -16,15 +20,24 @@ use crate::crd::{Pipeline, is_object_name};
 pub(super) async fn resolve(
     pipeline: &Pipeline,
     context: &Context,
-) -> Result<Result<Option<Content>, String>, Error> {
+) -> Result<Option<Content>, String> {
     let namespace = pipeline.namespace().unwrap_or_default();
     let api = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
     let mut config_maps = BTreeMap::new();
     let names = content::config_maps(pipeline.spec.program.as_ref());
     for name in names.into_iter().filter(|name| is_object_name(name)) {
-        if let Some(config_map) = api.get_opt(name).await? {
-            config_maps.insert(name.to_owned(), config_map);
+        match api.get_opt(name).await {
+            Ok(Some(config_map)) => {
+                config_maps.insert(name.to_owned(), config_map);
+            }
+            Ok(None) => {}
+            // Whatever is wrong with what the spec refers to, it is told there, and holds up nothing else. It is
+            // read again, also where no change of it can be seen.
+            Err(error) => {
+                let why = text::foreign_line(&error.to_string(), WHY);
+                return Err(format!("ConfigMap {name} can't be read: {why}"));
+            }
         }
     }
-    Ok(content::resolve(&pipeline.spec, &config_maps))
+    content::resolve(&pipeline.spec, &config_maps)
 }

@@ -11,6 +11,7 @@
 mod absorb;
 mod audit;
 mod beyond;
+pub(super) mod bounds;
 mod build;
 mod chain;
 mod clock;
@@ -34,6 +35,7 @@ mod restart;
 mod seal;
 mod stake;
 mod telling;
+mod unread;
 mod update;
 mod words;
 mod words_of_failure;
@@ -89,7 +91,7 @@ impl<'a> Decider<'a> {
     fn new(input: &'a Input<'a>) -> Self {
         Self {
             input,
-            status: input.pipeline.status.clone().unwrap_or_default(),
+            status: bounds::taken_up(input.pipeline),
             reports: vec![],
             act: None,
             requeue: None,
@@ -125,13 +127,15 @@ impl<'a> Decider<'a> {
             self.vote();
             if self.input.pipeline.is_guest() {
                 self.guard(info, &seen);
+            } else if self.is_unread() {
+                self.go_on_unread(info, &seen);
             } else if !self.is_fought_over()
                 && !self.clear_storage(seen.state())
                 && !self.update(info, &seen)
             {
                 self.live(info, &seen);
             }
-            if self.act.is_none() {
+            if self.act.is_none() && !self.is_unread() {
                 self.drop_build(&seen);
             }
             if self.act.is_none() {
@@ -162,13 +166,19 @@ impl<'a> Decider<'a> {
             edition: Some(info.edition.clone()),
             version: Some(info.version.clone()),
         });
-        if let Some(full) = seen.full() {
+        if let Some(full) = seen.full()
+            && !self.is_unread()
+        {
             self.note_content(full);
         }
     }
 
     /// Tells people about votes that do nothing.
     fn explain_stale_votes(&mut self) {
+        // It may be one of the change that the spec is about to bring.
+        if self.is_unread() {
+            return;
+        }
         let ballot = self.count_votes();
         let waiting = self.waiting();
         let message = ballot
@@ -365,6 +375,7 @@ impl<'a> Decider<'a> {
         self.approved_condition();
         self.audit();
         self.status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        bounds::keep_small(&mut self.status, self.input.pipeline);
         let stored = self.input.pipeline.status.clone().unwrap_or_default();
         self.note_the_policies(&stored);
         let looks = matches!(self.act, Some((Act::Look, _)));

@@ -8,6 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::decide::bounds;
 use super::{Context, Error};
 use crate::crd::{Pipeline, PipelineStatus};
 use crate::text;
@@ -29,9 +30,11 @@ pub(super) enum Written {
 /// together with the value that `spec.approved` has at that moment, so the two must not drift.
 pub(super) async fn write(
     pipeline: &Pipeline,
-    status: PipelineStatus,
+    mut status: PipelineStatus,
     context: &Context,
 ) -> Result<Written, Error> {
+    // A status that is too large is one that can never be written again, and stops everything.
+    bounds::keep_small(&mut status, pipeline);
     let api = Api::<Pipeline>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::OBJECT_NAME;
 use super::status::PipelineStatus;
 
 /// A Feldera pipeline: the program that should run on an engine, and the gate that holds a changed
@@ -126,7 +127,7 @@ pub struct PipelineSpec {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct EngineRef {
     /// The name of the Engine.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("pattern" = OBJECT_NAME))]
     pub name: String,
 }
 
@@ -189,7 +190,7 @@ pub struct ContentSource {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMapKeyRef {
     /// The name of the ConfigMap.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), extend("pattern" = OBJECT_NAME))]
     pub name: String,
     /// The key within its `data`.
     #[schemars(length(min = 1, max = 253))]

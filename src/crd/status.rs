@@ -388,7 +388,7 @@ pub struct Preview {
     /// The diff in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
-    /// The diff. Absent if the engine gave none.
+    /// The diff. Absent if the engine gave none; cut if it is too large, as that of the approval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub diff: Option<Map<String, Value>>,
@@ -530,11 +530,12 @@ pub struct Approval {
     pub deployment_id: Option<String>,
     /// The diff in words, on one line.
     pub summary: String,
-    /// The engine's diff, as it was published. Absent if the engine gave none.
+    /// The engine's diff, as it was published. Absent if the engine gave none. One that is too large is cut: `sluiceCut` in
+    /// it says how many names of which list are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "any_object")]
     pub diff: Option<Map<String, Value>>,
-    /// SHA-256 over the canonical form of the diff, 64 hex digits.
+    /// SHA-256 over the canonical form of the whole diff, 64 hex digits.
     pub diff_digest: String,
     /// What approving destroys or repeats.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -550,9 +551,12 @@ pub struct Approval {
     /// What the votes amounted to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
-    /// The votes that were seen.
+    /// The votes that were seen: rejections first, and no more than 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub votes: Vec<Vote>,
+    /// How many votes there are beside those.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_votes: i64,
     /// How often the engine was told of the approval, or was about to be: it is written down before
     /// the call.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -604,6 +608,22 @@ pub enum ApprovalState {
     /// A state that this version doesn't know. It is never acted on.
     #[serde(other)]
     Unknown,
+}
+
+impl ApprovalState {
+    /// All states, also that which no version knows.
+    pub const ALL: [Self; 10] = [
+        Self::Awaiting,
+        Self::Approved,
+        Self::Applying,
+        Self::Applied,
+        Self::Sealed,
+        Self::ApplyFailed,
+        Self::Rejected,
+        Self::Expired,
+        Self::Superseded,
+        Self::Unknown,
+    ];
 }
 
 /// The checkpoint that a pipeline resumes from.

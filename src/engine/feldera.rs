@@ -38,7 +38,7 @@ const LONGEST_LIST: usize = 64 << 20;
 /// How much of an error is read.
 const LONGEST_ERROR: usize = 1 << 20;
 
-/// How much memory what is kept of one pipeline may take: a diff with some thousand names.
+/// How much memory what is kept of one pipeline may take.
 const LARGEST_STATE: usize = 1 << 20;
 
 /// How much is kept of an answer that is no error of Feldera's, as a proxy's page.
@@ -366,7 +366,7 @@ impl Feldera {
     /// What would change if a pipeline's program were another one. Nothing is changed or stopped.
     pub async fn diff(&self, name: &str, content: &Content) -> Result<DiffAnswer, Error> {
         let mut body = json!({"program_code": content.sql});
-        let version = content.target().runtime_version;
+        let version = content.runtime_version();
         if !version.is_empty() {
             body["runtime_version"] = json!(version);
         }
@@ -375,7 +375,7 @@ impl Feldera {
             .timeout(DIFF_TIMEOUT)
             .json(&body);
         match self.json::<Value>(call).await {
-            Ok(diff) => Ok(DiffAnswer::Diff(text::clean_value(diff))),
+            Ok(diff) => Ok(DiffAnswer::Diff(super::diff::taken_in(diff))),
             // Managers before 0.324 have no such call, and a program that was never compiled
             // can't be compared with.
             Err(Error::NotFound) => Ok(DiffAnswer::CantTell(
@@ -584,10 +584,10 @@ mod tests {
         with_text["program_code"] = json!(long);
         let mut with_values = body.clone();
         with_values["program_info"] = json!(vec![0; MOST_VALUES]);
-        let mut with_diff = body.clone();
-        let names: Vec<String> = (0..30_000).map(|n| format!("view_{n}")).collect();
-        with_diff["approval_diff"] = json!({"program_diff": {"added_views": names}});
-        for body in [with_text, with_values, with_diff] {
+        let mut with_tags = body.clone();
+        let tags: Vec<String> = (0..40_000).map(|n| format!("tag_{n}")).collect();
+        with_tags["tags"] = json!(tags);
+        for body in [with_text, with_values, with_tags] {
             let (_server, client) =
                 engine_that_answers(ResponseTemplate::new(200).set_body_json(body)).await;
             assert_eq!(client.get("p").await.unwrap_err().kind(), "InvalidAnswer");
@@ -609,7 +609,7 @@ mod tests {
         let element = |n: usize| {
             json!({
                 "id": "id", "name": format!("p{n}"), "version": 1, "deployment_status": "Stopped",
-                "approval_diff": {"program_diff": {"added_views": ["m".repeat(500_000)]}},
+                "tags": ["m".repeat(500_000)],
             })
         };
         let list = |number| {

@@ -185,7 +185,7 @@ impl From<Pipeline> for FullPipeline {
                     silent: body.silent_bootstrap.unwrap_or_default(),
                     concurrent: body.concurrent_bootstrap.unwrap_or_default(),
                 }),
-            approval_diff: text::clean_value(approval_diff),
+            approval_diff: super::diff::taken_in(approval_diff),
         };
         Self {
             compile_error: compile_error(&body.program_error),

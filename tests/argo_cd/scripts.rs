@@ -18,6 +18,7 @@ pub fn all() -> Vec<Trial> {
         an_engine_that_may_still_come_up_is_progressing,
         actions_are_there_while_a_change_waits,
         an_action_votes_on_the_whole_id_of_what_waits,
+        an_action_is_there_and_votes_in_each_state_and_condition_as_it_would_count,
         an_action_refuses_where_nothing_waits_or_something_else_does,
     ]
 }
@@ -237,6 +238,46 @@ async fn an_action_votes_on_the_whole_id_of_what_waits() {
     assert_eq!(vote["spec"]["reason"], "not on a Friday");
     let named = made("actions-with-name.yaml", &waiting(), &["approve"]);
     assert_eq!(named["spec"]["voter"], SERVER);
+}
+
+/// The scripts know the states and conditions that the rule knows, and no others.
+async fn an_action_is_there_and_votes_in_each_state_and_condition_as_it_would_count() {
+    use sluice::crd::{ApprovalState, Pipeline, VoteDecision};
+    use sluice::votes::Effect;
+    use sluice::votes::doors::{Condition, comes_to, put};
+    let whole = json!({
+        "parent": "root", "options": {}, "revision": 0, "since": "2026-01-01T00:00:00Z", "approveCommand": "",
+        "approvedFieldCounts": true, "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""},
+    });
+    for state in ApprovalState::ALL {
+        for condition in Condition::ALL {
+            let mut object = waiting();
+            super::story::merge(&mut object["status"]["approval"], &whole);
+            object["status"]["approval"]["state"] = json!(format!("{state:?}"));
+            for shown in object["status"]["conditions"]
+                .as_array_mut()
+                .expect("a list")
+            {
+                shown["lastTransitionTime"] = json!("2026-01-01T00:00:00Z");
+            }
+            let mut pipeline: Pipeline = serde_json::from_value(object).expect("a Pipeline");
+            put(&mut pipeline, condition);
+            let object = serde_json::to_value(&pipeline).expect("an object");
+            let listed = said(&argocd("suspended.yaml", &object, &["list-actions"]));
+            for (name, decision) in [
+                ("approve", VoteDecision::Approve),
+                ("reject", VoteDecision::Reject),
+            ] {
+                let counts = comes_to(state, condition, decision) == Effect::Counts;
+                let what = format!("{name}, {state:?}, {condition:?}: {listed}");
+                let enabled = listed.contains(&format!("{name:<8} false"));
+                assert_eq!(enabled, counts, "{what}");
+                let output = argocd("suspended.yaml", &object, &["run-action", name]);
+                let votes = String::from_utf8_lossy(&output.stdout).contains("was created");
+                assert_eq!(votes, counts, "{what}: {}", said(&output));
+            }
+        }
+    }
 }
 
 async fn an_action_refuses_where_nothing_waits_or_something_else_does() {

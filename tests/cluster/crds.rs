@@ -594,6 +594,117 @@ async fn kubectl_shows_what_people_look_for() {
     );
 }
 
+/// The definition of Pipelines under another name, in another group, with or without the form that names of objects have.
+fn definition(with_names: bool) -> CustomResourceDefinition {
+    fn without_patterns(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                fields.retain(|key, value| key != "pattern" || !value.is_string());
+                fields.values_mut().for_each(without_patterns);
+            }
+            Value::Array(all) => all.iter_mut().for_each(without_patterns),
+            _ => {}
+        }
+    }
+    let mut definition = serde_json::to_value(&sluice::crd::all()[0]).expect("JSON");
+    definition["metadata"]["name"] = json!("referrers.names.example.com");
+    definition["spec"]["group"] = json!("names.example.com");
+    // Whoever asks for Pipelines by a short name doesn't mean these.
+    let names = json!({"plural": "referrers", "singular": "referrer", "kind": "Referrer"});
+    definition["spec"]["names"] = names;
+    if !with_names {
+        without_patterns(&mut definition);
+    }
+    serde_json::from_value(definition).expect("a definition")
+}
+
+#[tokio::test]
+async fn a_name_that_no_object_can_have_is_refused_where_it_is_new_and_stays_writable_where_it_is_stored()
+ {
+    let cluster = Cluster::shared().await;
+    let namespace = cluster.namespace("crds").await;
+    let admin = cluster.admin().await;
+    let definitions: Api<CustomResourceDefinition> = Api::all(admin.clone());
+    let define = |definition: CustomResourceDefinition| {
+        let definitions = definitions.clone();
+        async move {
+            let name = definition.metadata.name.clone().expect("a name");
+            let mut definition = serde_json::to_value(&definition).expect("JSON");
+            definition["apiVersion"] = json!("apiextensions.k8s.io/v1");
+            definition["kind"] = json!("CustomResourceDefinition");
+            let params = PatchParams::apply("test").force();
+            definitions
+                .patch(&name, &params, &Patch::Apply(&definition))
+                .await
+                .expect("the definition");
+        }
+    };
+    let kind = kube::api::ApiResource {
+        group: "names.example.com".into(),
+        version: "v1alpha1".into(),
+        api_version: "names.example.com/v1alpha1".into(),
+        kind: "Referrer".into(),
+        plural: "referrers".into(),
+    };
+    let api: Api<kube::api::DynamicObject> = Api::namespaced_with(admin.clone(), &namespace, &kind);
+    let with = |name: &str, map: &str| {
+        let mut object = pipeline(
+            name,
+            json!({"program": {"sqlFrom": {"configMapKeyRef": {"name": map, "key": "orders.sql"}}}}),
+        );
+        object["apiVersion"] = json!(kind.api_version);
+        object["kind"] = json!(kind.kind);
+        object
+    };
+    define(definition(false)).await;
+    eventually("the kind is served, and takes any name", || async {
+        create(&api, with("old", "a name"))
+            .await
+            .map_err(|status| status.message)
+    })
+    .await;
+    define(definition(true)).await;
+    for name in ["a name", "../secrets", "Code", "code-", "ä"] {
+        eventually("the definition counts", || async {
+            match create(&api, with("new", name)).await {
+                Err(refused) if refused.message.contains("configMapKeyRef.name") => Ok(()),
+                Err(other) => Err(other.message.clone()),
+                Ok(_) => {
+                    let _ = api.delete("new", &Default::default()).await;
+                    Err("it is taken".to_owned())
+                }
+            }
+        })
+        .await;
+    }
+    for patch in [
+        json!({"spec": {"desiredState": "stopped"}}),
+        json!({"metadata": {"annotations": {"a": "b"}}}),
+        json!({"spec": {"program": {"sqlFrom": {"configMapKeyRef": {"key": "other.sql"}}}}}),
+    ] {
+        api.patch("old", &PatchParams::default(), &merge(patch))
+            .await
+            .expect("what is stored stays writable");
+    }
+    let status = json!({"status": {"phase": "Pending"}});
+    api.patch_status("old", &PatchParams::default(), &merge(status))
+        .await
+        .expect("so does its status");
+    let worse =
+        json!({"spec": {"program": {"sqlFrom": {"configMapKeyRef": {"name": "another name"}}}}});
+    let worse = api
+        .patch("old", &PatchParams::default(), &merge(worse))
+        .await;
+    assert!(worse.is_err(), "a new name is held against the schema");
+    create(&api, with("new", "kube-root-ca.crt"))
+        .await
+        .expect("a name");
+    definitions
+        .delete("referrers.names.example.com", &Default::default())
+        .await
+        .expect("it is removed");
+}
+
 #[tokio::test]
 async fn status_is_written_apart_from_the_spec() {
     let cluster = Cluster::shared().await;

@@ -2,11 +2,11 @@
 
 use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
-use sluice::crd::{Pipeline, StopKind, annotation};
+use sluice::crd::{ApprovalState, Pipeline, StopKind, annotation};
 
 use super::story::{
-    ORDERS, PROGRAM, Story, changed, edited, extended, has, has_type, is_current, is_in, message,
-    status,
+    ORDERS, PROGRAM, Story, changed, edited, extended, has, has_type, id, is_current, is_in,
+    message, status,
 };
 
 #[tokio::test]
@@ -269,6 +269,36 @@ async fn sql_comes_from_a_config_map_and_follows_it() {
         story.engine.pipeline(ORDERS).await["program_code"],
         changed()
     );
+}
+
+#[tokio::test]
+async fn a3_votes_and_seals_go_on_while_a_config_map_is_gone() {
+    let story = Story::begin().await;
+    let from = json!({"sql": null, "sqlFrom": {"configMapKeyRef": {"name": "program", "key": "program.sql"}}});
+    story
+        .config_map("program", json!({"program.sql": PROGRAM}))
+        .await;
+    story.create(ORDERS, json!({"program": from})).await;
+    story.until_settled_as("Running").await;
+    story
+        .config_map("program", json!({"program.sql": changed()}))
+        .await;
+    let waiting = story.until_waiting().await;
+    let maps = story.api::<k8s_openapi::api::core::v1::ConfigMap>();
+    maps.delete("program", &Default::default())
+        .await
+        .expect("it is deleted");
+    story.until_ready("False", "ContentNotFound").await;
+    story.approve(&id(&waiting)).await;
+    let sealed = story.until_state(ApprovalState::Sealed).await;
+    assert_eq!(id(&sealed), id(&waiting));
+    let still = story.until_ready("False", "ContentNotFound").await;
+    assert!(message(&still, "Ready").contains("ConfigMap program"));
+    assert_eq!(story.engine.calls_to("/orders/approve").len(), 1);
+    story
+        .config_map("program", json!({"program.sql": changed()}))
+        .await;
+    story.until_ready("True", "Running").await;
 }
 
 #[tokio::test]

@@ -13,8 +13,15 @@ use serde_json::Value;
 
 use crate::say;
 
+/// What the names of objects look like now, as JSON has it.
+macro_rules! object_name {
+    () => {
+        r#""^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$""#
+    };
+}
+
 /// Breaks that are meant, as they are told, and why they hurt nobody.
-const MEANT: [(&str, &str); 3] = [
+const MEANT: [(&str, &str); 9] = [
     (
         "Engine v1alpha1 .status: the default was null and is {\"observedGeneration\":-1}",
         "so that no object passes for ready before anybody has looked at it",
@@ -26,6 +33,48 @@ const MEANT: [(&str, &str); 3] = [
     (
         "Pipeline v1alpha1: there is a new rule, \"oldSelf.hasValue() || !(has(self.spec.pipelineName) ? self.spec.pipelineName : self.metadata.name).startsWith('sluice-build-')\"",
         "such a name was a way to make others' programs fail to compile; what exists stays",
+    ),
+    (
+        concat!(
+            "Pipeline v1alpha1 .spec .engineRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
+    ),
+    (
+        concat!(
+            "Pipeline v1alpha1 .spec .program .sqlFrom .configMapKeyRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
+    ),
+    (
+        concat!(
+            "Pipeline v1alpha1 .spec .program .udfRustFrom .configMapKeyRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
+    ),
+    (
+        concat!(
+            "Pipeline v1alpha1 .spec .program .udfTomlFrom .configMapKeyRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
+    ),
+    (
+        concat!(
+            "Engine v1alpha1 .spec .caSecretRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
+    ),
+    (
+        concat!(
+            "Engine v1alpha1 .spec .credentialsSecretRef .name: pattern was null and is ",
+            object_name!()
+        ),
+        "no object can have another name, and what is stored stays writable",
     ),
 ];
 

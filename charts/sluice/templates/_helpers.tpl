@@ -126,6 +126,26 @@ For spec.approved: true the id of the change that stood in the stored status is 
 - name: {{ $vote }}ByWanted
   expression: "!variables.{{ $vote }}Stands ? '' : variables.{{ $vote }}Anew ? variables.user : variables.{{ $vote }}ByBefore"
 {{- end }}
+# The votes that the words in sluice.dev/reason were written with. They are no other's: neither of somebody who finds
+# them there, left over or planted, and votes without any, nor of the same person on another change.
+- name: reasonFor
+  expression: "'sluice.dev/reason-for' in variables.annotations ? variables.annotations['sluice.dev/reason-for'] : ''"
+- name: reasonForBefore
+  expression: "'sluice.dev/reason-for' in variables.annotationsBefore ? variables.annotationsBefore['sluice.dev/reason-for'] : ''"
+- name: reasonStands
+  expression: "'sluice.dev/reason' in variables.annotations && variables.annotations['sluice.dev/reason'] != ''"
+- name: reasonVotes
+  expression: >-
+    {{ range $i, $vote := list "approve" "reject" }}{{ if $i }} + {{ end }}(variables.{{ $vote }}Stands ? ['{{ $vote }} ' + variables.annotations['sluice.dev/{{ $vote }}']] : []){{ end }}
+- name: reasonForVotes
+  expression: >-
+    !variables.reasonStands ? [] : variables.reasonIsNew ? variables.reasonVotes
+    : {{ range $i, $vote := list "approve" "reject" }}{{ if $i }} + {{ end }}(variables.{{ $vote }}Stands && !variables.{{ $vote }}Anew
+    && '{{ $vote }} ' + variables.annotations['sluice.dev/{{ $vote }}'] in variables.reasonForBefore.split(', ')
+    ? ['{{ $vote }} ' + variables.annotations['sluice.dev/{{ $vote }}']] : []){{ end }}
+- name: reasonForWanted
+  # Of the same type as the other names, with which it stands in one list.
+  expression: "dyn(variables.reasonForVotes.join(', '))"
 - name: approvedFor
   expression: "'sluice.dev/approved-for' in variables.annotations ? variables.annotations['sluice.dev/approved-for'] : ''"
 - name: approvedForBefore

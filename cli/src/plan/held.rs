@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use sluice::chain;
-use sluice::change::Content;
+use sluice::change::{self, Content};
 use sluice::crd::{
     BuildOutcome, Pipeline, PipelineStatus, Preview, PreviewOutcome, Target, annotation,
 };
@@ -29,7 +29,8 @@ pub fn left_alone(file: &Pipeline, live: &Pipeline, same_content: bool) -> Optio
     let asks_anew = |key: &str, handled: fn(&PipelineStatus) -> &Option<String>| {
         let asked = file.annotation(key);
         let handled = status.and_then(|status| handled(status).as_deref());
-        asked.is_some() && asked != live.annotation(key) && asked != handled
+        let is_handled = asked.is_some_and(|asked| change::is_remembered(asked, handled));
+        asked.is_some() && asked != live.annotation(key) && !is_handled
     };
     let (message, may_end) = match (stalled(live, "NameTaken"), stalled(live, "FoughtOver")) {
         (Some(message), _) => {
@@ -59,7 +60,8 @@ pub fn by_its_content(
 ) -> Option<String> {
     let file = situation.file;
     let retry = file.annotation(annotation::RETRY);
-    let is_tried_again = retry.is_some() && retry != status.handled_retry.as_deref();
+    let handled = status.handled_retry.as_deref();
+    let is_tried_again = retry.is_some_and(|retry| !change::is_remembered(retry, handled));
     let is_held = status
         .content
         .as_ref()

@@ -282,3 +282,22 @@ fn the_name_in_the_answers_is_the_resolved_one() {
     };
     assert_eq!(error.body().details["pipeline_name"], "Orders_2");
 }
+
+/// This door knows the states and conditions that the rule knows, and no others. What is known of the policies is looked at
+/// before anything is stored (`PoliciesNotInForce`), rather than what a condition says of them.
+#[test]
+fn a_vote_is_stored_in_each_state_and_condition_in_which_it_would_count() {
+    use crate::votes::doors::{Condition, comes_to, put};
+    for state in ApprovalState::ALL {
+        for condition in Condition::ALL {
+            if condition == Condition::NoPoliciesForObjects {
+                continue;
+            }
+            let mut pipeline = pipeline(json!({"status": {"approval": {"state": state}}}));
+            put(&mut pipeline, condition);
+            let is_stored = matches!(decide(&pipeline, &asked(""), "alice"), Answer::Store { .. });
+            let counts = comes_to(state, condition, VoteDecision::Approve) == Effect::Counts;
+            assert_eq!(is_stored, counts, "{state:?}, {condition:?}");
+        }
+    }
+}

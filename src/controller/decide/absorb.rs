@@ -1,6 +1,6 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
-use crate::change::{Content, Kept};
+use crate::change::{self, Content, Kept};
 use crate::crd::{
     BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
@@ -27,7 +27,7 @@ impl<'a> Decider<'a> {
             Outcome::Done(_) | Outcome::GuardFailed => {}
             Outcome::Owned(id) => {
                 let asked = self.input.asked.adopt.as_deref();
-                self.status.handled_adopt = asked.map(str::to_owned);
+                self.status.handled_adopt = asked.map(change::remembered);
                 self.own(id);
                 self.forget_what_was_kept();
                 self.report(
@@ -51,9 +51,8 @@ impl<'a> Decider<'a> {
                 self.own(id);
                 self.status.content = Some(engine_content(*version, content));
                 // It isn't there for a pipeline that somebody else makes later.
-                self.status
-                    .handled_adopt
-                    .clone_from(&self.input.asked.adopt);
+                let asked = self.input.asked.adopt.as_deref();
+                self.status.handled_adopt = asked.map(change::remembered);
                 self.take_the_retry_asked_for();
             }
             Outcome::Previewed { target, answer } => {

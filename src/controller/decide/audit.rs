@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::short_decision;
+use super::history::{bare_name, short_decision};
 use super::{Decider, Report};
 use crate::change;
 use crate::crd::{
@@ -177,9 +177,9 @@ fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report])
     all
 }
 
-/// Whether it is one decision, however its reason was cut.
+/// Whether it is one decision, however its reason and its name were cut.
 fn same(one: &Decision, other: &Decision) -> bool {
-    one.outcome == other.outcome && one.by == other.by && one.at == other.at
+    one.outcome == other.outcome && bare_name(&one.by) == bare_name(&other.by) && one.at == other.at
 }
 
 fn word(decision: &Decision) -> Option<&'static str> {

@@ -246,6 +246,7 @@ impl Decider<'_> {
             approved_field_counts: false,
             decision: Some(outside_decision(now)),
             votes: vec![],
+            more_votes: 0,
             calls: 0,
             last_call_at: None,
             failure: None,

@@ -263,10 +263,9 @@ impl Decider<'_> {
     }
 
     /// That the policies aren't in force without which no approval counts, told once per transition.
-    pub(super) fn policies_not_in_force(&mut self, message: String) {
+    pub(super) fn policies_not_in_force(&mut self, reason: &str, message: String) {
         let was_there = self.stored(POLICIES_NOT_IN_FORCE).is_some();
-        let is_news =
-            self.shows_only_while(POLICIES_NOT_IN_FORCE, "NamesCannotBeTrusted", &message);
+        let is_news = self.shows_only_while(POLICIES_NOT_IN_FORCE, reason, &message);
         if is_news && !was_there {
             self.warn("PoliciesNotInForce", shortened(message));
         }

@@ -149,16 +149,20 @@ impl Decider<'_> {
     /// Whether somebody asks, with a value that was not acted on yet, to try again.
     pub(super) fn retry_is_new(&self) -> bool {
         let asked = self.input.pipeline.annotation(annotation::RETRY);
-        asked.is_some() && asked != self.status.handled_retry.as_deref()
+        let handled = self.status.handled_retry.as_deref();
+        asked.is_some_and(|asked| !change::is_remembered(asked, handled))
     }
 
     /// The retry that stood there when the call was made is acted on. Says whether it was a new one. One that was written
     /// since is still to be acted on.
     pub(super) fn take_the_retry_asked_for(&mut self) -> bool {
-        let asked = &self.input.asked.retry;
-        let is_new = asked.is_some() && *asked != self.status.handled_retry;
+        let asked = self.input.asked.retry.as_deref();
+        let handled = self.status.handled_retry.as_deref();
+        let new = asked.filter(|asked| !change::is_remembered(asked, handled));
+        let new = new.map(change::remembered);
+        let is_new = new.is_some();
         if is_new {
-            self.status.handled_retry.clone_from(asked);
+            self.status.handled_retry = new;
         }
         is_new
     }
@@ -168,7 +172,7 @@ impl Decider<'_> {
             .input
             .pipeline
             .annotation(annotation::RETRY)
-            .map(str::to_owned);
+            .map(change::remembered);
     }
 }
 

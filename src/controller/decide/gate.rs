@@ -12,7 +12,7 @@ use crate::crd::{
     Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
     StopKind, Target, Vote, annotation,
 };
-use crate::engine::{Connectors, PipelineState};
+use crate::engine::{Connectors, PipelineState, diff};
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
@@ -61,6 +61,7 @@ impl Decider<'_> {
             .filter(|vote| state == ApprovalState::Awaiting || vote.outcome == Outcome::Rejected);
         if state == ApprovalState::Awaiting || counts.is_some() {
             approval.votes = votes;
+            approval.more_votes = 0;
         }
         let Some(vote) = counts else { return };
         let change_id = approval.change_id.clone();
@@ -117,7 +118,7 @@ impl Decider<'_> {
             self.act(Act::Look, Guard::default());
             return;
         };
-        let digest = change::digest(&state.approval_diff);
+        let digest = diff::digest(&state.approval_diff);
         let revision = self.revision_of(&target);
         let id = self.change_id(&target, revision);
         self.note_what_waits(state, &id);
@@ -279,7 +280,7 @@ impl Decider<'_> {
             since: self.now(),
             deployment_id: state.deployment_id.clone(),
             summary,
-            diff_digest: change::digest(&diff),
+            diff_digest: diff::digest(&diff),
             diff: diff.as_object().cloned(),
             at_stake: Some(at_stake),
             base: self.base_checkpoint(state),
@@ -287,6 +288,7 @@ impl Decider<'_> {
             approved_field_counts: spec.approved != Some(true),
             decision: rejected,
             votes: vec![],
+            more_votes: 0,
             calls: 0,
             last_call_at: None,
             failure: None,

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::Decider;
-use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Vote};
+use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Outcome, Vote};
+use crate::engine::diff;
 use crate::text::{self, Limit};
 
 /// How many decisions a status remembers.
@@ -16,8 +17,8 @@ const MOST_TOGETHER: usize = 64 * 1024;
 /// How many characters a diff may take in a record, or in a line of the audit log.
 const MOST_DIFF: usize = 16 * 1024;
 
-/// How many votes a record holds.
-const MOST_VOTES: usize = 20;
+/// How many votes a record holds, and a change.
+pub(super) const MOST_VOTES: usize = 20;
 
 /// How much of the reason of one vote among others is remembered.
 const ONE_OF_MANY: Limit = Limit::Characters(256);
@@ -58,19 +59,20 @@ fn record(
     }
 }
 
-/// A diff that isn't too large, without its empty lists. That there is no diff of the program stays
+/// A diff without its empty lists, cut if it is too large. That there is no diff of the program stays
 /// there: it means that nobody knows.
 pub(in crate::controller) fn small_diff(
     diff: Option<&Map<String, Value>>,
 ) -> Option<CompactObject> {
-    let mut diff = diff?.clone();
+    let Value::Object(mut diff) = diff::cut(Value::Object(diff?.clone()), MOST_DIFF) else {
+        return None;
+    };
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     diff.retain(|_, value| !is_empty(value));
     if let Some(program) = diff.get_mut("program_diff").and_then(Value::as_object_mut) {
         program.retain(|_, value| !is_empty(value));
     }
-    let compact = CompactObject::from(&diff);
-    (compact.size() <= MOST_DIFF).then_some(compact)
+    Some(CompactObject::from(&diff))
 }
 
 /// A decision, with what people wrote cut to size.
@@ -82,10 +84,18 @@ pub(in crate::controller) fn short_decision(decision: &Decision) -> Decision {
     decision
 }
 
-/// Votes, with what people wrote cut to size.
+/// Votes, with what people wrote cut to size: the first rejections of all, and then the first approvals.
 pub(in crate::controller) fn short_votes(votes: &[Vote]) -> Vec<Vote> {
-    let votes = votes.iter().take(MOST_VOTES).cloned();
-    votes
+    let of = |rejections: bool| {
+        let is_rejection = move |vote: &&Vote| vote.outcome == Outcome::Rejected;
+        votes
+            .iter()
+            .filter(move |vote| is_rejection(vote) == rejections)
+    };
+    of(true)
+        .chain(of(false))
+        .take(MOST_VOTES)
+        .cloned()
         .map(|mut vote| {
             vote.by = text::foreign_line(&vote.by, text::PERSON);
             let reason = vote.reason.as_deref();
@@ -104,20 +114,93 @@ pub(super) fn shorten(votes: &mut [Vote]) {
     }
 }
 
-fn bound(history: &mut Vec<DecisionRecord>) {
+/// What is remembered of a text where there is no room for more.
+const BARE: Limit = Limit::Characters(64);
+
+/// The same of a name.
+const BARE_NAME: Limit = Limit::Characters(64);
+
+/// How a name is compared with one that may be bare.
+pub(super) fn bare_name(name: &str) -> String {
+    text::cut(name, BARE_NAME)
+}
+
+/// About how many bytes a record takes in a status, and rather more: to measure it, its diff would have to be read.
+pub(super) fn about(record: &DecisionRecord) -> usize {
+    /// Ids, digests, times and keys.
+    const FRAME: usize = 1024;
+    /// The same of a vote.
+    const VOTE: usize = 512;
+    let reason = |reason: &Option<String>| reason.as_ref().map_or(0, String::len);
+    let votes = record.votes.iter();
+    let votes = votes.map(|vote| VOTE + 2 * (vote.by.len() + reason(&vote.reason)));
+    let decision = record.decision.as_ref();
+    let decision = decision.map_or(0, |it| VOTE + 2 * (it.by.len() + reason(&it.reason)));
+    let diff = record.diff.as_ref().map_or(0, CompactObject::size);
+    FRAME + 2 * record.summary.len() + decision + diff + votes.sum::<usize>()
+}
+
+/// Keeps the records within their number and their room.
+pub(super) fn bound(history: &mut Vec<DecisionRecord>) {
     history.truncate(MOST_RECORDS);
+    if history.iter().map(about).sum::<usize>() <= MOST_TOGETHER / 2 {
+        return;
+    }
     let mut room = MOST_TOGETHER;
     for record in history {
+        record.diff = record
+            .diff
+            .take()
+            .map(|diff| match diff.size() > MOST_DIFF {
+                true => small_diff(Some(&diff.to_map())).unwrap_or(diff),
+                false => diff,
+            });
+        record.votes = short_votes(&record.votes);
+        record.summary = text::foreign(&record.summary, text::REASON);
+        record.decision = record.decision.as_ref().map(short_decision);
         let size = length(record);
         if size > room {
-            record.diff = None;
-            record.votes.clear();
+            make_bare(record);
         }
         room = room.saturating_sub(size);
     }
 }
 
-fn length(value: &impl serde::Serialize) -> usize {
+/// Leaves of a record who decided what, and little else.
+pub(super) fn make_bare(record: &mut DecisionRecord) {
+    record.diff = None;
+    record.votes.clear();
+    record.summary = text::foreign(&record.summary, BARE);
+    if let Some(decision) = &mut record.decision {
+        make_decision_bare(decision);
+    }
+}
+
+/// Leaves of a decision who decided, and as much of the reason as there is always room for.
+pub(super) fn make_decision_bare(decision: &mut Decision) {
+    decision.by = text::foreign_line(&decision.by, BARE_NAME);
+    let reason = decision.reason.as_deref();
+    decision.reason = reason.map(|reason| text::foreign(reason, BARE));
+}
+
+/// Keeps decisions, the newest first, within a room all together.
+pub(super) fn bound_decisions<'a>(
+    newest_first: impl Iterator<Item = &'a mut Decision>,
+    room: usize,
+) {
+    let mut room = room;
+    for decision in newest_first {
+        *decision = short_decision(decision);
+        let size = length(decision);
+        if size > room {
+            make_decision_bare(decision);
+        }
+        room = room.saturating_sub(size);
+    }
+}
+
+/// How many bytes something takes in a status.
+pub(super) fn length(value: &impl serde::Serialize) -> usize {
     // What is measured here are structs and JSON values: they always serialize.
     serde_json::to_string(value).map_or(0, |text| text.len())
 }
@@ -187,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_diff_that_is_too_large_is_left_out() {
+    fn a_diff_that_is_too_large_is_cut() {
         let mut approval = large();
         let small = record(&approval, approval.since.clone());
         assert!(small.diff.is_some());
@@ -196,7 +279,8 @@ mod tests {
             .as_object()
             .cloned();
         let large = record(&approval, approval.since.clone());
-        assert_eq!(large.diff, None);
+        let kept = large.diff.map(|diff| diff.to_map()).unwrap();
+        assert!(diff::is_cut_map(&kept));
         assert_eq!(large.diff_digest.as_ref(), Some(&approval.diff_digest));
     }
 }

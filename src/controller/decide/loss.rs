@@ -358,6 +358,7 @@ impl<'a> Decider<'a> {
             approved_field_counts: spec.approved != Some(true),
             decision: rejected,
             votes: vec![],
+            more_votes: 0,
             calls: 0,
             last_call_at: None,
             failure: None,

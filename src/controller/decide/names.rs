@@ -7,6 +7,7 @@ use super::Decider;
 use crate::approval::{self, Names};
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen};
 use crate::policies::Standing;
+use crate::votes::ONLY_IN_FIELDS;
 
 /// How soon a Pipeline asks again whether it is its turn.
 const NOTED_LATER: Duration = Duration::from_secs(60);
@@ -133,6 +134,10 @@ impl Decider<'_> {
         if !message.is_empty() {
             message.push_str(". Install the admission policies of this version of Sluice again");
         }
-        self.policies_not_in_force(message);
+        let reason = match &trust.votes {
+            Standing::Absent(_) => "NamesCannotBeTrusted",
+            _ => ONLY_IN_FIELDS,
+        };
+        self.policies_not_in_force(reason, message);
     }
 }

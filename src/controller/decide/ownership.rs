@@ -7,7 +7,7 @@ use super::conditions::Reason;
 use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
 use crate::approval;
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{ApprovalState, Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::mark::{self, Owner, OwnerName};
@@ -77,7 +77,7 @@ impl<'a> Decider<'a> {
             ));
             // Whatever was written while the owner lives says nothing of the day when he is gone.
             let asked = input.pipeline.annotation(annotation::ADOPT);
-            self.status.handled_adopt = asked.map(str::to_owned);
+            self.status.handled_adopt = asked.map(change::remembered);
             return None;
         }
         if self.is_lost(pipeline.as_ref()) {
@@ -85,9 +85,13 @@ impl<'a> Decider<'a> {
         }
         let content = match input.content {
             Ok(content) => content.as_ref(),
-            Err(message) => {
-                self.missing(Reason::ContentNotFound, message.clone());
-                return None;
+            Err(_) => {
+                let known = pipeline.as_ref();
+                let known = known.filter(|seen| self.is_the_one_of_before(seen.state()));
+                if known.is_none() {
+                    self.show_unread();
+                }
+                return known.map(|seen| (info, seen.clone()));
             }
         };
         match (pipeline, content) {
@@ -274,7 +278,8 @@ impl<'a> Decider<'a> {
                 how: command + &right,
             };
         }
-        if asked == self.status.handled_adopt.as_deref() {
+        let handled = self.status.handled_adopt.as_deref();
+        if asked.is_some_and(|asked| change::is_remembered(asked, handled)) {
             // Another Pipeline may have been told to take it since, or the owner lived then.
             return Claim::Leaves {
                 what,

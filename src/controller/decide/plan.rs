@@ -5,9 +5,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
-use crate::change::{self, Content};
+use crate::change::Content;
 use crate::crd::{BootstrapOptions, Pipeline, PipelineStatus, Target, annotation};
-use crate::engine::{self, DiffAnswer, PipelineState, StartOptions};
+use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +164,7 @@ impl Guard {
             && self
                 .diff_digest
                 .as_ref()
-                .is_none_or(|digest| *digest == change::digest(&live.approval_diff))
+                .is_none_or(|digest| *digest == diff::digest(&live.approval_diff))
     }
 
     /// Whether it names statuses of a pipeline that is at the gate, or before it. The manager may say so for some seconds of

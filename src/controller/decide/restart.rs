@@ -9,7 +9,8 @@ impl Decider<'_> {
     /// Whether a restart is asked for that no start has fulfilled yet.
     pub(super) fn restart_is_due(&self) -> bool {
         let asked = &self.input.pipeline.spec.restarted_at;
-        asked.is_some() && *asked != self.status.handled_restart
+        // What is stopped while the content can't be read isn't started again.
+        asked.is_some() && *asked != self.status.handled_restart && !self.is_unread()
     }
 
     /// Every start fulfils what was asked for until then.

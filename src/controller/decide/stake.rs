@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::words::names;
 use crate::crd::{AtStake, BootstrapOptions};
-use crate::engine::{Connectors, PipelineState};
+use crate::engine::{Connectors, PipelineState, diff};
 
 /// What nobody can foretell where functions or the runtime change: the engine computes nothing anew for it.
 pub(super) const MIXED_RESULTS: &str = "results: what is already computed stays as it is, so old and new results stand side by side until their input changes";
@@ -45,6 +45,15 @@ pub(super) fn at_stake(
             modified.join(", ")
         ));
     }
+    let is_cut = diff::is_cut(diff);
+    if is_cut {
+        unknown.push(
+            "further tables and sinks: the diff is too large to be kept whole, and what it names beyond that may be emptied, removed or repeated as well"
+                .to_owned(),
+        );
+    }
+    // None of what is shown isn't none of all.
+    let known = |names: Vec<String>| (!is_cut || !names.is_empty()).then_some(names);
     let Some(connectors) = connectors else {
         unknown
             .push("tables and sinks: the engine doesn't show the program's connectors".to_owned());
@@ -65,9 +74,9 @@ pub(super) fn at_stake(
                 .any(|changed| same_name(changed, relation))
     };
     AtStake {
-        tables_refilled: Some(owned(&refilled)),
-        tables_lost: Some(owned(&[lost, removed_tables].concat())),
-        sinks_repeated: Some(
+        tables_refilled: known(owned(&refilled)),
+        tables_lost: known(owned(&[lost, removed_tables].concat())),
+        sinks_repeated: known(
             connectors
                 .outputs
                 .iter()

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::change;
 use crate::crd::Target;
+use crate::engine::diff;
 use crate::text::{self, Limit};
 
 /// The lists of a diff, and how a person would say what is in them: one, several.
@@ -66,15 +67,20 @@ const NAME: Limit = Limit::Characters(100);
 /// How much is said of why the engine can't compare two programs.
 const WHY: Limit = Limit::Characters(500);
 
+/// What is said of a diff of which a part was left out.
+const TOO_LARGE: &str = "the diff is too large to be shown whole";
+
 /// The diff on one line: `modifies view avg_grade; adds tables a, b`.
 pub(super) fn summary(diff: &Value) -> String {
     let parts: Vec<String> = LISTS
         .iter()
         .filter_map(|(pointer, verb, one, several)| {
-            let names = names(diff, pointer);
-            let noun = if names.len() == 1 { one } else { several };
-            (!names.is_empty()).then(|| format!("{verb} {noun} {}", enumerate(&names)))
+            let (names, left_out) = (names(diff, pointer), diff::left_out(diff, pointer));
+            let count = names.len() + left_out;
+            let noun = if count == 1 { one } else { several };
+            (count > 0).then(|| format!("{verb} {noun} {}", enumerate(&names, left_out)))
         })
+        .chain(diff::is_cut(diff).then(|| TOO_LARGE.to_owned()))
         .collect();
     let error = diff.get("program_diff_error").and_then(Value::as_str);
     let error = error.map(|error| text::foreign(error, WHY));
@@ -114,7 +120,7 @@ pub(super) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[Strin
         "settings" if settings.is_empty() => "changes runtime settings".to_owned(),
         "settings" => {
             let names: Vec<&str> = settings.iter().map(String::as_str).collect();
-            format!("changes the runtime settings {}", enumerate(&names))
+            format!("changes the runtime settings {}", enumerate(&names, 0))
         }
         _ => format!(
             "changes the runtime version from {} to {}",
@@ -139,6 +145,7 @@ pub(super) fn with_unseen(unseen: &str, diff: &Value) -> String {
 /// Whether the diff is known, and says that nothing changes.
 pub(super) fn is_empty(diff: &Value) -> bool {
     crate::engine::PipelineState::diff_is_known(diff)
+        && !diff::is_cut(diff)
         && LISTS
             .iter()
             .all(|(pointer, ..)| names(diff, pointer).is_empty())
@@ -152,14 +159,16 @@ pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
         .unwrap_or_default()
 }
 
-fn enumerate(names: &[&str]) -> String {
+/// The first of these names, and how many there are beside them and those that were left out.
+fn enumerate(names: &[&str], left_out: usize) -> String {
     let said = names.len().min(NAMES);
     let shown = names[..said]
         .iter()
         .map(|name| text::foreign_line(name, NAME));
     let listed = shown.collect::<Vec<_>>().join(", ");
-    match names.len() - said {
+    match names.len() - said + left_out {
         0 => listed,
+        all if said == 0 => format!("({all}, none of which is shown)"),
         rest => format!("{listed} and {rest} more"),
     }
 }

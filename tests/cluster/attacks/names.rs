@@ -164,7 +164,80 @@ async fn a12_whoever_changes_the_reason_votes() {
         .patch("dave", other_words)
         .await
         .expect("dave may vote");
-    assert_eq!(stamps(&written), json!({"reject-by": "dave"}));
+    let of_dave = json!({"reject-by": "dave", "reason-for": format!("reject {CHANGE}")});
+    assert_eq!(stamps(&written), of_dave);
+}
+
+#[tokio::test]
+async fn a12_a_reason_is_that_of_the_vote_that_it_was_written_with_and_of_no_other() {
+    let scene = Scene::set().await;
+    // Planted by somebody who may not vote, or left over: it says nothing of the vote that comes.
+    let planted = annotations(json!({"reason": "I was bribed"}));
+    scene.patch("bob", planted).await.expect("no vote stands");
+    for verb in ["approve", "reject"] {
+        let vote = annotations(json!({verb: CHANGE}));
+        let written = scene.patch("alice", vote).await.expect("a vote");
+        assert_eq!(stamps(&written), json!({(format!("{verb}-by")): "alice"}));
+        // Nobody makes it hers, neither she nor somebody else.
+        let forged = annotations(json!({"reason-for": format!("{verb} {CHANGE}")}));
+        for user in ["alice", "dave", "bob"] {
+            refused(
+                scene.patch(user, forged.clone()).await,
+                "with none that stands, so leave it out",
+            );
+        }
+        let none = annotations(json!({verb: null}));
+        scene
+            .patch("alice", none)
+            .await
+            .expect("alice may withdraw");
+    }
+    // Written with the vote it is its reason, as long as both stand.
+    let vote = annotations(json!({"approve": CHANGE, "reason": "looked at it"}));
+    let written = scene.patch("alice", vote.clone()).await.expect("a vote");
+    let hers = json!({"approve-by": "alice", "reason-for": format!("approve {CHANGE}")});
+    assert_eq!(stamps(&written), hers);
+    scene.patch("dave", vote).await.expect("no change");
+    let edit = json!({"spec": {"desiredState": "paused"}});
+    scene.patch("bob", edit).await.expect("an edit");
+    let dropped = annotations(json!({"reason-for": null}));
+    scene.patch("bob", dropped).await.expect("no change");
+    assert_eq!(scene.stamps().await, hers);
+    // The next vote, beside the words of the one before.
+    let next = scene
+        .patch("alice", annotations(json!({"approve": OTHER})))
+        .await;
+    assert_eq!(
+        stamps(&next.expect("a vote")),
+        json!({"approve-by": "alice"})
+    );
+    let back = scene
+        .patch("alice", annotations(json!({"approve": CHANGE})))
+        .await;
+    assert_eq!(
+        stamps(&back.expect("a vote")),
+        json!({"approve-by": "alice"})
+    );
+    // With words of its own it has a reason again; changed afterwards, they are whose vote it is then.
+    let own = annotations(json!({"approve": OTHER, "reason": "this one, too"}));
+    let written = scene.patch("alice", own).await.expect("a vote");
+    let of = |user: &str| json!({"approve-by": user, "reason-for": format!("approve {OTHER}")});
+    assert_eq!(stamps(&written), of("alice"));
+    let changed = annotations(json!({"reason": "in other words"}));
+    refused(
+        scene.patch("bob", changed.clone()).await,
+        "needs the verb approve",
+    );
+    let written = scene.patch("dave", changed).await.expect("dave may vote");
+    assert_eq!(stamps(&written), of("dave"));
+    // And nothing is put there for a vote that is to come.
+    let early = annotations(
+        json!({"approve": null, "reason": "I was bribed", "reason-for": format!("approve {CHANGE}")}),
+    );
+    refused(
+        scene.patch("alice", early).await,
+        "with none that stands, so leave it out",
+    );
 }
 
 #[tokio::test]

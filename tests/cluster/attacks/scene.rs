@@ -11,12 +11,13 @@ use super::super::support::{
 };
 
 /// The annotations that say who wrote the votes that a Pipeline carries.
-pub const STAMPS: [&str; 5] = [
+pub const STAMPS: [&str; 6] = [
     "sluice.dev/approved-by",
     "sluice.dev/approved-for",
     "sluice.dev/approved-change-by",
     "sluice.dev/approve-by",
     "sluice.dev/reject-by",
+    "sluice.dev/reason-for",
 ];
 
 /// See the module. Alice and dave may edit and approve, bob may edit, and carol may look.

@@ -145,7 +145,9 @@ async fn until_unfounded(story: &Story, words: &str) {
 async fn until_policies_are_missed(story: &Story, why: &str) {
     let seen = story
         .until("it says that the policies aren't in force", |p| {
-            has(p, "PoliciesNotInForce", "True", "NamesCannotBeTrusted")
+            ["NamesCannotBeTrusted", "NamesInFieldsCannotBeTrusted"]
+                .iter()
+                .any(|reason| has(p, "PoliciesNotInForce", "True", reason))
         })
         .await;
     let message = message(&seen, "PoliciesNotInForce");

@@ -310,3 +310,77 @@ async fn a_status_is_written_whatever_characters_stand_in_what_it_remembers() {
     assert_eq!(approval(&waiting).target.runtime_version, version);
     is_shown_plainly_but(&story, &waiting, &["target"]).await;
 }
+
+/// What a whole object may take in etcd.
+const MOST: usize = 1_500_000;
+
+fn size(pipeline: &Pipeline) -> usize {
+    serde_json::to_string(pipeline).expect("JSON").len()
+}
+
+#[tokio::test]
+async fn a_text_of_megabytes_freezes_no_pipeline_whoever_wrote_it() {
+    let story = Story::begin().await;
+    story.running().await;
+    // The compiler's, which repeats a name of the program that is to run next.
+    let name = "x".repeat(900_000);
+    let sql = format!("CREATE VIEW v AS SELECT * FROM \"{name}\";");
+    story.config_map("long", json!({"sql": sql})).await;
+    let from = json!({"configMapKeyRef": {"name": "long", "key": "sql"}});
+    story
+        .patch(json!({"spec": {"program": {"sql": null, "sqlFrom": from}}}))
+        .await;
+    let fails = |p: &Pipeline| has(p, "Ready", "False", "CompileFailed");
+    let held = story.until("it doesn't compile", fails).await;
+    assert!(size(&held) < 100_000, "{}", size(&held));
+    // People's, in an annotation that is remembered.
+    story
+        .annotate(annotation::RETRY, &"again ".repeat(20_000))
+        .await;
+    story
+        .until("it is acted on", |p| {
+            let handled = status(p).handled_retry.unwrap_or_default();
+            handled.starts_with("sha256:")
+        })
+        .await;
+    // The engine's, of what waits: more tables than a status can name.
+    let names: Vec<String> = (0..20_000).map(|n| format!("table_number_{n}")).collect();
+    let details = json!({"approval_diff": {
+        "program_diff": {"removed_tables": names}, "program_diff_error": null,
+    }});
+    let lie = format!("deployment_runtime_status_details={details}");
+    story.engine.fault("lie", lie).await;
+    story
+        .patch(json!({"spec": {"program": {"sql": changed(), "sqlFrom": null}}}))
+        .await;
+    let waiting = story.until_waiting().await;
+    let asked = approval(&waiting);
+    assert!(size(&waiting) < 400_000, "{}", size(&waiting));
+    let whole = sluice::change::digest(&details["approval_diff"]);
+    assert_eq!(asked.diff_digest, whole, "{}", asked.summary);
+    assert!(asked.summary.contains("more"), "{}", asked.summary);
+    // And people's, beside a vote.
+    story
+        .annotate(annotation::REASON, &"why ".repeat(20_000))
+        .await;
+    story.approve(&id(&waiting)).await;
+    let sealed = story.until_sealed().await;
+    assert!(size(&sealed) < MOST);
+    story.engine.no_faults().await;
+    // What the engine says of a pipeline that has failed.
+    let long = "no such thing. ".repeat(110_000);
+    let error = json!({"message": long, "error_code": "RuntimeError.WorkerPanic", "details": null});
+    story
+        .engine
+        .fault("lie", format!("deployment_error={error}"))
+        .await;
+    story
+        .patch(json!({"spec": {"desiredState": "stopped"}}))
+        .await;
+    let stopped = story
+        .until("it is stopped", |p| {
+            is_in(p, "Stopped") || is_in(p, "Failed")
+        })
+        .await;
+    assert!(size(&stopped) < MOST);
+}

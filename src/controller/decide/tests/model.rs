@@ -63,6 +63,8 @@ pub struct World {
     pub rival: Option<String>,
     /// Whether an engine's admin says that marks of Pipelines that are gone don't count.
     pub mark_is_released: bool,
+    /// Why what the spec refers to can't be read.
+    pub unread: Option<String>,
 }
 
 /// The engine.
@@ -114,6 +116,8 @@ pub struct Engine {
     pub compiler_is_down: bool,
     /// Nothing can be compiled beforehand.
     pub builds_fail: bool,
+    /// What it shows as the diff, whatever it is.
+    pub shows: Option<Value>,
     /// It refuses every update, with this code.
     pub refuses_updates: Option<&'static str>,
     /// What is compiled beforehand isn't done yet.
@@ -194,6 +198,7 @@ impl World {
             may_note_policies: false,
             rival: None,
             mark_is_released: false,
+            unread: None,
         }
     }
 
@@ -517,7 +522,10 @@ impl World {
 
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
         let program = self.pipeline.spec.program.as_ref();
-        let content = Ok(program.map(|_| self.wanted()));
+        let content = match &self.unread {
+            Some(why) => Err(why.clone()),
+            None => Ok(program.map(|_| self.wanted())),
+        };
         let pipeline = self.engine.exists.then(|| {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
@@ -697,6 +705,9 @@ impl Engine {
 
     /// Two edits of one view give the same diff: it holds names only.
     fn diff(&self) -> Value {
+        if let Some(shown) = &self.shows {
+            return shown.clone();
+        }
         let same = self.base() == Some(self.sql.as_str());
         let views: &[&str] = if same { &[] } else { &["v"] };
         json!({"program_diff": {"modified_views": views, "modified_tables": if self.other_plans { &["t"][..] } else { &[] }}, "program_diff_error": null})
