@@ -9,6 +9,7 @@ use super::{Context, Error};
 use crate::change::Content;
 use crate::content;
 use crate::crd::{Pipeline, is_object_name};
+use crate::guarded::Guarded;
 
 /// The content with all references resolved, or what is wrong with them, in words.
 ///
@@ -18,12 +19,12 @@ pub(super) async fn resolve(
     context: &Context,
 ) -> Result<Result<Option<Content>, String>, Error> {
     let namespace = pipeline.namespace().unwrap_or_default();
-    let api = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
+    let api = Api::<Guarded<ConfigMap>>::namespaced(context.client.clone(), &namespace);
     let mut config_maps = BTreeMap::new();
     let names = content::config_maps(pipeline.spec.program.as_ref());
     for name in names.into_iter().filter(|name| is_object_name(name)) {
         if let Some(config_map) = api.get_opt(name).await? {
-            config_maps.insert(name.to_owned(), config_map);
+            config_maps.insert(name.to_owned(), config_map.0?);
         }
     }
     Ok(content::resolve(&pipeline.spec, &config_maps))

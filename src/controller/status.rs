@@ -8,7 +8,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{Context, Error};
+use super::{Context, Error, Guarded};
 use crate::crd::{Pipeline, PipelineStatus};
 use crate::text;
 
@@ -32,7 +32,7 @@ pub(super) async fn write(
     status: PipelineStatus,
     context: &Context,
 ) -> Result<Written, Error> {
-    let api = Api::<Pipeline>::namespaced(
+    let api = Api::<Guarded>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
@@ -48,7 +48,7 @@ pub(super) async fn write(
         },
         "status": status,
     });
-    match apply::<Pipeline>(
+    match apply::<Guarded>(
         &context.client,
         pipeline.namespace().as_deref(),
         &name,
@@ -56,11 +56,12 @@ pub(super) async fn write(
     )
     .await
     {
-        Ok(stored) => Ok(Written::Stored(Box::new(stored))),
+        Ok(stored) => Ok(Written::Stored(Box::new(stored.0?))),
         Err(kube::Error::Api(response)) if is(&response, 404) => Ok(Written::Gone),
         Err(kube::Error::Api(response)) if is(&response, 409) => {
             context.metrics.status_conflict();
-            match api.get_opt(&name).await? {
+            let fresh = api.get_opt(&name).await?;
+            match fresh.map(|fresh| fresh.0).transpose()? {
                 // What is on its way out goes another way from here on.
                 Some(fresh)
                     if fresh.metadata.uid == pipeline.metadata.uid
@@ -107,11 +108,12 @@ pub(super) async fn read_whole(
     pipeline: &Pipeline,
     context: &Context,
 ) -> Result<Option<Pipeline>, Error> {
-    let api = Api::<Pipeline>::namespaced(
+    let api = Api::<Guarded>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
     let live = api.get_opt(&pipeline.name_any()).await?;
+    let live = live.map(|live| live.0).transpose()?;
     Ok(live.filter(|live| live.metadata.uid == pipeline.metadata.uid))
 }
 

@@ -8,8 +8,9 @@ use crate::engine::{EngineInfo, PipelineState};
 impl Decider<'_> {
     /// Whether a restart is asked for that no start has fulfilled yet.
     pub(super) fn restart_is_due(&self) -> bool {
-        let asked = &self.input.pipeline.spec.restarted_at;
-        asked.is_some() && *asked != self.status.handled_restart
+        let handled = self.status.handled_restart.as_ref();
+        let asked = self.input.pipeline.spec.restarted_at.as_ref();
+        asked.is_some_and(|asked| handled.is_none_or(|handled| !asked.is_same(handled)))
     }
 
     /// Every start fulfils what was asked for until then.
