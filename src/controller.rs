@@ -14,6 +14,7 @@ mod content;
 pub mod decide;
 mod engines;
 mod events;
+mod finalizers;
 mod kept;
 mod observe;
 mod previews;
@@ -23,6 +24,7 @@ mod report;
 mod rivals;
 mod status;
 mod trust;
+mod unfit;
 mod votes;
 mod work;
 
@@ -34,7 +36,6 @@ use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::jiff::Timestamp;
-use kube::core::DeserializeGuard;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, reflector, watcher};
@@ -44,6 +45,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
+use crate::guarded;
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
@@ -57,10 +59,10 @@ use queue::{Of, Urgency};
 use work::{Action, Turn, Wanted};
 
 /// A Pipeline that may not be one: an object that doesn't fit its type must not stop the watch.
-type Guarded = DeserializeGuard<Pipeline>;
+type Guarded = guarded::Guarded<Pipeline>;
 
 /// A vote that may not be one, likewise.
-type GuardedVote = DeserializeGuard<PipelineApproval>;
+type GuardedVote = guarded::Guarded<PipelineApproval>;
 
 /// How much there is to share out among namespaces and engines.
 ///
@@ -157,6 +159,7 @@ pub struct Context {
     retries: backoff::Retries,
     calls: calls::Calls,
     reporter: report::Reporter,
+    unfit: Arc<unfit::Unfit>,
     audit: audit::Audit,
     previews: previews::Previews,
     leadership: Leadership,
@@ -172,6 +175,9 @@ pub enum Error {
     /// The API server refused, or couldn't be reached.
     #[error("the API server: {0}")]
     Kubernetes(#[source] Box<kube::Error>),
+    /// What the API server answered doesn't fit its type.
+    #[error("{0}")]
+    Unfit(#[from] Box<guarded::Unfit>),
     /// It took too long.
     #[error("the reconcile took longer than {} s", RECONCILE_TIMEOUT.as_secs())]
     TimedOut,
@@ -206,7 +212,13 @@ pub async fn run(
         guard,
     } = surroundings;
     let votes = Arc::<votes::Votes>::default();
-    let votes_seen = votes_of(settings.all(&client), Arc::clone(&votes));
+    let reporter = report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone());
+    let unfit = Arc::new(unfit::Unfit::new(reporter.clone()));
+    let votes_seen = votes_of(
+        settings.all(&client),
+        Arc::clone(&votes),
+        Arc::clone(&unfit),
+    );
     let references = Arc::<references::References>::default();
     let (pipelines, pipelines_writer) = reflector::store();
     let seen = pipelines_of(
@@ -221,12 +233,14 @@ pub async fn run(
         wakes,
         pipelines.clone(),
         health,
+        Arc::clone(&unfit),
     );
 
     let (turns, previewed) = mpsc::unbounded_channel();
     let desk = work::Desk::new(LIMITS);
     let context = Arc::new(Context {
-        reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone()),
+        reporter,
+        unfit,
         audit: audit::Audit::new(settings.audit_log.clone(), Arc::clone(&metrics)),
         claims: claims::Claims::default(),
         retries: backoff::Retries::default(),
@@ -363,6 +377,7 @@ async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
         let uids: HashSet<String> = state.iter().filter_map(|pipeline| pipeline.uid()).collect();
         context.audit.retain(|uid| uids.contains(uid));
         context.engines.retain_lost(|uid| uids.contains(uid));
+        context.unfit.forget_old();
         context.retries.retain(exists);
         context.calls.retain(exists);
     }
@@ -373,15 +388,18 @@ fn census(pipelines: Store<Guarded>) -> crate::metrics::Census {
     Box::new(move || {
         let now = Timestamp::now();
         let of = |object: &Guarded| {
-            let status = object.0.as_ref().ok()?.status.as_ref();
+            let Ok(pipeline) = &object.0 else {
+                return (unfit::PHASE.to_owned(), None);
+            };
+            let status = pipeline.status.as_ref();
             let phase = status.and_then(|status| status.phase.clone());
             let waits = status
                 .and_then(|status| status.waiting_since.as_ref())
                 .map(|since| now.duration_since(since.0).as_secs());
-            Some((phase.unwrap_or_else(|| "Pending".into()), waits))
+            (phase.unwrap_or_else(|| "Pending".into()), waits)
         };
         let all = pipelines.state();
-        all.iter().filter_map(|object| of(object)).collect()
+        all.iter().map(|object| of(object)).collect()
     })
 }
 
@@ -393,7 +411,7 @@ fn pipelines_of(
     references: Arc<references::References>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     let store = writer.as_reader();
-    watcher(api, watcher::Config::default())
+    guarded::watch(api)
         .default_backoff()
         .modify(kept::pipeline)
         .reflect(writer)
@@ -430,11 +448,17 @@ fn pipelines_of(
 fn votes_of(
     api: Api<GuardedVote>,
     votes: Arc<votes::Votes>,
+    unfit: Arc<unfit::Unfit>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(api, watcher::Config::default())
+    guarded::watch(api)
         .default_backoff()
         .modify(kept::vote)
         .flat_map(move |event| {
+            if let Ok(watcher::Event::Apply(vote) | watcher::Event::InitApply(vote)) = &event
+                && let Err(found) = &vote.0
+            {
+                unfit.tell(vote, found, "it doesn't count");
+            }
             // What fails is tried again.
             let touched = event.map(|event| votes.take_in(event)).unwrap_or_default();
             futures::stream::iter(touched)
@@ -444,10 +468,10 @@ fn votes_of(
 /// Says whose programs a touched ConfigMap may have changed. Only metadata is watched: there can
 /// be many and large ones that are none of ours.
 fn config_maps(
-    api: Api<PartialObjectMeta<ConfigMap>>,
+    api: Api<guarded::Guarded<PartialObjectMeta<ConfigMap>>>,
     references: Arc<references::References>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(api, watcher::Config::default())
+    guarded::watch(api)
         .default_backoff()
         .touched_objects()
         .filter_map(|touched| async move { touched.ok() })
@@ -459,10 +483,13 @@ fn config_maps(
 
 /// Looks at an object once, and says when to look again if nothing happens.
 async fn look(object: Arc<Guarded>, turn: Turn, context: Arc<Context>) -> Action {
-    let Ok(pipeline) = &object.0 else {
-        // Its schema keeps that out; what got in before a schema change is left as it is.
-        warn!(pipeline = %object.name_any(), "the object doesn't fit its type and is left alone");
-        return Action::await_change();
+    let pipeline = match &object.0 {
+        Ok(pipeline) => pipeline,
+        Err(found) => {
+            let looked = turn.within(RECONCILE_TIMEOUT, unfit::look(&object, found, &context));
+            let result = looked.await.unwrap_or(Err(Error::TimedOut));
+            return result.unwrap_or_else(|error| on_error(&object, &error, &context));
+        }
     };
     let span = tracing::info_span!(
         "reconcile",
@@ -588,7 +615,7 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             }
             Step::Record(next) => match status::write(&pipeline, *next, context).await? {
                 status::Written::Stored(stored) => {
-                    context.reporter.report(&stored, plan.reports);
+                    context.reporter.report(&*stored, plan.reports);
                     context.calls.written(&object, &pipeline, &stored);
                     context.engines.note_lost(&stored);
                     pipeline = *stored;

@@ -8,6 +8,7 @@
 mod compact;
 mod engine;
 mod manifest;
+mod moment;
 mod pipeline;
 mod pipeline_approval;
 mod status;
@@ -15,6 +16,7 @@ mod status;
 pub use compact::CompactObject;
 pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
 pub use manifest::manifest;
+pub use moment::Moment;
 pub use pipeline::{
     ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,
     DeletionPolicy, DesiredState, EngineRef, Pipeline, PipelineSpec, Program,

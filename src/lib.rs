@@ -7,8 +7,10 @@
 //!
 //! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `mark`, `settings`, `shares`, `text`, `approval`,
 //! `votes` and `controller::decide` know no client;
-//! [`policies`] looks whether the API server keeps voters' names honest;
+//! [`guarded`] is how lists and watches are read; [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
+
+#![deny(clippy::disallowed_methods)]
 
 pub mod admin;
 pub mod api;
@@ -22,6 +24,7 @@ pub mod content;
 pub mod controller;
 pub mod crd;
 pub mod engine;
+pub mod guarded;
 pub mod health;
 pub mod kept;
 pub mod lease;

@@ -59,7 +59,7 @@ pub struct Answers {
 pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
 
 /// The phases that are counted apart; the others are words of the engine's that may be anything.
-const PHASES: [&str; 19] = [
+const PHASES: [&str; 20] = [
     "Pending",
     "Compiling",
     "CompileFailed",
@@ -77,6 +77,7 @@ const PHASES: [&str; 19] = [
     "Failed",
     "Deleting",
     "NameTaken",
+    "Unreadable",
     "Unknown",
     "Other",
 ];

@@ -113,7 +113,12 @@ impl<'a> Places<'a> {
         if is_same(self.vote, there) && counts(there) {
             self.own = Some(there.name_any());
         }
-        let uid = there.metadata.uid.clone().unwrap_or_default();
+        self.take(there);
+    }
+
+    /// Takes in what is no vote that could be read, and has its name all the same.
+    pub fn take(&mut self, there: &impl ResourceExt) {
+        let uid = there.uid().unwrap_or_default();
         self.taken.insert(there.name_any(), uid);
     }
 

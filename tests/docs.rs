@@ -177,6 +177,9 @@ fn every_event_is_explained() {
     assert!(met.contains("OutsideApproval") && met.len() > 15, "{met:?}");
     let conditions = source("src/controller/decide/conditions.rs");
     met.extend(literals(body(&conditions, "fn static_name")));
+    let unfit = source("src/controller/unfit.rs");
+    let reason = unfit.lines().find(|line| line.starts_with("const REASON"));
+    met.extend(literals(reason.expect("a reason")));
     hold("Events", &met);
 }
 

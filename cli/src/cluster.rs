@@ -7,11 +7,12 @@ use std::time::Duration;
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
-use kube::core::{DeserializeGuard, Status};
+use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
 use sluice::change::Content;
 use sluice::content;
 use sluice::crd::{Pipeline, PipelineApproval};
+use sluice::guarded::{self, Guarded};
 use sluice::votes::{self, Place, Places};
 
 use crate::connect::chain;
@@ -34,20 +35,21 @@ pub struct Cluster {
 
 impl Cluster {
     /// The Pipelines of the namespace.
-    pub fn pipelines(&self) -> Api<Pipeline> {
+    pub fn pipelines(&self) -> Api<Guarded<Pipeline>> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// The Pipeline of this name.
     pub async fn pipeline(&self, name: &str) -> Result<Pipeline, Error> {
         let found = call(&format!("read Pipeline {name}"), self.pipelines().get(name)).await;
-        found.map_err(|error| match error {
+        let found = found.map_err(|error| match error {
             Failure::Refused(status) if names_object(&status) => Error::NoSuchPipeline {
                 pipeline: name.to_owned(),
                 namespace: self.namespace.clone(),
             },
             error => error.explain("pipelines.sluice.dev"),
-        })
+        })?;
+        read(name, found)
     }
 
     /// The Pipeline of this name in a namespace, if there is one.
@@ -56,10 +58,11 @@ impl Cluster {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Pipeline>, Error> {
-        let api: Api<Pipeline> = Api::namespaced(self.client.clone(), namespace);
-        call(&format!("read Pipeline {name}"), api.get_opt(name))
+        let api: Api<Guarded<Pipeline>> = Api::namespaced(self.client.clone(), namespace);
+        let found = call(&format!("read Pipeline {name}"), api.get_opt(name))
             .await
-            .map_err(|error| error.explain("pipelines.sluice.dev"))
+            .map_err(|error| error.explain("pipelines.sluice.dev"))?;
+        found.map(|found| read(name, found)).transpose()
     }
 
     /// The ConfigMap of this name in a namespace, if there is one.
@@ -116,14 +119,14 @@ impl Cluster {
     /// All Pipelines, of the namespace or of all of them, and how many can't be understood because
     /// another version of Sluice wrote them.
     pub async fn all_pipelines(&self, everywhere: bool) -> Result<(Vec<Pipeline>, usize), Error> {
-        let api: Api<DeserializeGuard<Pipeline>> = match everywhere {
+        let api: Api<Guarded<Pipeline>> = match everywhere {
             true => Api::all(self.client.clone()),
             false => Api::namespaced(self.client.clone(), &self.namespace),
         };
         let (mut pipelines, mut strange) = (Vec::new(), 0);
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
-            let page = call("list the Pipelines", api.list(&parameters))
+            let page = call("list the Pipelines", guarded::list(&api, &parameters))
                 .await
                 .map_err(|error| error.explain("pipelines.sluice.dev"))?;
             for pipeline in page.items {
@@ -179,7 +182,7 @@ impl Cluster {
                 Err(Failure::Refused(status)) if status.is_already_exists() => {}
                 Err(error) => return Err(explain(error)),
             }
-            match self.place(&api, vote, anew).await.map_err(explain)? {
+            match self.place(vote, anew).await.map_err(explain)? {
                 Place::Stored(name) => return Ok((name, false)),
                 Place::Free(free) => next = *free,
             }
@@ -188,25 +191,26 @@ impl Cluster {
     }
 
     /// Where a vote stands, or goes. Nearly always that is known from what has its name.
-    async fn place(
-        &self,
-        api: &Api<PipelineApproval>,
-        vote: &PipelineApproval,
-        anew: bool,
-    ) -> Result<Place, Failure> {
+    async fn place(&self, vote: &PipelineApproval, anew: bool) -> Result<Place, Failure> {
+        let api: Api<Guarded<PipelineApproval>> =
+            Api::namespaced(self.client.clone(), &self.namespace);
+        let see = |places: &mut Places, there: &Guarded<PipelineApproval>| match &there.0 {
+            Ok(there) => places.see(there, |_| !anew),
+            Err(_) => places.take(there),
+        };
         let name = vote.name_any();
         let Some(there) = call("read the vote", api.get_opt(&name)).await? else {
             return Ok(Place::Free(Box::new(vote.clone())));
         };
         let mut places = Places::of(vote);
-        places.see(&there, |_| !anew);
+        see(&mut places, &there);
         if places.is_found() {
             return Ok(places.find());
         }
         let mut places = Places::of(vote);
         let mut parameters = ListParams::default().limit(PAGE);
         loop {
-            let page = match call("look at the votes", api.list(&parameters)).await {
+            let page = match call("look at the votes", guarded::list(&api, &parameters)).await {
                 Ok(page) => page,
                 // Who may not look at all of them needs no name that can be foreseen.
                 Err(Failure::Refused(status)) if status.code == 403 => {
@@ -215,7 +219,7 @@ impl Cluster {
                 Err(error) => return Err(error),
             };
             for there in &page.items {
-                places.see(there, |_| !anew);
+                see(&mut places, there);
             }
             match page.metadata.continue_ {
                 Some(more) if !more.is_empty() => parameters.continue_token = Some(more),
@@ -223,6 +227,13 @@ impl Cluster {
             }
         }
     }
+}
+
+fn read(name: &str, found: Guarded<Pipeline>) -> Result<Pipeline, Error> {
+    found.0.map_err(|unfit| Error::Unreadable {
+        pipeline: name.to_owned(),
+        why: unfit.why,
+    })
 }
 
 /// Why a call failed.

@@ -36,6 +36,12 @@ pub enum Error {
     )]
     NoSuchPipeline { pipeline: String, namespace: String },
 
+    #[error(
+        "Pipeline {pipeline:?} can't be read, and Sluice leaves it alone, because it doesn't fit its type: {}",
+        printable(.why)
+    )]
+    Unreadable { pipeline: String, why: String },
+
     #[error("no change of Pipeline {pipeline:?} waits for a decision; {state}")]
     NothingWaits { pipeline: String, state: String },
 

@@ -8,6 +8,8 @@
 //!   [`describe`], [`table`], [`age`], [`output`] and [`printable`] put things into words. These know
 //!   neither the network nor the clock.
 
+#![deny(clippy::disallowed_methods)]
+
 mod age;
 mod arguments;
 mod choose;

@@ -4,8 +4,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use kube::runtime::watcher::{self, watch_object};
+use kube::runtime::watcher;
 use sluice::crd::{Approval, ApprovalState, Decision, Outcome, Pipeline};
+use sluice::guarded;
 
 use crate::cluster::Cluster;
 use crate::connect::chain;
@@ -30,7 +31,7 @@ pub async fn until_applied(
 }
 
 async fn follow(cluster: &Cluster, pipeline: &str, change: &str) -> Result<(), Error> {
-    let mut updates = pin!(watch_object(cluster.pipelines(), pipeline));
+    let mut updates = pin!(guarded::watch_object(cluster.pipelines(), pipeline));
     let mut last_seen = None;
     loop {
         let seen = match updates.try_next().await {
@@ -45,6 +46,11 @@ async fn follow(cluster: &Cluster, pipeline: &str, change: &str) -> Result<(), E
                 continue;
             }
         };
+        let seen = seen.map(|seen| seen.0).transpose();
+        let seen = seen.map_err(|unfit| Error::Unreadable {
+            pipeline: pipeline.to_owned(),
+            why: unfit.why,
+        })?;
         match progress(seen.as_ref(), change) {
             Progress::Going(now) => {
                 if last_seen != Some(now) {

@@ -154,7 +154,8 @@ fn unreachable(call: Call<'_>, error: impl fmt::Display) -> Error {
     Error::ApiServerUnreachable {}
 }
 
-fn failed(call: Call<'_>, error: impl fmt::Display) -> Error {
+/// What a call that failed by our own fault means to the client.
+pub(super) fn failed(call: Call<'_>, error: impl fmt::Display) -> Error {
     tracing::error!(%call, %error, "a call to the API server failed");
     Error::InternalError {
         action: call.to_string(),

@@ -12,11 +12,12 @@ use kube::{Api, Resource, api::ListParams};
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{
-    cluster::{Call, Cluster, refused},
+    cluster::{Call, Cluster, failed, refused},
     error::Error,
     searches::Searches,
 };
 use crate::crd::{Pipeline, PipelineStatus};
+use crate::guarded::{self, Guarded};
 
 /// How many Pipelines one page of a list holds. Each may have more than a MiB, and is read whole.
 const PAGE: u32 = 5;
@@ -134,17 +135,19 @@ impl Lookup {
         let call = list_in(namespace);
         let place = async { Ok(self.searches.place(namespace).await) };
         let _place = cluster.call(call, place).await?;
-        let api = Api::<Named>::namespaced(cluster.client.clone(), namespace);
+        let api = Api::<Guarded<Named>>::namespaced(cluster.client.clone(), namespace);
         let mut params = match can_select {
             true => named(name).limit(PAGE),
             false => ListParams::default().limit(LARGE_PAGE),
         };
         let mut best: Option<Rank> = None;
         loop {
-            let page = cluster.call(call, api.list(&params)).await?;
+            let page = cluster.call(call, guarded::list(&api, &params)).await?;
             let candidates = page
                 .items
                 .into_iter()
+                // What can't be read has no name that is known.
+                .filter_map(|pipeline| pipeline.0.ok())
                 .filter(|pipeline| pipeline.spec.pipeline_name.as_deref() == Some(name));
             best = best.into_iter().chain(candidates.map(rank)).min();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -205,8 +208,10 @@ async fn read(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option
         resource: "pipelines.sluice.dev",
         namespace: Some(namespace),
     };
-    let api = Api::<Pipeline>::namespaced(cluster.client.clone(), namespace);
-    cluster.call(call, api.get_opt(object)).await
+    let api = Api::<Guarded<Pipeline>>::namespaced(cluster.client.clone(), namespace);
+    let found = cluster.call(call, api.get_opt(object)).await?;
+    let readable = found.map(|pipeline| pipeline.0).transpose();
+    readable.map_err(|unfit| failed(call, unfit))
 }
 
 fn rank(pipeline: Named) -> Rank {

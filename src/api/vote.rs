@@ -5,9 +5,10 @@
 //! find it. Whatever else has that name, or doesn't count because it is older than the policies that vouch for
 //! names, has the vote stored beside it: see [`votes`].
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{ListParams, PostParams},
 };
 
@@ -18,8 +19,12 @@ use super::{
     searches::Searches,
 };
 use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision, annotation};
+use crate::guarded::{self, Guarded};
 use crate::telemetry;
 use crate::votes::{self, Place, Places};
+
+/// A vote that may not be one: it only has its name.
+type GuardedVote = Guarded<PipelineApproval>;
 
 /// The field manager of what this endpoint writes.
 const FIELD_MANAGER: &str = "sluice-rest";
@@ -72,7 +77,7 @@ impl Votes {
         count_since: Option<Timestamp>,
     ) -> Result<(), Error> {
         let call = call("create", vote);
-        let api = api(cluster, vote);
+        let api = api::<PipelineApproval>(cluster, vote);
         let params = PostParams {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PostParams::default()
@@ -119,14 +124,14 @@ impl Votes {
         count_since: Option<Timestamp>,
     ) -> Result<Place, Error> {
         let counts = |there: &PipelineApproval| !is_older(there, count_since);
-        let api = api(cluster, vote);
+        let api = api::<GuardedVote>(cluster, vote);
         let name = vote.name_any();
         let there = api.get_opt(&name);
         let Some(there) = cluster.call(call("get", vote), there).await? else {
             return Ok(Place::Free(Box::new(vote.clone())));
         };
         let mut places = Places::of(vote);
-        places.see(&there, counts);
+        see(&mut places, &there, counts);
         if places.is_found() {
             return Ok(places.find());
         }
@@ -137,9 +142,9 @@ impl Votes {
         let mut places = Places::of(vote);
         let mut params = ListParams::default().limit(PAGE);
         for _ in 0..MOST_PAGES {
-            let page = cluster.call(call, api.list(&params)).await?;
+            let page = cluster.call(call, guarded::list(&api, &params)).await?;
             for there in &page.items {
-                places.see(there, counts);
+                see(&mut places, there, counts);
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -156,7 +161,17 @@ fn is_older(existing: &PipelineApproval, count_since: Option<Timestamp>) -> bool
     count_since.is_some_and(|since| made.is_none_or(|made| made.0 < since))
 }
 
-fn api(cluster: &Cluster, vote: &PipelineApproval) -> Api<PipelineApproval> {
+fn see(places: &mut Places, there: &GuardedVote, counts: impl Fn(&PipelineApproval) -> bool) {
+    match &there.0 {
+        Ok(there) => places.see(there, counts),
+        Err(_) => places.take(there),
+    }
+}
+
+fn api<K>(cluster: &Cluster, vote: &PipelineApproval) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
     let namespace = vote.metadata.namespace.as_deref().unwrap_or_default();
     Api::namespaced(cluster.client.clone(), namespace)
 }

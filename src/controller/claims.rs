@@ -268,7 +268,7 @@ impl std::fmt::Display for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::DeserializeGuard;
+    use crate::guarded;
     use kube::runtime::reflector::store;
     use kube::runtime::watcher;
     use serde_json::json;
@@ -290,7 +290,7 @@ mod tests {
         );
         let (existing, mut writer) = store();
         for pipeline in [&owner, &liar] {
-            writer.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(
+            writer.apply_watcher_event(&watcher::Event::Apply(guarded::Guarded(Ok(
                 pipeline.clone()
             ))));
         }

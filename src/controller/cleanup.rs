@@ -4,16 +4,14 @@
 use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use serde_json::json;
+use kube::ResourceExt;
 use tracing::info;
 
 use super::decide::deletion::{self, Next};
 use super::decide::{Act, Guard};
 use super::observe::{self, View};
 use super::work::{Action, Turn};
-use super::{Context, Error, act, status};
+use super::{Context, Error, act, finalizers, status};
 use crate::crd::{DeletionPolicy, FINALIZER, Pipeline};
 use crate::engine;
 
@@ -36,7 +34,7 @@ pub(super) async fn keep_finalizer(
     if there == wanted {
         return Ok(None);
     }
-    set_finalizer(pipeline, wanted, context).await
+    finalizers::write(pipeline, FINALIZER, wanted, &context.client).await
 }
 
 /// Takes the next step of a deletion.
@@ -66,7 +64,7 @@ pub(super) async fn delete(
     }
     match (&next, &view.engine) {
         (Next::LetGo, _) => {
-            set_finalizer(pipeline, false, context).await?;
+            finalizers::write(pipeline, FINALIZER, false, &context.client).await?;
             return Ok(Action::await_change());
         }
         (Next::Wait { stalled: true, .. }, _) => {
@@ -114,41 +112,4 @@ async fn drop_build(pipeline: &Pipeline, view: &mut View, context: &Context) -> 
 fn build_of(pipeline: &Pipeline) -> Option<(String, Option<String>)> {
     let build = pipeline.status.as_ref()?.build.as_ref()?;
     Some((build.pipeline.clone()?, build.pipeline_id.clone()))
-}
-
-/// `None` if the object is gone.
-async fn set_finalizer(
-    pipeline: &Pipeline,
-    there: bool,
-    context: &Context,
-) -> Result<Option<Pipeline>, Error> {
-    let api = Api::<Pipeline>::namespaced(
-        context.client.clone(),
-        &pipeline.namespace().unwrap_or_default(),
-    );
-    let mut finalizers: Vec<String> = pipeline
-        .finalizers()
-        .iter()
-        .filter(|name| *name != FINALIZER)
-        .cloned()
-        .collect();
-    if there {
-        finalizers.push(FINALIZER.to_owned());
-    }
-    // The list is written as a whole, so only if nobody has changed it meanwhile.
-    let patch = json!({"metadata": {
-        "resourceVersion": pipeline.metadata.resource_version,
-        "finalizers": finalizers,
-    }});
-    match api
-        .patch(
-            &pipeline.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(&patch),
-        )
-        .await
-    {
-        Err(kube::Error::Api(response)) if response.code == 404 => Ok(None),
-        result => Ok(Some(result?)),
-    }
 }

@@ -9,6 +9,7 @@ use super::Context;
 use crate::change::Content;
 use crate::content;
 use crate::crd::{Pipeline, is_object_name};
+use crate::guarded::Guarded;
 use crate::text::{self, Limit};
 
 /// How much is told of why a ConfigMap can't be read.
@@ -22,11 +23,14 @@ pub(super) async fn resolve(
     context: &Context,
 ) -> Result<Option<Content>, String> {
     let namespace = pipeline.namespace().unwrap_or_default();
-    let api = Api::<ConfigMap>::namespaced(context.client.clone(), &namespace);
+    let api = Api::<Guarded<ConfigMap>>::namespaced(context.client.clone(), &namespace);
     let mut config_maps = BTreeMap::new();
     let names = content::config_maps(pipeline.spec.program.as_ref());
     for name in names.into_iter().filter(|name| is_object_name(name)) {
-        match api.get_opt(name).await {
+        match api.get_opt(name).await.map_err(Error::from).and_then(|it| {
+            let read = it.map(|config_map| config_map.0).transpose();
+            read.map_err(Error::from)
+        }) {
             Ok(Some(config_map)) => {
                 config_maps.insert(name.to_owned(), config_map);
             }

@@ -9,24 +9,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::decide::is_build;
 use super::work::Turn;
-use super::{Context, Error, Guarded, Settings, kept};
+use super::{Context, Error, Guarded, Settings, kept, unfit};
 use crate::crd::{Engine, Pipeline, annotation};
 use crate::engine::budget::Budget;
 use crate::engine::feldera::{Address, Feldera};
 use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
+use crate::guarded;
 use crate::health::Health;
+
+/// An Engine that may not be one.
+type GuardedEngine = guarded::Guarded<Engine>;
 
 /// How often an Engine's Secrets are read again. They are read by name and not watched, since a
 /// watch would need the right to list all Secrets.
@@ -166,6 +169,7 @@ struct Inner {
     client: Client,
     settings: Settings,
     health: Health,
+    unfit: Arc<unfit::Unfit>,
     pipelines: Store<Guarded>,
     wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
     budget: Budget,
@@ -187,12 +191,14 @@ impl Engines {
         wakes: mpsc::UnboundedSender<Wake<EngineKey>>,
         pipelines: Store<Guarded>,
         health: Health,
+        unfit: Arc<unfit::Unfit>,
     ) -> Self {
         let default_engine = settings.default_engine.clone();
         let engines = Self(Arc::new(Inner {
             client,
             settings,
             health,
+            unfit,
             pipelines,
             wakes,
             budget: Budget::new(FOR_ANSWERS),
@@ -324,12 +330,9 @@ impl Engines {
 
     /// Looks after the Engine objects until `stop`.
     pub(super) async fn run(self, stop: CancellationToken) {
-        let api = self
-            .0
-            .settings
-            .all::<DeserializeGuard<Engine>>(&self.0.client);
+        let api = self.0.settings.all::<GuardedEngine>(&self.0.client);
         let (store, writer) = kube::runtime::reflector::store();
-        let seen = watcher(api, watcher::Config::default())
+        let seen = guarded::watch(api)
             .modify(kept::metadata)
             .reflect(writer)
             .applied_objects();
@@ -405,7 +408,7 @@ impl Engines {
     }
 
     /// Ends the pollers of Engines that are gone, and says so to their Pipelines.
-    async fn forget_deleted(self, store: Store<DeserializeGuard<Engine>>, stop: CancellationToken) {
+    async fn forget_deleted(self, store: Store<GuardedEngine>, stop: CancellationToken) {
         if stop
             .run_until_cancelled(store.wait_until_ready())
             .await
@@ -636,23 +639,28 @@ fn concerned_by(name: &str, engine: &EngineKey, context: &Context) -> Vec<Object
     concerned
 }
 
-fn key_of(engine: &DeserializeGuard<Engine>) -> EngineKey {
+fn key_of(engine: &GuardedEngine) -> EngineKey {
     EngineKey::Named {
         namespace: engine.namespace().unwrap_or_default(),
         name: engine.name_any(),
     }
 }
 
-async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Result<Action, Error> {
-    let Ok(engine) = &object.0 else {
-        warn!(engine = %object.name_any(), "the object doesn't fit its type and is left alone");
-        engines.use_address(
-            &key_of(object),
-            Err("the Engine doesn't fit its type".into()),
-        );
-        return Ok(Action::await_change());
-    };
+async fn reconcile(object: &GuardedEngine, engines: &Engines) -> Result<Action, Error> {
     let key = key_of(object);
+    let engine = match &object.0 {
+        Ok(engine) => engine,
+        Err(found) => {
+            let so = "no Pipeline that names it is looked after until it does";
+            engines.0.unfit.tell(object, found, so);
+            engines.use_address(&key, Err(format!("of the Engine, {found}")));
+            hold::keep(object, engines.is_in_use(&key), &engines.0.client).await?;
+            return Ok(match object.meta().deletion_timestamp {
+                Some(_) => Action::requeue(WHILE_IT_LEAVES),
+                None => Action::await_change(),
+            });
+        }
+    };
     engines.note_released(&key, engine);
     let leaves = engine.metadata.deletion_timestamp.is_some();
     match resource::address(engine, &engines.0.client).await {
@@ -671,7 +679,7 @@ async fn reconcile(object: &DeserializeGuard<Engine>, engines: &Engines) -> Resu
         }
     }
     // After its address: an Engine that can't be held can be used all the same.
-    hold::keep(engine, engines.is_in_use(&key), &engines.0.client).await?;
+    hold::keep(object, engines.is_in_use(&key), &engines.0.client).await?;
     let health = {
         let pollers = engines
             .0

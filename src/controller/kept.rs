@@ -6,10 +6,8 @@
 
 use kube::{Resource, ResourceExt};
 
-use super::Guarded;
-use crate::crd::{
-    EngineView, FINALIZER, GROUP, Pipeline, PipelineApproval, PipelineStatus, annotation,
-};
+use super::{Guarded, GuardedVote};
+use crate::crd::{EngineView, FINALIZER, GROUP, Pipeline, PipelineStatus, annotation};
 
 /// Up to how many bytes of JSON a Pipeline is kept as it is. With 10,000 of this size the store takes
 /// some 100 MiB; a Pipeline with a program of a page takes a quarter of it.
@@ -25,12 +23,25 @@ const WORD: usize = 128;
 /// Keeps of a Pipeline what is read in the store.
 pub(super) fn pipeline(object: &mut Guarded) {
     metadata(object);
+    if object.0.is_err() {
+        name_only(object);
+    }
     if let Ok(pipeline) = &mut object.0 {
         pipeline.annotations_mut().remove(IN_PART);
         let size = size(pipeline);
         if size > WHOLE {
             in_part(pipeline, size);
         }
+    }
+}
+
+/// Of what doesn't fit its type it is kept which one it is, whether it is on its way out, and whether it is held.
+fn name_only(object: &mut impl Resource) {
+    let metadata = object.meta_mut();
+    metadata.annotations = None;
+    metadata.owner_references = None;
+    if let Some(finalizers) = &mut metadata.finalizers {
+        finalizers.retain(|name| name == FINALIZER);
     }
 }
 
@@ -50,8 +61,11 @@ pub(super) fn metadata(object: &mut impl Resource) {
 }
 
 /// Keeps of a vote what is read in the store.
-pub(super) fn vote(object: &mut kube::core::DeserializeGuard<PipelineApproval>) {
+pub(super) fn vote(object: &mut GuardedVote) {
     metadata(object);
+    if object.0.is_err() {
+        name_only(object);
+    }
     if let Ok(vote) = &mut object.0 {
         vote.metadata.owner_references = None;
         let annotations = vote.annotations_mut();

@@ -13,7 +13,6 @@ use tracing::{debug, info, warn};
 use super::decide::Report;
 use super::events::Events;
 use super::queue::Rounds;
-use crate::crd::Pipeline;
 use crate::metrics::Metrics;
 use crate::shares::Shares;
 use crate::text;
@@ -23,6 +22,7 @@ use crate::text;
 const QUEUE: usize = 1_024;
 
 /// Hands reports on.
+#[derive(Clone)]
 pub(super) struct Reporter {
     waiting: Arc<Waiting>,
     metrics: Arc<Metrics>,
@@ -106,12 +106,15 @@ impl Reporter {
     }
 
     /// Reports what was recorded.
-    pub(super) fn report(&self, pipeline: &Pipeline, reports: Vec<Report>) {
+    pub(super) fn report<K>(&self, object: &K, reports: Vec<Report>)
+    where
+        K: Resource<DynamicType = ()>,
+    {
         for mut report in reports {
             // It is put together of what people and engines wrote.
             report.message = text::clean(&report.message);
             self.metrics.report(report.reason);
-            let (namespace, name) = (pipeline.namespace(), pipeline.name_any());
+            let (namespace, name) = (object.namespace(), object.name_any());
             if report.warning {
                 warn!(
                     namespace,
@@ -129,7 +132,7 @@ impl Reporter {
                     report.message
                 );
             }
-            let item = (pipeline.object_ref(&()), report);
+            let item = (object.object_ref(&()), report);
             if !self.waiting.push(namespace.unwrap_or_default(), item) {
                 debug!("too many Events wait; one was dropped");
             }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::decide::bounds;
-use super::{Context, Error};
+use super::{Context, Error, Guarded};
 use crate::crd::{Pipeline, PipelineStatus};
 use crate::text;
 
@@ -35,7 +35,7 @@ pub(super) async fn write(
 ) -> Result<Written, Error> {
     // A status that is too large is one that can never be written again, and stops everything.
     bounds::keep_small(&mut status, pipeline);
-    let api = Api::<Pipeline>::namespaced(
+    let api = Api::<Guarded>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
@@ -51,29 +51,33 @@ pub(super) async fn write(
         },
         "status": status,
     });
-    match apply::<Pipeline>(
+    let applied = apply::<Guarded>(
         &context.client,
         pipeline.namespace().as_deref(),
         &name,
         &patch,
-    )
-    .await
-    {
-        Ok(stored) if says(&stored, &status) => Ok(Written::Stored(Box::new(stored))),
-        // Somebody else owns what isn't to be there any more, as after a restore from a backup or an edit by hand.
-        // To apply leaves that alone, and it would be tried for ever.
-        Ok(stored) => match replace(&stored, &status, &api).await {
-            Ok(stored) => Ok(Written::Stored(Box::new(stored))),
-            Err(kube::Error::Api(mut response)) => {
-                // What it was to be put in the place of isn't there any more.
-                if response.code == 422 {
-                    response.code = 409;
-                }
-                refused(pipeline, *response, &api, context).await
+    );
+    let stored = match applied.await {
+        Ok(stored) => stored.0?,
+        Err(kube::Error::Api(response)) => {
+            return refused(pipeline, *response, &api, context).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if says(&stored, &status) {
+        return Ok(Written::Stored(Box::new(stored)));
+    }
+    // Somebody else owns what isn't to be there any more, as after a restore from a backup or an edit by hand.
+    // To apply leaves that alone, and it would be tried for ever.
+    match replace(&stored, &status, &api).await {
+        Ok(stored) => Ok(Written::Stored(Box::new(stored.0?))),
+        Err(kube::Error::Api(mut response)) => {
+            // What it was to be put in the place of isn't there any more.
+            if response.code == 422 {
+                response.code = 409;
             }
-            Err(error) => Err(error.into()),
-        },
-        Err(kube::Error::Api(response)) => refused(pipeline, *response, &api, context).await,
+            refused(pipeline, *response, &api, context).await
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -90,8 +94,8 @@ fn says(stored: &Pipeline, status: &PipelineStatus) -> bool {
 async fn replace(
     stored: &Pipeline,
     status: &PipelineStatus,
-    api: &Api<Pipeline>,
-) -> kube::Result<Pipeline> {
+    api: &Api<Guarded>,
+) -> kube::Result<Guarded> {
     let patch = json!([
         {"op": "test", "path": "/metadata/resourceVersion", "value": stored.metadata.resource_version},
         {"op": "replace", "path": "/status", "value": status},
@@ -110,7 +114,7 @@ async fn replace(
 async fn refused(
     pipeline: &Pipeline,
     response: Status,
-    api: &Api<Pipeline>,
+    api: &Api<Guarded>,
     context: &Context,
 ) -> Result<Written, Error> {
     match response.code {
@@ -118,6 +122,7 @@ async fn refused(
         409 => {
             context.metrics.status_conflict();
             let fresh = api.get_opt(&pipeline.name_any()).await?;
+            let fresh = fresh.map(|fresh| fresh.0).transpose()?;
             // What is on its way out goes another way from here on.
             let fresh = fresh.filter(|fresh| {
                 fresh.metadata.uid == pipeline.metadata.uid
@@ -161,10 +166,11 @@ pub(super) async fn read_whole(
     pipeline: &Pipeline,
     context: &Context,
 ) -> Result<Option<Pipeline>, Error> {
-    let api = Api::<Pipeline>::namespaced(
+    let api = Api::<Guarded>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
     let live = api.get_opt(&pipeline.name_any()).await?;
+    let live = live.map(|live| live.0).transpose()?;
     Ok(live.filter(|live| live.metadata.uid == pipeline.metadata.uid))
 }

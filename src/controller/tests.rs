@@ -162,20 +162,24 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
     let metrics = Arc::new(Metrics::default());
     let guard = Arc::new(Guard::new(client.clone(), false, Arc::clone(&metrics)));
     let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
+    let stop = CancellationToken::new();
+    let reporter = report::Reporter::start(client.clone(), Arc::clone(&metrics), stop);
+    let unfit = Arc::new(unfit::Unfit::new(reporter.clone()));
     let engines = engines::Engines::new(
         client.clone(),
         settings.clone(),
         wakes,
         reflector::store().0,
         crate::health::Health::default(),
+        Arc::clone(&unfit),
     );
     engines.are_all_known();
     woken.recv().await.expect("the engine is asked");
-    let stop = CancellationToken::new();
     Arc::new(Context {
         previews: previews::Previews::new(mpsc::unbounded_channel().0),
         leadership: crate::lease::Leadership::unelected(),
-        reporter: report::Reporter::start(client.clone(), Arc::clone(&metrics), stop),
+        reporter,
+        unfit,
         audit: audit::Audit::new(None, Arc::clone(&metrics)),
         claims: claims::Claims::default(),
         // So long that no test waits for its end, however busy the machine is.
@@ -389,7 +393,7 @@ async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_ch
         .mount(&api_server)
         .await;
     for _ in 0..6 {
-        let object = Arc::new(DeserializeGuard(Ok(pipeline.clone())));
+        let object = Arc::new(crate::guarded::Guarded(Ok(pipeline.clone())));
         look(object, Turn::alone(), Arc::clone(&context)).await;
         let writes = status_writes(&api_server).await;
         let last = writes.last().unwrap()["status"].clone();

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::{Context, Error, Guarded, GuardedVote};
 use crate::crd::{Pipeline, PipelineApproval, PipelineStatus, VoteDecision};
+use crate::guarded;
 
 /// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many on others.
 const PAGE: u32 = 200;
@@ -30,9 +31,9 @@ pub(super) async fn read(
     let mut on_this = vec![];
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let found = api.list(&page).await?;
+        let found = guarded::list(&api, &page).await?;
         let votes = found.items.into_iter();
-        // Its schema keeps out what is none; what got in before a schema change says nothing.
+        // What doesn't fit its type says nothing.
         let votes = votes.filter_map(|vote| vote.0.ok());
         on_this.extend(
             votes.filter(|vote| {
@@ -144,7 +145,7 @@ impl Known {
         let (namespace, name) = key(&vote);
         // One of this name may have been on another Pipeline.
         let before = self.remove(&(namespace.clone(), name.clone()));
-        // Its schema keeps out what is none; what got in before a schema change says nothing.
+        // What doesn't fit its type says nothing.
         let now = vote.0.ok().map(|vote| {
             let pipeline = vote.spec.pipeline_ref.name.clone();
             let on = (namespace.clone(), pipeline.clone());
@@ -187,7 +188,7 @@ pub(super) async fn clear_away(
     };
     let now = Timestamp::now();
     let retention = context.settings.vote_retention;
-    let api = Api::<PipelineApproval>::namespaced(
+    let api = Api::<GuardedVote>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );

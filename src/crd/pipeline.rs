@@ -1,12 +1,12 @@
 //! `Pipeline`: what should run, and the approval of a change to it.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::OBJECT_NAME;
+use super::moment::Moment;
 use super::status::PipelineStatus;
 
 /// A Feldera pipeline: the program that should run on an engine, and the gate that holds a changed
@@ -109,7 +109,7 @@ pub struct PipelineSpec {
 
     /// Restarts the pipeline, with a checkpoint, each time this is given another value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub restarted_at: Option<Time>,
+    pub restarted_at: Option<Moment>,
 
     /// Stops the pipeline, clears its storage, and starts it from nothing, once for each new value.
     /// Everything that it has computed and all its checkpoints are lost.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::compact::CompactObject;
+use super::moment::Moment;
 use super::pipeline::{BootstrapOptions, any_object};
 
 /// The status of a Pipeline. Only the operator writes it.
@@ -105,7 +106,7 @@ pub struct PipelineStatus {
 
     /// The last value of `spec.restartedAt` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handled_restart: Option<Time>,
+    pub handled_restart: Option<Moment>,
 
     /// The last value of `spec.clearStorage` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,6 +15,10 @@ const ROOM: usize = 64 << 10;
 /// How many values an element may consist of. Each takes up to fifty times the memory of its text: `[0,0,0,…`.
 const MOST_VALUES: usize = 50_000;
 
+/// How many brackets may be open at once in what is read. What stands further down is read by calls within calls, for
+/// which there is room only so many times; serde_json's own limit is 127.
+pub const DEEPEST: usize = 120;
+
 /// Cuts an array into its elements.
 #[derive(Default)]
 pub struct Elements {
@@ -147,12 +151,15 @@ impl Elements {
         let is_passed_over = std::mem::take(&mut self.passed_over) > 0;
         let element = (!is_passed_over && values(&self.begun) <= MOST_VALUES)
             .then(|| serde_json::from_slice(&self.begun));
+        let is_too_deep =
+            element.as_ref().is_some_and(Result::is_err) && depth(&self.begun) > DEEPEST;
         self.begun.clear();
         // Most are short, and the room is used again.
         self.begun.shrink_to(ROOM);
         match element.unwrap_or_else(|| Err(serde::de::Error::custom("too long"))) {
             Ok(element) => take(element),
             Err(error) if error.is_data() => {}
+            Err(_) if is_too_deep => {}
             Err(error) => return Err(NoArray(error.to_string())),
         }
         Ok(())
@@ -174,10 +181,53 @@ pub fn values(text: &[u8]) -> usize {
     count
 }
 
+/// How many brackets are open at once where the most are.
+pub fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut in_text, mut escaped) = (false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde::Deserialize;
+
+    #[test]
+    fn one_that_is_too_deep_does_not_hide_the_others() {
+        #[derive(Debug, Deserialize)]
+        struct Any {
+            name: serde_json::Value,
+        }
+        let deep = format!("{}{}", "[".repeat(150), "]".repeat(150));
+        let text = format!(r#"[{{"name": {deep}}}, {{"name": "a"}}]"#);
+        let mut elements = Elements::default();
+        let mut names = vec![];
+        elements
+            .feed(text.as_bytes(), |any: Any| names.push(any.name))
+            .unwrap();
+        elements.end().unwrap();
+        assert_eq!(names, ["a"]);
+    }
+
+    #[test]
+    fn brackets_are_counted_outside_of_texts_only() {
+        assert_eq!(depth(br#"[{"a": "[[["[", "b": [0]}, []]"#), 3);
+        assert_eq!(depth(b"]]0"), 0);
+    }
 
     #[test]
     fn one_that_is_too_long_is_passed_over_and_is_not_held() {

@@ -3,19 +3,23 @@
 //!
 //! What is forged is a new object, in Sluice's own namespace and under a name that nobody has. So nothing that
 //! stands in anybody's object can be in the way (it may have no room for another annotation, have that one already,
-//! or be of a later version), nor can the state of its namespace; and there need be no object yet.
+//! or be of a later version), nor can the state of its namespace; and there need be no object yet. What a policy
+//! refuses in it is drawn by lot each time: whatever somebody has put down beforehand, it isn't that.
 
 use kube::api::{ApiResource, DynamicObject, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::crd::{Engine, Pipeline, PipelineApproval, annotation};
 
 /// Begins the names of what is forged.
 const NAME: &str = "sluice-proof-";
 
-/// What nobody is called, and nothing has as its name.
-const NOBODY: &str = "forged-in-a-dry-run";
+/// What nobody is called, and nothing has as its name: nobody knows it before.
+fn nobody() -> String {
+    format!("forged-{}", Uuid::new_v4().simple())
+}
 
 /// What a forged write came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +40,7 @@ pub(super) fn namespace_of(user: &str) -> Option<&str> {
 
 /// Forges what the policy of this name refuses, in this namespace, which is Sluice's own.
 pub(super) async fn forge(policy: &str, client: &Client, namespace: &str) -> Proof {
-    let (kind, mut forged) = forged(policy);
+    let (kind, mut forged) = forged(policy, &nobody());
     forged["apiVersion"] = json!(kind.api_version);
     forged["kind"] = json!(kind.kind);
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), namespace, &kind);
@@ -52,23 +56,23 @@ pub(super) async fn forge(policy: &str, client: &Client, namespace: &str) -> Pro
 }
 
 /// What Sluice's account may never make, and this policy, but no other, refuses.
-fn forged(policy: &str) -> (ApiResource, Value) {
+fn forged(policy: &str, nobody: &str) -> (ApiResource, Value) {
     let mut object = json!({
         "metadata": {
             "generateName": NAME,
             "annotations": {annotation::PROOF: policy},
         },
-        "spec": {"program": {"sql": ""}, "pipelineName": NOBODY},
+        "spec": {"program": {"sql": ""}, "pipelineName": nobody},
     });
     let annotations = &mut object["metadata"]["annotations"];
     match policy {
         // A vote of its own, for which this account has no right.
         "sluice-votes" => {
             object["spec"] = json!({
-                "pipelineRef": {"name": NOBODY},
-                "changeId": "0".repeat(32),
+                "pipelineRef": {"name": nobody},
+                "changeId": Uuid::new_v4().simple().to_string(),
                 "decision": "Approve",
-                "voter": NOBODY,
+                "voter": nobody,
             });
             return (ApiResource::erase::<PipelineApproval>(&()), object);
         }
@@ -76,14 +80,14 @@ fn forged(policy: &str) -> (ApiResource, Value) {
         "sluice-engines" => {
             object["spec"] = json!({
                 "url": "http://127.0.0.1",
-                "credentialsSecretRef": {"name": NOBODY, "key": NOBODY},
+                "credentialsSecretRef": {"name": nobody, "key": nobody},
             });
             return (ApiResource::erase::<Engine>(&()), object);
         }
         // Needs a right that this account hasn't got.
-        "sluice-pipelines" => annotations[annotation::RETRY] = json!(NOBODY),
+        "sluice-pipelines" => annotations[annotation::RETRY] = json!(nobody),
         // Nobody is called so.
-        "sluice-names" => annotations[annotation::APPROVE_BY] = json!(NOBODY),
+        "sluice-names" => annotations[annotation::APPROVE_BY] = json!(nobody),
         // It makes none at all; and a status can be forged only on an object that there is.
         _ => {}
     }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn what_is_forged_is_a_whole_object_that_nobody_has_and_says_what_it_is_for() {
         for policy in POLICIES {
-            let (kind, mut object) = forged(policy);
+            let (kind, mut object) = forged(policy, &nobody());
             assert_eq!(object["metadata"]["annotations"][annotation::PROOF], policy);
             assert_eq!(object["metadata"]["generateName"], NAME);
             object["metadata"]["name"] = json!("any");
@@ -126,6 +130,18 @@ mod tests {
                 _ => serde_json::from_value::<Pipeline>(object).map(drop),
             };
             fits.unwrap_or_else(|error| panic!("{policy}: {error}"));
+        }
+    }
+
+    /// Whatever stands in anybody's object was put there before.
+    #[test]
+    fn a13_what_a_policy_refuses_in_it_is_drawn_by_lot_each_time() {
+        for policy in POLICIES {
+            let nobody = nobody();
+            let told = |(_, object): (ApiResource, Value)| object.to_string();
+            let object = told(forged(policy, &nobody));
+            assert!(object.contains(&nobody), "{policy}: {object}");
+            assert_ne!(object, told(forged(policy, &super::nobody())), "{policy}");
         }
     }
 

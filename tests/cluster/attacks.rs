@@ -7,6 +7,7 @@
 //! - [`names`]: whose vote is it, and on what?
 //! - [`proof`]: what would keep the operator from seeing that the policies are in force
 //! - [`taking_over`]: who may take over what the engine already has
+//! - [`unfit`]: objects that no type of ours has room for
 //! - [`washing`]: changes that come through beside the gate
 //! - [`ways`]: the ways of writing an object
 //! - [`roles`]: what each role reaches
@@ -22,6 +23,7 @@ mod roles;
 mod scene;
 mod strict;
 mod taking_over;
+mod unfit;
 mod washing;
 mod ways;
 mod words;

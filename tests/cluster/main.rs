@@ -23,6 +23,7 @@ mod policy;
 mod port;
 mod replicas;
 mod rest;
+mod stamped;
 mod stand_in;
 mod story;
 mod support;

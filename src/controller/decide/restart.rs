@@ -8,9 +8,11 @@ use crate::engine::{EngineInfo, PipelineState};
 impl Decider<'_> {
     /// Whether a restart is asked for that no start has fulfilled yet.
     pub(super) fn restart_is_due(&self) -> bool {
-        let asked = &self.input.pipeline.spec.restarted_at;
+        let handled = self.status.handled_restart.as_ref();
+        let asked = self.input.pipeline.spec.restarted_at.as_ref();
+        let is_new = asked.is_some_and(|asked| handled.is_none_or(|it| !asked.is_same(it)));
         // What is stopped while the content can't be read isn't started again.
-        asked.is_some() && *asked != self.status.handled_restart && !self.is_unread()
+        is_new && !self.is_unread()
     }
 
     /// Every start fulfils what was asked for until then.

@@ -7,6 +7,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use super::super::{Error, status::apply};
+use super::GuardedEngine;
 use super::lost::Summary;
 use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
 use crate::engine::feldera::Address;
@@ -158,7 +159,7 @@ pub(super) async fn write(
         "status": status,
     });
     let name = engine.name_any();
-    match apply::<Engine>(client, namespace.as_deref(), &name, &patch).await {
+    match apply::<GuardedEngine>(client, namespace.as_deref(), &name, &patch).await {
         Err(kube::Error::Api(response)) if response.code == 404 => Ok(()),
         result => Ok(result.map(drop)?),
     }

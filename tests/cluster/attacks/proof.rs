@@ -2,13 +2,18 @@
 
 use std::path::Path;
 
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
+use kube::{Api, Resource, ResourceExt};
 use serde_json::{Value, json};
 use sluice::crd::Pipeline;
+use sluice::guarded::Guarded;
 
 use super::super::operator::Operator;
 use super::super::support::{Cluster, answer, create, eventually, pipeline, raw};
+use super::unfit::send;
+
+/// The operator's own namespace.
+const OWN: &str = "sluice-system";
 
 const POLICIES: [&str; 6] = [
     "sluice-engines",
@@ -47,7 +52,8 @@ async fn a13_nothing_that_stands_in_a_pipeline_keeps_the_policies_from_being_pro
     let admin = cluster.admin().await;
     // With no Pipeline at all.
     sees_all_in_force(&cluster, "proof-without").await;
-    // They come first, by namespace and by name, and each would spoil it in another way.
+    // They come first, by namespace and by name, or stand in Sluice's own namespace, and each would spoil it in
+    // another way.
     let namespace = cluster.namespace("aaa").await;
     let leaving = cluster.namespace("aa").await;
     let program = json!({"program": {"sql": ""}});
@@ -67,7 +73,7 @@ async fn a13_nothing_that_stands_in_a_pipeline_keeps_the_policies_from_being_pro
         }
     }
     for (name, annotations) in forged {
-        for namespace in [&namespace, &leaving] {
+        for namespace in [&*namespace, &*leaving, OWN] {
             let mut object = pipeline(&name, program.clone());
             object["metadata"]["annotations"] = annotations.clone();
             object["metadata"]["finalizers"] = json!(["example.com/stays"]);
@@ -76,27 +82,31 @@ async fn a13_nothing_that_stands_in_a_pipeline_keeps_the_policies_from_being_pro
                 .expect("a Pipeline");
         }
     }
-    // No type of ours has room for that year.
-    let mut unreadable = pipeline("aaa", program);
-    unreadable["spec"]["restartedAt"] = json!("9999-12-31T23:59:59Z");
-    create(&raw::<Pipeline>(&admin, &namespace), unreadable)
-        .await
-        .expect("a Pipeline");
+    // No type of ours has room for that year, nor for that depth.
+    let mut late = pipeline("aaa", program.clone());
+    late["spec"]["restartedAt"] = json!("9999-12-31T23:59:59Z");
+    let mut deep = pipeline("aab", program);
+    let lists = (0..150).fold(json!([]), |inner, _| json!([inner]));
+    deep["spec"]["runtimeConfig"] = json!({"x": lists});
+    for object in [late, deep] {
+        for namespace in [&*namespace, OWN] {
+            let pipelines = Pipeline::url_path(&(), Some(namespace));
+            send(&admin, http::Method::POST, &pipelines, &object).await;
+        }
+    }
     let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(admin.clone());
     answer(namespaces.delete(&leaving, &DeleteParams::default()).await)
         .expect("it is on its way out");
     sees_all_in_force(&cluster, "proof-among").await;
     // So that the namespaces can go.
-    for namespace in [&namespace, &leaving] {
-        let pipelines = raw::<Pipeline>(&admin, namespace);
+    let free = json!({"metadata": {"finalizers": Value::Null}});
+    for namespace in [&*namespace, &*leaving] {
+        let pipelines: Api<Guarded<Pipeline>> = Api::namespaced(admin.clone(), namespace);
         let all = pipelines.list(&Default::default()).await.expect("a list");
         for object in all.items {
-            let patch = Patch::Merge(json!({"metadata": {"finalizers": Value::Null}}));
-            let name = object.metadata.name.unwrap_or_default();
-            let patched = pipelines
-                .patch(&name, &PatchParams::default(), &patch)
-                .await;
-            let _ = answer(patched);
+            let path = Pipeline::url_path(&(), Some(namespace));
+            let path = format!("{path}/{}", object.name_any());
+            send(&admin, http::Method::PATCH, &path, &free).await;
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::model::World;
 use crate::controller::decide::Act;
-use crate::crd::{ApprovalState, DesiredState, annotation};
+use crate::crd::{ApprovalState, DesiredState, Moment, annotation};
 
 fn calls(world: &World, of: impl Fn(&Act) -> bool) -> usize {
     world.acts.iter().filter(|act| of(act)).count()
@@ -33,7 +33,7 @@ fn an_edit_that_waits_for_the_compiler_keeps_nothing_else_from_being_done() {
         world.settle();
         assert_eq!(calls(&world, |act| *act == Act::Resume), 1, "{builds}");
         let stops = |world: &World| calls(world, |act| *act == Act::Stop { force: false });
-        let now = world.time();
+        let now = Moment(world.now.to_string());
         world.spec(|spec| spec.restarted_at = Some(now));
         world.settle();
         assert_eq!(stops(&world), 1, "{builds}");

@@ -2,7 +2,7 @@
 
 use super::model::World;
 use crate::controller::decide::Act;
-use crate::crd::{ApprovalState, DesiredState, Gate, annotation};
+use crate::crd::{ApprovalState, DesiredState, Gate, Moment, annotation};
 
 /// SQL and functions are edited together, and wait at the engine's gate; then the Pipeline is deleted and created
 /// again, and only the SQL put back.
@@ -258,15 +258,11 @@ fn a_status_of_the_last_release_is_completed_and_asks_nobody() {
         "{:?}",
         &world.acts[acts..]
     );
-    world.spec(|spec| spec.restarted_at = Some(world_time()));
+    world.spec(|spec| spec.restarted_at = Some(Moment("2026-01-01T00:00:00.25Z".into())));
     world.settle();
     assert_eq!(world.phase(), "Running");
     assert_eq!(world.status().approval, None);
     world.set(serde_json::json!({"env": {"A": "2"}}));
     world.settle();
     assert_eq!(world.approval().summary, "changes the runtime settings env");
-}
-
-fn world_time() -> k8s_openapi::apimachinery::pkg::apis::meta::v1::Time {
-    World::new("A").time()
 }

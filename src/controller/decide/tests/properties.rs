@@ -10,10 +10,9 @@ use super::model::{Engine, World};
 use crate::change::Content;
 use crate::controller::decide::Step;
 use crate::crd::{
-    ApprovalState, BootstrapOptions, DesiredState, Gate, PipelineApproval, Target, VoteDecision,
-    annotation,
+    ApprovalState, BootstrapOptions, DesiredState, Gate, Moment, PipelineApproval, Target,
+    VoteDecision, annotation,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// What people, the engine and the operator can do.
 #[derive(Clone, Copy, Debug)]
@@ -296,7 +295,7 @@ fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
         }
         Happening::Restart => {
             let now = world.now;
-            world.spec(|spec| spec.restarted_at = Some(Time(now)));
+            world.spec(|spec| spec.restarted_at = Some(Moment(now.to_string())));
         }
         Happening::KillProcess(forgets) => world.engine.kill_process(forgets),
         Happening::ForgetApproval => world.engine.forgets = 1,
