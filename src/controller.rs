@@ -392,7 +392,7 @@ fn pipelines_of(
     references: Arc<references::References>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
     let store = writer.as_reader();
-    watcher(api, watcher::Config::default())
+    watcher(api, kept::in_small_pages())
         .default_backoff()
         .modify(kept::pipeline)
         .reflect(writer)
@@ -430,7 +430,7 @@ fn votes_of(
     api: Api<GuardedVote>,
     votes: Arc<votes::Votes>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(api, watcher::Config::default())
+    watcher(api, kept::in_small_pages())
         .default_backoff()
         .modify(kept::vote)
         .flat_map(move |event| {
@@ -446,7 +446,7 @@ fn config_maps(
     api: Api<PartialObjectMeta<ConfigMap>>,
     references: Arc<references::References>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    watcher(api, watcher::Config::default())
+    watcher(api, kept::in_small_pages())
         .default_backoff()
         .touched_objects()
         .filter_map(|touched| async move { touched.ok() })

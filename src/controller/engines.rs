@@ -325,7 +325,7 @@ impl Engines {
             .settings
             .all::<DeserializeGuard<Engine>>(&self.0.client);
         let (store, writer) = kube::runtime::reflector::store();
-        let seen = watcher(api, watcher::Config::default())
+        let seen = watcher(api, kept::in_small_pages())
             .modify(kept::metadata)
             .reflect(writer)
             .applied_objects();

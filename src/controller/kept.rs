@@ -4,6 +4,7 @@
 //! dropped, and of what is large only what tells objects apart: such a Pipeline is read again from the API
 //! server when it is looked at.
 
+use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 
 use super::Guarded;
@@ -21,6 +22,16 @@ const IN_PART: &str = "sluice.dev/kept-in-part";
 
 /// How many characters are kept of an annotation of a Pipeline that is kept in part.
 const WORD: usize = 128;
+
+/// How many objects come at a time when all are listed. Each may have more than a MiB, and what has come is there
+/// twice, as text and as objects, before anything of it can be dropped.
+const PAGE: u32 = 20;
+
+/// How objects are watched: what is listed first, at a start above all, comes in pages that fit into memory however
+/// large the objects are.
+pub(super) fn in_small_pages() -> watcher::Config {
+    watcher::Config::default().page_size(PAGE)
+}
 
 /// Keeps of a Pipeline what is read in the store.
 pub(super) fn pipeline(object: &mut Guarded) {
