@@ -159,7 +159,11 @@ where
     api.list(params).await
 }
 
-/// Lists and watches.
+/// How many objects come at a time when all are listed before a watch, at a start above all. Each may have more than a
+/// MiB, and what has come is there twice, as text and as objects, before anything of it can be dropped.
+const PAGE: u32 = 20;
+
+/// Lists and watches, in pages that fit into memory however large the objects are.
 #[allow(clippy::disallowed_methods)]
 pub fn watch<K>(
     api: Api<Guarded<K>>,
@@ -167,7 +171,7 @@ pub fn watch<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, watcher::Config::default())
+    watcher(api, watcher::Config::default().page_size(PAGE))
 }
 
 /// Watches the object of this name; `None` while there is none.

@@ -11,6 +11,7 @@ mod downtime;
 mod error;
 mod fairness;
 mod figures;
+mod memory;
 mod pipelines;
 mod process;
 mod rest;
@@ -39,6 +40,8 @@ enum Benchmark {
     Scale(scale::Scale),
     /// What one namespace's slow engine costs another namespace's approvals
     Fairness(fairness::Fairness),
+    /// The most memory that the operator holds beside large Pipelines, and while many call that have no rights
+    Memory(memory::Memory),
     /// How many approvals the REST endpoint takes in a second
     Rest(rest::Rest),
     /// How long a pipeline is down for a changed program, compiled beforehand and not
@@ -51,6 +54,7 @@ async fn main() -> ExitCode {
         Benchmark::ApprovalLatency(benchmark) => benchmark.run().await,
         Benchmark::Scale(benchmark) => benchmark.run().await,
         Benchmark::Fairness(benchmark) => benchmark.run().await,
+        Benchmark::Memory(benchmark) => benchmark.run().await,
         Benchmark::Rest(benchmark) => benchmark.run().await,
         Benchmark::Downtime(benchmark) => benchmark.run().await,
     };

@@ -2,7 +2,7 @@
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sluice::crd::{Approval, ApprovalState, Pipeline};
 
 use crate::Error;
@@ -28,15 +28,25 @@ pub async fn make(api: &Api<Pipeline>, name: &str, number: usize) -> Result<Pipe
     create(api, object).await
 }
 
-/// Creates a Pipeline with that program and so many KiB more: of remarks in SQL and functions, and of annotations.
-pub async fn make_large(api: &Api<Pipeline>, name: &str, kibibytes: usize) -> Result<(), Error> {
+/// What a large Pipeline has beside its program.
+#[derive(Clone, Debug, Default)]
+pub struct Large {
+    /// How many KiB: of remarks in SQL and functions, and of annotations.
+    pub kibibytes: usize,
+    /// Further fields of its spec.
+    pub further: Map<String, Value>,
+}
+
+/// Creates a Pipeline with that program and this.
+pub async fn make_large(api: &Api<Pipeline>, name: &str, large: Large) -> Result<(), Error> {
     /// What an annotation, or a text of the program, may have beside its own.
     const MOST: usize = 240;
     let line = |begin: &str| format!("{begin} {}\n", "x".repeat(1_024 - begin.len() - 2));
+    let Large { kibibytes, further } = large;
     let in_sql = kibibytes.min(MOST);
     let in_functions = (kibibytes - in_sql).min(MOST);
     let in_annotations = (kibibytes - in_sql - in_functions).min(MOST);
-    let object = json!({
+    let mut object = json!({
         "metadata": {
             "name": name,
             "annotations": {"example.com/notes": "x".repeat(in_annotations << 10)},
@@ -49,6 +59,9 @@ pub async fn make_large(api: &Api<Pipeline>, name: &str, kibibytes: usize) -> Re
             },
         },
     });
+    for (field, value) in further {
+        object["spec"][field] = value;
+    }
     create(api, object).await.map(drop)
 }
 

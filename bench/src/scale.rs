@@ -14,7 +14,7 @@ use sluice::crd::Pipeline;
 use crate::Error;
 use crate::audit;
 use crate::figures::{heading, verdict};
-use crate::pipelines;
+use crate::pipelines::{self, Large};
 use crate::process::own_usage;
 use crate::stage::{Operator, Stage, StandIn, objects};
 
@@ -110,7 +110,11 @@ impl Scale {
         stream::iter(names.iter().map(Ok))
             .try_for_each_concurrent(self.concurrency, |name| async move {
                 if self.kibibytes > 0 {
-                    pipelines::make_large(api, name, self.kibibytes).await
+                    let large = Large {
+                        kibibytes: self.kibibytes,
+                        ..Large::default()
+                    };
+                    pipelines::make_large(api, name, large).await
                 } else {
                     pipelines::make(api, name, 0).await.map(drop)
                 }

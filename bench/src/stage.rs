@@ -114,7 +114,18 @@ impl Stage {
             .trim_start_matches("system:serviceaccount:")
             .split_once(':')
             .unwrap_or_default();
-        let accounts: Api<ServiceAccount> = Api::namespaced(self.client("admin").await?, namespace);
+        let token = self.account_token(namespace, name).await?;
+        let kubeconfig = self
+            .plane
+            .kubeconfig_for("admin")?
+            .replace(self.plane.token("admin")?, &token);
+        std::fs::write(&self.operators_kubeconfig, kubeconfig)
+            .map_err(Error::io("write the operator's kubeconfig"))
+    }
+
+    /// A token of a service account.
+    pub async fn account_token(&self, namespace: &str, name: &str) -> Result<String, Error> {
+        let accounts: Api<ServiceAccount> = objects(&self.client("admin").await?, namespace);
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 // Longer than any benchmark.
@@ -126,13 +137,7 @@ impl Stage {
         let answer = accounts
             .create_token_request(name, &PostParams::default(), &request)
             .await?;
-        let token = answer.status.map(|status| status.token).unwrap_or_default();
-        let kubeconfig = self
-            .plane
-            .kubeconfig_for("admin")?
-            .replace(self.plane.token("admin")?, &token);
-        std::fs::write(&self.operators_kubeconfig, kubeconfig)
-            .map_err(Error::io("write the operator's kubeconfig"))
+        Ok(answer.status.map(|status| status.token).unwrap_or_default())
     }
 
     /// A client as a user that the control plane knows.

@@ -7,16 +7,20 @@
 
 use axum::http::header;
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{Api, Resource, api::ListParams};
-use serde::{Deserialize, de::IgnoredAny};
+use serde::{
+    Deserialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use super::{
     cluster::{Call, Cluster, failed, refused},
     error::Error,
     searches::Searches,
 };
-use crate::crd::{Pipeline, PipelineStatus};
+use crate::crd::Pipeline;
 use crate::guarded::{self, Guarded};
 
 /// How many Pipelines one page of a list holds. Each may have more than a MiB, and is read whole.
@@ -24,6 +28,10 @@ const PAGE: u32 = 5;
 
 /// The same where all Pipelines of the namespace have to be looked at.
 const LARGE_PAGE: u32 = 40;
+
+/// How many Pipelines are read whole at a time, of one namespace half of them. Each may have more than a MiB, and is there
+/// twice while it is read, as text and as an object.
+const MOST_READS: usize = 16;
 
 /// What a table of Pipelines may take at most. A row has about a KiB, with its object's metadata left out.
 const MAX_ROWS_BYTES: usize = 16 << 20;
@@ -65,12 +73,32 @@ pub(super) fn is_possible(name: &str) -> bool {
     (1..=253).contains(&name.len()) && name.bytes().all(allowed)
 }
 
-/// Finds Pipelines by their resolved names.
-#[derive(Clone, Default)]
+/// Finds Pipelines by their resolved names, and reads them.
+///
+/// Anybody with a valid token can ask for a name, and whoever may write Pipelines decides how large they are. So nothing
+/// large is read for whom it isn't known that they may see it, except by a search; and of searches and of such reads only
+/// a few go on at a time, while the others wait within their own deadline.
+#[derive(Clone)]
 pub(super) struct Lookup {
-    /// Anybody with a valid token can ask for a name, and so cause a search. So only a few go on at a
-    /// time, and the others wait within their own deadline.
     searches: Searches,
+    reads: Searches,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self {
+            searches: Searches::default(),
+            reads: Searches::new(MOST_READS, MOST_READS / 2),
+        }
+    }
+}
+
+impl Named {
+    /// As [`Pipeline::engine_pipeline_name`].
+    fn resolves_to(&self, name: &str) -> bool {
+        let own = self.metadata.name.as_deref();
+        self.spec.pipeline_name.as_deref().or(own) == Some(name)
+    }
 }
 
 /// How well a Pipeline fits the name that is asked for: the least is meant.
@@ -88,43 +116,48 @@ enum Claim {
 }
 
 impl Lookup {
-    /// Reads the Pipeline with this resolved name, live.
+    /// The name of the Pipeline object that is meant by this resolved name, if there is one.
     ///
-    /// Nearly always that is the one whose own name it is, which is read by its name; at the same time it is asked
-    /// whether the name is given to another one. Only then those are looked through. Of them only what tells
-    /// whose the name is is kept, and if one of them is meant, it is read again, whole.
-    pub async fn find(
+    /// Nearly always that is the one whose own name it is, and nothing is read: it is asked whether the name is given to
+    /// another one. Only then those are looked through, and of them only what tells whose the name is is kept.
+    pub async fn object(
         &self,
         cluster: &Cluster,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Pipeline>, Error> {
-        let (own, given) = tokio::try_join!(
-            biased;
-            read(cluster, namespace, name),
-            is_given(cluster, namespace, name)
-        )?;
-        let own = own.filter(|pipeline| pipeline.engine_pipeline_name() == name);
+    ) -> Result<String, Error> {
+        let given = is_given(cluster, namespace, name).await?;
         if given == Some(false) {
-            return Ok(own);
+            return Ok(name.to_owned());
         }
         let found = self.search(cluster, namespace, name, given.is_some());
-        let Some(other) = found.await? else {
-            return Ok(own);
-        };
-        if let Some(own) = own
-            && rank_of(&own) < other
-        {
-            return Ok(Some(own));
-        }
-        let (.., object) = other;
-        let pipeline = read(cluster, namespace, &object).await?;
-        // It may have been deleted in between, and another one made in its place.
-        Ok(pipeline.filter(|pipeline| pipeline.engine_pipeline_name() == name))
+        Ok(found
+            .await?
+            .map_or_else(|| name.to_owned(), |(.., object)| object))
     }
 
-    /// The rank of the Pipeline that is meant of those whose `spec.pipelineName` is `name`, which the API server can
-    /// select, or not.
+    /// Reads a Pipeline, live, if it has this resolved name: what an approval of its change goes by, without what may be
+    /// large.
+    pub async fn read(
+        &self,
+        cluster: &Cluster,
+        namespace: &str,
+        object: &str,
+        name: &str,
+    ) -> Result<Option<Pipeline>, Error> {
+        let place = async { Ok(self.reads.place(namespace).await) };
+        let _place = cluster.call(get_in(namespace), place).await?;
+        let pipeline = read::<Pipeline>(cluster, namespace, object).await?;
+        // It may have been deleted since it was found, and another one made in its place.
+        let pipeline = pipeline.filter(|pipeline| pipeline.engine_pipeline_name() == name);
+        Ok(pipeline.map(|mut pipeline| {
+            lighten(&mut pipeline);
+            pipeline
+        }))
+    }
+
+    /// The rank of the Pipeline that is meant of those that resolve to `name`: the one whose own name it is, and those
+    /// whose `spec.pipelineName` it is, which the API server can select, or not.
     async fn search(
         &self,
         cluster: &Cluster,
@@ -140,15 +173,13 @@ impl Lookup {
             true => named(name).limit(PAGE),
             false => ListParams::default().limit(LARGE_PAGE),
         };
-        let mut best: Option<Rank> = None;
+        let own = read::<Named>(cluster, namespace, name).await?;
+        let mut best = own.filter(|own| own.resolves_to(name)).map(rank);
         loop {
             let page = cluster.call(call, guarded::list(&api, &params)).await?;
-            let candidates = page
-                .items
-                .into_iter()
-                // What can't be read has no name that is known.
-                .filter_map(|pipeline| pipeline.0.ok())
-                .filter(|pipeline| pipeline.spec.pipeline_name.as_deref() == Some(name));
+            // What can't be read has no name that is known.
+            let candidates = page.items.into_iter().filter_map(|it| it.0.ok());
+            let candidates = candidates.filter(|pipeline| pipeline.resolves_to(name));
             best = best.into_iter().chain(candidates.map(rank)).min();
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => params = params.continue_token(&token),
@@ -156,6 +187,14 @@ impl Lookup {
             }
         }
     }
+}
+
+/// Drops what no answer to an approval goes by.
+fn lighten(pipeline: &mut Pipeline) {
+    pipeline.metadata.managed_fields = None;
+    pipeline.metadata.annotations = None;
+    pipeline.spec.program = None;
+    pipeline.spec.runtime_config = None;
 }
 
 /// Rows of a table, as `kubectl get` has them: they are short, whatever the objects are.
@@ -197,52 +236,43 @@ fn list_in(namespace: &str) -> Call<'_> {
     }
 }
 
-async fn read(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option<Pipeline>, Error> {
+fn get_in(namespace: &str) -> Call<'_> {
+    Call {
+        verb: "get",
+        ..list_in(namespace)
+    }
+}
+
+async fn read<K>(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone,
+    K: std::fmt::Debug + DeserializeOwned,
+{
     // The engine's names may have letters and signs that an object's can't.
     let possible = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-' || c == b'.';
     if !object.bytes().all(possible) {
         return Ok(None);
     }
-    let call = Call {
-        verb: "get",
-        resource: "pipelines.sluice.dev",
-        namespace: Some(namespace),
-    };
-    let api = Api::<Guarded<Pipeline>>::namespaced(cluster.client.clone(), namespace);
+    let call = get_in(namespace);
+    let api = Api::<Guarded<K>>::namespaced(cluster.client.clone(), namespace);
     let found = cluster.call(call, api.get_opt(object)).await?;
     let readable = found.map(|pipeline| pipeline.0).transpose();
     readable.map_err(|unfit| failed(call, unfit))
 }
 
-fn rank(pipeline: Named) -> Rank {
-    let id = pipeline.status.engine.and_then(|engine| engine.pipeline_id);
-    rank_by(
-        &pipeline.metadata,
-        &pipeline.status.conditions,
-        id.as_deref(),
-    )
-}
-
-fn rank_of(pipeline: &Pipeline) -> Rank {
-    let status = pipeline.status.as_ref();
-    let id = |status: &PipelineStatus| status.engine.as_ref()?.pipeline_id.clone();
-    rank_by(
-        &pipeline.metadata,
-        status.map_or(&[], |status| &status.conditions),
-        status.and_then(id).as_deref(),
-    )
-}
-
 /// The oldest first of equal claims, and by name among those of one second.
-fn rank_by(metadata: &ObjectMeta, conditions: &[Condition], id: Option<&str>) -> Rank {
-    let is_lost = conditions
+fn rank(pipeline: Named) -> Rank {
+    let is_lost = pipeline
+        .status
+        .conditions
         .iter()
         .any(|condition| condition.type_ == "Stalled" && condition.reason == "NameTaken");
-    let claim = match id {
+    let claim = match pipeline.status.engine.and_then(|engine| engine.pipeline_id) {
         _ if is_lost => Claim::Lost,
         Some(_) => Claim::Has,
         None => Claim::Unknown,
     };
-    let created = metadata.creation_timestamp.as_ref().map(|time| time.0);
-    (claim, created, metadata.name.clone().unwrap_or_default())
+    let metadata = pipeline.metadata;
+    let created = metadata.creation_timestamp.map(|time| time.0);
+    (claim, created, metadata.name.unwrap_or_default())
 }

@@ -20,7 +20,7 @@ use axum::{
 };
 use futures::StreamExt;
 use k8s_openapi::jiff::Timestamp;
-use kube::{Client, ResourceExt};
+use kube::Client;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
@@ -282,19 +282,28 @@ pub(super) async fn approve(
         return Err(unknown());
     }
 
-    let found = state
-        .lookup
-        .find(&cluster, namespace, &pipeline_name)
-        .await?;
-    // Asked also about what doesn't exist, so that the time that it takes tells little.
-    let object = found.as_ref().map(ResourceExt::name_any);
-    let object = object.as_deref().unwrap_or(&pipeline_name);
-    let access = access::of(&cluster, &user, namespace, object).await?;
-    let pipeline = match (found, access) {
-        (Some(pipeline), Access::Approve) => pipeline,
-        (Some(_), Access::See) => return Err(Error::InsufficientPermissions { pipeline_name }),
-        (Some(_), Access::Nothing) | (None, _) => return Err(unknown()),
+    // Asked also about what doesn't exist, so that the time that it takes tells little; and before it is read, since
+    // that costs memory, which nobody is to take who may not even know of it.
+    let (object, access) = tokio::try_join!(
+        biased;
+        state.lookup.object(&cluster, namespace, &pipeline_name),
+        access::of(&cluster, &user, namespace, &pipeline_name),
+    )?;
+    let access = if object == pipeline_name {
+        access
+    } else {
+        access::of(&cluster, &user, namespace, &object).await?
     };
+    if access == Access::Nothing {
+        return Err(unknown());
+    }
+    let read = state
+        .lookup
+        .read(&cluster, namespace, &object, &pipeline_name);
+    let pipeline = read.await?.ok_or_else(unknown)?;
+    if access == Access::See {
+        return Err(Error::InsufficientPermissions { pipeline_name });
+    }
 
     let (change_id, number) = match decide(&pipeline, &query, &user.name) {
         Answer::Store { change_id, number } => {

@@ -1,22 +1,24 @@
-//! Places for searches through a namespace: few altogether, since each holds large answers, and one for each namespace,
-//! so that whoever fills a namespace holds up those who ask about that one only.
+//! Places for what reads large objects: few altogether, and fewer for each namespace, so that whoever fills a namespace
+//! holds up those who ask about that one only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many searches go on at a time.
+/// How many searches go on at a time, and of one namespace.
 const MOST: usize = 4;
+const MOST_OF_ONE: usize = 1;
 
 /// See the module.
 #[derive(Clone)]
 pub(super) struct Searches {
     all: Arc<Semaphore>,
+    of_one: usize,
     of: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
 }
 
-/// The right to search a namespace, until it is dropped.
+/// The right to read of a namespace, until it is dropped.
 pub(super) struct Place {
     _of: Option<OwnedSemaphorePermit>,
     _all: Option<OwnedSemaphorePermit>,
@@ -24,14 +26,20 @@ pub(super) struct Place {
 
 impl Default for Searches {
     fn default() -> Self {
-        Self {
-            all: Arc::new(Semaphore::new(MOST)),
-            of: Arc::default(),
-        }
+        Self::new(MOST, MOST_OF_ONE)
     }
 }
 
 impl Searches {
+    /// So many at a time, and so many of one namespace.
+    pub fn new(all: usize, of_one: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all)),
+            of_one,
+            of: Arc::default(),
+        }
+    }
+
     /// Waits for a place. Whoever waits for his namespace's holds none of the others.
     pub async fn place(&self, namespace: &str) -> Place {
         let own = self.of(namespace);
@@ -47,7 +55,7 @@ impl Searches {
             return own;
         }
         of.retain(|_, semaphore| semaphore.strong_count() > 0);
-        let own = Arc::new(Semaphore::new(1));
+        let own = Arc::new(Semaphore::new(self.of_one));
         of.insert(namespace.to_owned(), Arc::downgrade(&own));
         own
     }

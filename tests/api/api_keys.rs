@@ -35,9 +35,9 @@ async fn an_api_key_approves_for_the_user_that_it_stands_for_and_leaves_its_name
         fake.calls(),
         [
             "GET secrets/keys",
-            "GET pipelines/orders",
             "GET pipelines",
             "may they approve orders?",
+            "GET pipelines/orders",
             "POST pipelineapprovals"
         ]
     );

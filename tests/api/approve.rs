@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 use sluice::api::Tenant;
 use tokio::sync::Semaphore;
 
 use crate::{
-    fake::{CHANGE, Fake, Fault, NAMESPACE, OTHER_CHANGE, UID, approval, status},
+    fake::{Answer, CHANGE, Fake, Fault, NAMESPACE, OTHER_CHANGE, UID, approval, status},
     log::Log,
 };
 
@@ -25,9 +26,9 @@ async fn an_approver_s_vote_is_stored_and_answered_with_the_checkpoint_s_number(
         fake.calls(),
         [
             "who is it?",
-            "GET pipelines/orders",
             "GET pipelines",
             "may they approve orders?",
+            "GET pipelines/orders",
             "POST pipelineapprovals"
         ]
     );
@@ -345,6 +346,45 @@ async fn what_does_not_exist_and_what_one_may_not_know_of_is_answered_alike() {
 }
 
 #[tokio::test]
+async fn a20_nothing_is_read_for_who_may_not_know_of_it_however_large_it_is() {
+    let fake = Fake::with_a_change_that_waits();
+    fake.approve("orders", MALLORY)
+        .await
+        .is_error(404, "UnknownPipelineName");
+    // That the name isn't given to another one is asked, and answered without objects.
+    let asked = fake.calls_like("GET pipelines");
+    let [asked] = asked.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert!(asked.query.contains("includeObject=None"), "{asked:?}");
+}
+
+#[tokio::test]
+async fn a20_of_a_crowd_that_may_only_a_few_pipelines_are_read_at_a_time() {
+    let fake = Fake::with_a_change_that_waits();
+    let gate = Arc::new(Semaphore::new(0));
+    for _ in 0..20 {
+        fake.fault("GET pipelines/orders", Fault::Held(gate.clone()));
+    }
+    let endpoint = fake.router();
+    let call = || Answer::of(endpoint.clone(), approval("orders", ALICE));
+    let reads = async {
+        // As far as all of them get.
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+        let reads = fake.calls_like("GET pipelines/orders").len();
+        gate.add_permits(20);
+        reads
+    };
+    let (answers, reads) = tokio::join!(join_all((0..20).map(|_| call())), reads);
+    assert_eq!(reads, 8);
+    for answer in answers {
+        answer.is_accepted(7);
+    }
+}
+
+#[tokio::test]
 async fn for_an_approver_too_what_does_not_exist_is_unknown() {
     let fake = Fake::empty();
     let answer = fake.approve("orders", ALICE).await;
@@ -433,7 +473,7 @@ async fn where_the_api_server_cannot_select_by_the_name_all_are_looked_through()
         "BadRequest",
         "field label not supported: spec.pipelineName",
     );
-    // The first call of these words reads the one of that name, and the second one asks for the others.
+    // There is none of that name itself, and what asks for others by it is refused.
     let (gone, nothing) = status(404, "NotFound", "not found");
     fake.fault("GET pipelines/orders", Fault::Answer(gone, nothing));
     fake.fault("GET pipelines", Fault::Answer(code, refused));
@@ -480,7 +520,7 @@ async fn without_a_configured_namespace_it_is_the_client_s_own() {
     fake.approve("orders", ALICE)
         .await
         .is_error(404, "UnknownPipelineName");
-    let read = &fake.calls_like("GET pipelines/orders")[0];
+    let read = &fake.calls_like("GET pipelines")[0];
     assert!(
         read.path.contains("/namespaces/the-clients-own/"),
         "{read:?}"

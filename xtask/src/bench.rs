@@ -10,7 +10,14 @@ use clap::Args;
 use crate::say;
 
 /// The benchmarks, in the order in which all of them run.
-const ALL: [&str; 5] = ["approval-latency", "fairness", "rest", "downtime", "scale"];
+const ALL: [&str; 6] = [
+    "approval-latency",
+    "fairness",
+    "rest",
+    "memory",
+    "downtime",
+    "scale",
+];
 
 /// What is built. The stand-in is by itself, because its libraries ask for features of others (numbers
 /// of JSON kept as text, above all) that the operator isn't shipped with, and that cost it time and
@@ -19,8 +26,8 @@ const PACKAGES: [&[&str]; 2] = [&["-p", "sluice", "-p", "bench"], &["-p", "felde
 
 #[derive(Args)]
 pub struct Bench {
-    /// Which: approval-latency, fairness, rest, downtime, scale, with flags of its own (NAME --help shows
-    /// them); all of them without any
+    /// Which: approval-latency, fairness, rest, memory, downtime, scale, with flags of its own (NAME --help
+    /// shows them); all of them without any
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
