@@ -27,10 +27,14 @@ pub(super) async fn resolve(
     let mut config_maps = BTreeMap::new();
     let names = content::config_maps(pipeline.spec.program.as_ref());
     for name in names.into_iter().filter(|name| is_object_name(name)) {
-        match api.get_opt(name).await.map_err(Error::from).and_then(|it| {
-            let read = it.map(|config_map| config_map.0).transpose();
-            read.map_err(Error::from)
-        }) {
+        let read = match api.get_opt(name).await {
+            Ok(found) => found
+                .map(|config_map| config_map.0)
+                .transpose()
+                .map_err(|unfit| unfit.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
             Ok(Some(config_map)) => {
                 config_maps.insert(name.to_owned(), config_map);
             }
@@ -38,7 +42,7 @@ pub(super) async fn resolve(
             // Whatever is wrong with what the spec refers to, it is told there, and holds up nothing else. It is
             // read again, also where no change of it can be seen.
             Err(error) => {
-                let why = text::foreign_line(&error.to_string(), WHY);
+                let why = text::foreign_line(&error, WHY);
                 return Err(format!("ConfigMap {name} can't be read: {why}"));
             }
         }

@@ -51,12 +51,8 @@ pub(super) async fn write(
         },
         "status": status,
     });
-    let applied = apply::<Guarded>(
-        &context.client,
-        pipeline.namespace().as_deref(),
-        &name,
-        &patch,
-    );
+    let namespace = pipeline.namespace();
+    let applied = apply::<Guarded>(&context.client, namespace.as_deref(), &name, &patch);
     let stored = match applied.await {
         Ok(stored) => stored.0?,
         Err(kube::Error::Api(response)) => {
