@@ -368,7 +368,7 @@ async fn a11_sluice_edits_nothing_of_a_pipeline_but_its_finalizers() {
     let sentence = "Sluice's account edits nothing of a Pipeline or an Engine but its finalizers";
     // The policy takes some seconds to become active.
     eventually("the policy is active", || async {
-        match patch(json!({"metadata": {"annotations": {"probe": "x"}}})).await {
+        match patch(json!({"metadata": {"annotations": {"sluice.dev/probe": "x"}}})).await {
             Err(refused) if refused.message.contains(sentence) => Ok(()),
             other => Err(other),
         }

@@ -8,7 +8,7 @@ use sluice::crd::{FINALIZER, Pipeline, annotation};
 use tokio::sync::OnceCell;
 
 use super::story::{Story, changed, changed_otherwise, id, is_in};
-use super::support::{ADMIN, Cluster, OPERATOR, answer, eventually, raw, said};
+use super::support::{ADMIN, Cluster, OPERATOR, answer, eventually, pipeline, raw, said};
 
 const STAMP: &str = "example.com/written-by";
 
@@ -65,7 +65,7 @@ async fn cluster() -> &'static Cluster {
         assert!(output.status.success(), "{}", said(&output));
         let pipelines = raw::<Pipeline>(&cluster.admin().await, "default");
         eventually("it stamps", || async {
-            let object = json!({"metadata": {"name": "any"}, "spec": {"program": {"sql": ""}}});
+            let object = pipeline("any", json!({"program": {"sql": ""}}));
             let object: DynamicObject = serde_json::from_value(object).expect("an object");
             let dry_run = PostParams {
                 dry_run: true,

@@ -67,7 +67,10 @@ async fn fill(admin: &Client, namespace: &str) -> Vec<&'static str> {
     // Nobody reads of these what every object has, so they can be read.
     let noted = json!({"metadata": {"labels": {"a": "b"}, "managedFields": managed()}});
     let vote = vote("aab-deep", "aaa");
-    let engine = json!({"metadata": {"name": "aaa"}, "spec": {"url": "http://127.0.0.1:9"}});
+    let engine = json!({
+        "apiVersion": "sluice.dev/v1alpha1", "kind": "Engine",
+        "metadata": {"name": "aaa"}, "spec": {"url": "http://127.0.0.1:9"},
+    });
     let plain = pipeline("aad-noted", json!({"program": {"sql": ""}}));
     let map = json!({"metadata": {"name": "aaa"}, "data": {"a": "b"}});
     create(&raw::<PipelineApproval>(admin, namespace), vote)
@@ -169,7 +172,7 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     story.until_waiting().await;
     let url = format!("{}/v0/pipelines/orders/approve", story.rest_url().await);
     let token = cluster.plane().token("alice").expect("a known user");
-    story.rest_takes(&url, &token, &[]).await;
+    story.rest_takes(&url, token, &[]).await;
     story.until_sealed().await;
 
     // One becomes so while it runs, and while others are watched.

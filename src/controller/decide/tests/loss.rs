@@ -215,7 +215,7 @@ fn a22_another_pipeline_under_the_name_is_not_taken_for_the_one_that_ran() {
     assert_lost(&world);
     assert!(world.condition("Ready").unwrap().2.contains("p-2"));
     // It isn't said to be in force, although its version is the same.
-    assert_eq!(world.engine.deployment.is_some(), false);
+    assert!(world.engine.deployment.is_none());
     world.approve_by_annotation();
     world.settle();
     // It is taken for what it is: nothing of the old one is remembered.
