@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use futures::StreamExt;
 use kube::{
     Client,
     api::PostParams,
@@ -111,21 +112,43 @@ impl Cluster {
         request: Option<http::Request<Vec<u8>>>,
         max_bytes: usize,
     ) -> Result<T, Result<Box<Status>, Error>> {
+        let answer = self.send_for_short(call, request, max_bytes).await?;
+        answer.ok_or_else(|| Err(failed(call, format!("more than {max_bytes} bytes"))))
+    }
+
+    /// The same; `None` if the answer is longer, of which no more is read then.
+    pub async fn send_for_short<T: DeserializeOwned>(
+        &self,
+        call: Call<'_>,
+        request: Option<http::Request<Vec<u8>>>,
+        max_bytes: usize,
+    ) -> Result<Option<T>, Result<Box<Status>, Error>> {
         let Some(request) = request else {
             return Err(Err(failed(call, "the request can't be built")));
         };
         let answer = async {
             let response = self.client.send(request.map(Body::from)).await?;
             let status = response.status();
-            let body = axum::body::Body::new(response.into_body());
-            let body = axum::body::to_bytes(body, max_bytes)
-                .await
-                .map_err(|error| kube::Error::Service(error.into_inner()))?;
+            let mut body = axum::body::Body::new(response.into_body()).into_data_stream();
+            let mut text = vec![];
+            let mut is_whole = true;
+            while let Some(piece) = body.next().await {
+                let piece = piece.map_err(|error| kube::Error::Service(error.into_inner()))?;
+                if text.len() + piece.len() > max_bytes {
+                    is_whole = false;
+                    break;
+                }
+                text.extend_from_slice(&piece);
+            }
             if status.is_success() {
-                return Ok(serde_json::from_slice(&body).ok());
+                return Ok(if is_whole {
+                    serde_json::from_slice(&text).ok().map(Some)
+                } else {
+                    Some(None)
+                });
             }
             // A proxy in between may answer in another shape; the code says enough then.
-            let refusal: Status = serde_json::from_slice(&body).unwrap_or_default();
+            let refusal: Status = serde_json::from_slice(&text).unwrap_or_default();
             Err(kube::Error::Api(refusal.with_code(status.as_u16()).boxed()))
         };
         self.attempt(call, answer)

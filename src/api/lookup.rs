@@ -33,8 +33,9 @@ const LARGE_PAGE: u32 = 40;
 /// twice while it is read, as text and as an object.
 const MOST_READS: usize = 16;
 
-/// What a table of Pipelines may take at most. A row has about a KiB, with its object's metadata left out.
-const MAX_ROWS_BYTES: usize = 16 << 20;
+/// What is longer than this is a table with rows: without any it has but its heads, some KiB. A row has about a KiB, with
+/// its object's metadata left out, and there may be as many as somebody has made Pipelines.
+const EMPTY_TABLE: usize = 32 << 10;
 
 /// What a search reads of a Pipeline.
 #[derive(Resource, Deserialize, Clone, Debug)]
@@ -216,8 +217,9 @@ async fn is_given(cluster: &Cluster, namespace: &str, name: &str) -> Result<Opti
     let table = "application/json;as=Table;g=meta.k8s.io;v=v1";
     let request = http::Request::get(selected).header(header::ACCEPT, table);
     let request = request.body(vec![]).ok();
-    match cluster.send::<Rows>(call, request, MAX_ROWS_BYTES).await {
-        Ok(found) => Ok(Some(!found.rows.is_empty())),
+    let answer = cluster.send_for_short::<Rows>(call, request, EMPTY_TABLE);
+    match answer.await {
+        Ok(found) => Ok(Some(found.is_none_or(|found| !found.rows.is_empty()))),
         Err(Ok(status)) if status.code == 400 => Ok(None),
         Err(Ok(status)) => Err(refused(call, &status)),
         Err(Err(error)) => Err(error),

@@ -463,6 +463,21 @@ async fn a20_a_pipeline_that_is_named_like_another_one_in_the_engine_does_not_hi
 }
 
 #[tokio::test]
+async fn a20_a_name_that_very_many_claim_is_found_without_reading_the_table_of_all() {
+    let fake = Fake::empty();
+    fake.pages_of(5);
+    for number in 0..100 {
+        let claims = json!({"spec": {"pipelineName": "orders"}});
+        fake.pipeline(&format!("claims-{number}"), claims);
+    }
+    fake.patch(
+        "claims-70",
+        json!({"status": {"engine": {"pipelineId": "p-1"}}}),
+    );
+    assert_eq!(meant(&fake).await, "claims-70");
+}
+
+#[tokio::test]
 async fn where_the_api_server_cannot_select_by_the_name_all_are_looked_through() {
     let fake = Fake::empty();
     fake.pages_of(1);
