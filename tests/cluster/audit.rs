@@ -61,10 +61,10 @@ async fn each_decision_is_a_line_with_who_why_and_what_and_without_the_program()
     let waiting = story.waiting().await;
     assert_eq!(lines(&path), [] as [Value; 0]);
     let first = id(&waiting);
-    story
-        .annotate(annotation::REASON, "backfill is announced")
-        .await;
-    story.approve(&first).await;
+    // A reason is that of the vote that it is written with.
+    let vote = json!({annotation::APPROVE: first, annotation::REASON: "backfill is announced"});
+    let vote = json!({"metadata": {"annotations": vote}});
+    story.patch(vote).await;
     story.until_sealed().await;
     until(
         &path,
