@@ -189,7 +189,7 @@ async fn engine_that_answers(answer: Answer) -> String {
                 for number in 0..PIPELINES {
                     let pipeline = json!({
                         "id": number.to_string(), "name": format!("p{number}"), "version": 1,
-                        "deployment_status": "Stopped", "approval_diff": {"view": large},
+                        "deployment_status": "Stopped", "tags": [large],
                     });
                     let sign = if number == 0 { '[' } else { ',' };
                     let text = format!("{sign}{pipeline}");

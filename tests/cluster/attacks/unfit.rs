@@ -45,12 +45,25 @@ fn path<K: Resource<DynamicType = ()>>(namespace: &str) -> String {
 }
 
 /// What was written when nobody here can read; a client may say so itself of its fields.
-fn managed() -> Value {
+fn managed(version: &str) -> Value {
     json!([{
-        "manager": "eve", "operation": "Update", "apiVersion": "sluice.dev/v1alpha1",
+        "manager": "eve", "operation": "Update", "apiVersion": version,
         "time": "9999-12-31T23:59:59Z", "fieldsType": "FieldsV1",
         "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:a": {}}}},
     }])
+}
+
+/// Labels an object, and then says itself when and by whom that was set.
+async fn note(client: &Client, path: &str) {
+    let label = json!({"metadata": {"labels": {"a": "b"}}});
+    send(client, http::Method::PATCH, path, &label).await;
+    let version = match path.starts_with("/api/v1/") {
+        true => "v1",
+        false => "sluice.dev/v1alpha1",
+    };
+    let noted = json!({"metadata": {"managedFields": managed(version)}});
+    let said = send(client, http::Method::PATCH, path, &noted).await;
+    assert!(said.contains("9999-12-31T23:59:59Z"), "{said}");
 }
 
 /// Fills a namespace with what nobody reads. Returns the names of the Pipelines among it.
@@ -65,7 +78,6 @@ async fn fill(admin: &Client, namespace: &str) -> Vec<&'static str> {
         send(admin, http::Method::POST, &pipelines, &object).await;
     }
     // Nobody reads of these what every object has, so they can be read.
-    let noted = json!({"metadata": {"labels": {"a": "b"}, "managedFields": managed()}});
     let vote = vote("aab-deep", "aaa");
     let engine = json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Engine",
@@ -90,14 +102,7 @@ async fn fill(admin: &Client, namespace: &str) -> Vec<&'static str> {
         (path::<Pipeline>(namespace), "aad-noted"),
         (path::<ConfigMap>(namespace), "aaa"),
     ] {
-        let said = send(
-            admin,
-            http::Method::PATCH,
-            &format!("{kind}/{name}"),
-            &noted,
-        )
-        .await;
-        assert!(said.contains("9999-12-31T23:59:59Z"), "{said}");
+        note(admin, &format!("{kind}/{name}")).await;
     }
     vec!["aaa-held", "aab-deep", "aac-objects"]
 }
@@ -209,9 +214,7 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     story.kill_operator();
     story.vote("no", &id(&waiting), "Reject").await;
     let no = format!("{}/no", path::<PipelineApproval>(&story.namespace));
-    let noted = json!({"metadata": {"labels": {"a": "b"}, "managedFields": managed()}});
-    let said = send(&admin, http::Method::PATCH, &no, &noted).await;
-    assert!(said.contains("9999-12-31T23:59:59Z"), "{said}");
+    note(&admin, &no).await;
     story.approve(&id(&waiting)).await;
     story.start_operator().await;
     story.until_state(ApprovalState::Rejected).await;
