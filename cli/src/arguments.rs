@@ -202,7 +202,12 @@ pub struct Approve {
     #[arg(long, conflicts_with_all = ["pipeline", "change", "wait"])]
     pub lost: bool,
     /// Only those of this Engine
-    #[arg(long, value_name = "NAME", requires = "lost")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        requires = "lost",
+        conflicts_with = "pipeline"
+    )]
     pub engine: Option<String>,
     /// The whole id of the change; it is an error if another one waits
     #[arg(long, value_name = "ID", value_parser = change_id)]

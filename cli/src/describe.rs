@@ -29,7 +29,10 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         change.since.0.strftime("%Y-%m-%d %H:%M:%S UTC"),
         age(change.since.0, now)
     ));
-    let resumes = if change.target.without_storage {
+    let is_lost = makes_anew(pipeline, change);
+    let resumes = if is_lost {
+        "from nothing: the pipeline is gone from its engine, and is made anew".to_owned()
+    } else if change.target.without_storage {
         "from nothing: without storage no checkpoint is read".to_owned()
     } else {
         format!("from {}", base(change.base.as_ref()))
@@ -39,10 +42,14 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     if alters_settings_only(pipeline, change) {
         line("Program    stays as it is; only runtime settings differ".into());
     } else {
-        line(format!("Bootstrap  {}", options(change.options)));
+        if !is_lost {
+            line(format!("Bootstrap  {}", options(change.options)));
+        }
         if let Some(settled) = settled.filter(|settled| settled.is_known()) {
             let changed = program::changed(&settled.target, &change.target);
-            line(format!("Program    differs in {}", changed.join("; ")));
+            if !changed.is_empty() {
+                line(format!("Program    differs in {}", changed.join("; ")));
+            }
         }
     }
     if change.revision > 0 {
@@ -53,6 +60,8 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     line("\nWhat changes:".into());
     if alters_settings_only(pipeline, change) {
         line("  runtime settings; no table, view or connector".into());
+    } else if is_lost {
+        line("  all: every table and view is empty at first".into());
     } else {
         for item in changes(change.diff.as_ref()) {
             line(format!("  {item}"));
@@ -65,10 +74,18 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     text
 }
 
-/// What is settled, if the change follows it.
+/// Whether the change makes a pipeline anew that is gone from its engine.
+pub fn makes_anew(pipeline: &Pipeline, change: &Approval) -> bool {
+    let status = pipeline.status.as_ref();
+    let lost = status.and_then(|status| status.lost.as_ref());
+    lost.is_some_and(|lost| lost.link.as_ref() == Some(&change.parent))
+}
+
+/// What is settled, if the change follows it, or takes the place of what is lost.
 fn settled_before<'a>(pipeline: &'a Pipeline, change: &Approval) -> Option<&'a Settled> {
     let settled = pipeline.status.as_ref()?.settled.as_ref();
-    settled.filter(|settled| settled.change_id == change.parent)
+    let is_lost = makes_anew(pipeline, change);
+    settled.filter(|settled| is_lost || settled.change_id == change.parent)
 }
 
 /// Whether the program is known to stay what the checkpoint was made from, so that the engine has nothing to compare,
@@ -76,6 +93,7 @@ fn settled_before<'a>(pipeline: &'a Pipeline, change: &Approval) -> Option<&'a S
 fn alters_settings_only(pipeline: &Pipeline, change: &Approval) -> bool {
     let settled = settled_before(pipeline, change);
     change.diff.is_none()
+        && !makes_anew(pipeline, change)
         && settled.is_some_and(|settled| {
             settled.checkpoint.is_some()
                 && settled.target.without_settings() == change.target.without_settings()

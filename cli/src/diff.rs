@@ -8,7 +8,7 @@ use sluice::crd::{Approval, Pipeline};
 use crate::arguments::Diff;
 use crate::choose::{state, waiting};
 use crate::cluster::Cluster;
-use crate::describe::{commands, describe};
+use crate::describe::{commands, describe, makes_anew};
 use crate::error::Error;
 use crate::output::structured;
 use crate::program::{self, PartDiff, Source};
@@ -63,7 +63,7 @@ pub async fn program_of(
         .status
         .as_ref()
         .and_then(|status| status.settled.as_ref())
-        .filter(|settled| settled.change_id == change.parent);
+        .filter(|settled| settled.change_id == change.parent || makes_anew(pipeline, change));
     // Without one there is nothing to compare with, and nothing that the engine would ask about.
     let Some(settled) = settled else {
         return vec![];

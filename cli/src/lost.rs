@@ -102,10 +102,15 @@ fn text(lost: &[(&Pipeline, &Approval)], now: Timestamp) -> String {
                 engine.map_or("(default)".to_owned(), |engine| one_line(&engine.name)),
                 one_line(&change.short_id),
                 since.map_or(String::new(), |since| age(since, now)),
+                match change.changed.is_empty() {
+                    true => "nothing".to_owned(),
+                    false => one_line(&change.changed.join(", ")),
+                },
             ]
         })
         .collect();
-    table(&["PIPELINE", "ENGINE", "CHANGE", "LOST FOR"], &rows)
+    let heads = ["PIPELINE", "ENGINE", "CHANGE", "LOST FOR", "ALSO CHANGES"];
+    table(&heads, &rows)
 }
 
 #[cfg(test)]
@@ -146,9 +151,9 @@ mod tests {
         assert_eq!(
             text(&that_are_lost(&all, None), now),
             "\
-PIPELINE   ENGINE      CHANGE     LOST FOR
-clicks     (default)   01234567   5m
-orders     feldera     01234567   5m
+PIPELINE   ENGINE      CHANGE     LOST FOR   ALSO CHANGES
+clicks     (default)   01234567   5m         nothing
+orders     feldera     01234567   5m         nothing
 "
         );
     }

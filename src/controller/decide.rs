@@ -157,7 +157,13 @@ impl<'a> Decider<'a> {
     /// What the engine shows, in its own words, and what it is known to consist of.
     fn view(&mut self, info: &EngineInfo, seen: &Seen) {
         let state = seen.state();
+        let had_state =
+            self.status.engine.as_ref().is_some_and(|known| {
+                known.had_state && known.pipeline_id.as_ref() == Some(&state.id)
+            });
+        let has_state = !matches!(state.storage_status.as_str(), "" | "Cleared");
         self.status.engine = Some(EngineView {
+            had_state: had_state || has_state || !state.checkpoints.is_empty(),
             pipeline_id: Some(state.id.clone()),
             deployment_id: state.deployment_id.clone(),
             deployment_status: Some(state.deployment_status.clone()),
@@ -229,6 +235,9 @@ impl<'a> Decider<'a> {
         });
         spent.extend(current.map(|approval| approval.change_id.as_str()));
         spent.extend(self.status.settled.as_ref().map(|s| s.change_id.as_str()));
+        let lost = self.status.lost.as_ref();
+        let set_apart = lost.and_then(|lost| lost.set_apart.as_ref());
+        spent.extend(set_apart.map(|approval| approval.change_id.as_str()));
         let known: Vec<&str> = self
             .status
             .history

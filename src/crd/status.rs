@@ -43,6 +43,11 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Loss>,
 
+    /// What the change follows by which the pipeline was made anew in the place of a lost one. It is there until the
+    /// pipeline has run: what was approved is that one, and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_anew: Option<String>,
+
     /// What the engine's pipeline is known to consist of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<EngineContent>,
@@ -154,6 +159,9 @@ pub struct EngineView {
     /// The pipeline's id in the engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline_id: Option<String>,
+    /// Whether it was ever seen with a state that could be lost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub had_state: bool,
     /// The id of the current deployment; a new one for every start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment_id: Option<String>,

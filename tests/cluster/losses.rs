@@ -242,3 +242,61 @@ async fn a22_an_engine_that_was_restored_from_an_older_backup_is_noticed() {
         .await;
     assert_eq!(story.engine.bootstraps().await.len(), bootstraps);
 }
+
+/// Somebody says yes at the wrong engine, and then the Engine leads to the right one again.
+#[tokio::test]
+async fn a22_what_carries_this_pipelines_mark_under_another_id_is_left_alone_until_it_is_adopted() {
+    let story = Story::begin().await;
+    story.running().await;
+    story.rests().await;
+    let before = story.engine.done();
+    let elsewhere = StandIn::start(&[]);
+    leads_to(&story, &elsewhere.url).await;
+    let lost = story.until("it is lost", is_lost).await;
+    story.approve(&id(&lost)).await;
+    story
+        .until("it is made anew", |p| {
+            runs(p) && is_at(p, ApprovalState::Sealed)
+        })
+        .await;
+    let url = story.engine.url.clone();
+    leads_to(&story, &url).await;
+    let found = story
+        .until("another id is found", |p| {
+            has(p, "Stalled", "True", "PipelineLost")
+        })
+        .await;
+    let adopt = format!("{}={}/{ORDERS}", annotation::ADOPT, &*story.namespace);
+    assert!(message(&found, "Stalled").contains(&adopt));
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.done(), before, "nothing was done to it");
+    let owner = format!("{}/{ORDERS}", &*story.namespace);
+    story.annotate(annotation::ADOPT, &owner).await;
+    story.until("it goes on", runs).await;
+    assert_eq!(story.engine.done(), before, "it ran all the time");
+    assert_eq!(status(&story.now().await).lost, None);
+}
+
+/// What is approved is that one program is made anew.
+#[tokio::test]
+async fn a22_an_edit_after_the_approval_of_a_loss_waits() {
+    let story = Story::begin().await;
+    story.running().await;
+    let elsewhere = StandIn::start(&["--compile-time", "3s"]);
+    leads_to(&story, &elsewhere.url).await;
+    let lost = story.until("it is lost", is_lost).await;
+    story.approve(&id(&lost)).await;
+    story.until_event("Recreated").await;
+    story.change_to(&changed()).await;
+    let waiting = story
+        .until("the edit waits", |p| {
+            is_at(p, ApprovalState::Awaiting) && id(p) != id(&lost)
+        })
+        .await;
+    elsewhere.ticks(3).await;
+    assert_eq!(elsewhere.calls_to("/orders/start"), []);
+    story.approve(&id(&waiting)).await;
+    story.until_sealed().await;
+    let held = elsewhere.pipeline(ORDERS).await;
+    assert_eq!(held["program_code"], changed());
+}

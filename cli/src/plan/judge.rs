@@ -160,6 +160,11 @@ pub fn judge(situation: &Situation) -> Planned {
     let uid = live.uid().unwrap_or_default();
     let status = chain::once_asked_for(&stored, &uid, &target, options);
     if chain::is_lost(&stored) {
+        let before = stored.settled.as_ref().filter(|it| it.is_known());
+        if let Some(before) = before {
+            planned.changed = sluice::change::differences(&before.target, &target);
+            planned.in_words = program::changed(&before.target, &target);
+        }
         planned
             .notes
             .push("the pipeline is gone from its engine: this is made anew, from nothing".into());
@@ -170,7 +175,8 @@ pub fn judge(situation: &Situation) -> Planned {
     let id = chain::id(&status, &uid, &target, options, revision);
     let settled = status.settled.as_ref();
     let is_settled = settled.is_some_and(|settled| settled.target == target);
-    if is_settled || runs_unasked(&stored, &target) {
+    let is_lost = chain::is_lost(&stored);
+    if is_settled || !is_lost && runs_unasked(&stored, &target) {
         let held = held::by_its_content(situation, content, &status)
             .filter(|_| !clears_storage(file, &stored));
         if let Some(why) = held {
@@ -283,7 +289,7 @@ fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id
             ),
         };
     }
-    if let Some(why) = held::by_its_content(situation, content, status) {
+    if !is_lost && let Some(why) = held::by_its_content(situation, content, status) {
         return Verdict::NotApplied(why);
     }
     let Some(settled) = &status.settled else {
@@ -450,11 +456,14 @@ fn on_the_change(
         // Nobody knows better than the gate.
         let is_known = held::preview(status, target)
             .is_some_and(|preview| preview.outcome == PreviewOutcome::Gated);
-        if !asked_here && !is_known && waiting.is_none_or(|waits| waits.change_id != id) {
+        let is_lost = chain::is_lost(stored);
+        if !is_lost && !asked_here && !is_known && waiting.is_none_or(|waits| waits.change_id != id)
+        {
             notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
         }
     }
-    if file.spec.desired_state == DesiredState::Stopped && !asked_here {
+    let is_lost = chain::is_lost(stored);
+    if file.spec.desired_state == DesiredState::Stopped && !asked_here && !is_lost {
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
     }
     notes.extend(as_it_is(situation, &planned.verdict));

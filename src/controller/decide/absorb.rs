@@ -160,15 +160,19 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn own(&mut self, id: &str) {
+    pub(super) fn own(&mut self, id: &str) {
         let known = self.status.engine.as_ref();
         let known = known.and_then(|engine| engine.pipeline_id.clone());
         if known.as_deref() == Some(id) {
             return;
         }
-        if known.is_some() {
+        if known.is_some() && self.is_being_made_anew() {
+            self.is_made_anew();
+        } else if known.is_some() {
             self.close_what_is_open();
-            self.forget_the_pipeline(None);
+            let lost = self.status.lost.as_ref();
+            let link = lost.and_then(|lost| lost.link.clone());
+            self.forget_the_pipeline(link);
         } else {
             // What was asked for of a pipeline that this Pipeline didn't have isn't done to this one.
             self.status

@@ -133,6 +133,7 @@ fn cut(status: &mut PipelineStatus) {
         pipeline_name: _, // The schema knows how long it is.
         engine,
         lost,
+        made_anew: _, // An id.
         content,
         run,
         settled,
@@ -161,6 +162,7 @@ fn cut(status: &mut PipelineStatus) {
     }
     if let Some(EngineView {
         pipeline_id,
+        had_state: _,
         deployment_id,
         deployment_status,
         program_status,

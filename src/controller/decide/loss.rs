@@ -21,6 +21,7 @@ use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Loss, Outcome, PipelineStatus,
     Settled, annotation,
 };
+use crate::engine::{self, PipelineState};
 
 /// How often in a row the engine has to say that it knows no such pipeline.
 const LOOKS: i64 = 3;
@@ -77,9 +78,26 @@ impl<'a> Decider<'a> {
             return true;
         }
         self.note_the_loss();
-        let foreign = found.is_some_and(|found| !is_owned(found, self.input.pipeline));
-        if foreign {
-            // What is to become of that which has its name is decided by `owned`.
+        if let (Some(seen), Ok(Some(content))) = (seen, self.input.content)
+            && self.may_be_what_was_made(seen.state())
+        {
+            let Some(full) = seen.full() else {
+                self.act(Act::Look, Guard::default());
+                return true;
+            };
+            let held = full.content.target_as_held(Some(content));
+            let approved = self.status.approval.as_ref();
+            if approved.is_some_and(|approval| approval.target == held)
+                || engine::same_content(content, &full.content)
+            {
+                // It was made, and then a crash came before that was written down.
+                self.own(&full.state.id);
+                return false;
+            }
+        }
+        if found.is_some() {
+            // Also one that bears this Pipeline's mark: nothing can be made in its place. What becomes of it is decided by
+            // `owned`.
             self.withdraw_the_question();
             return false;
         }
@@ -113,7 +131,8 @@ impl<'a> Decider<'a> {
         let engine = self.status.engine.as_ref();
         // Somebody else may have started it.
         let is_deployed = engine.is_some_and(|engine| engine.deployment_id.is_some());
-        is_deployed || self.status.run.is_some() || self.status.settled.is_some()
+        let had_state = engine.is_some_and(|engine| engine.had_state);
+        had_state || is_deployed || self.status.run.is_some() || self.status.settled.is_some()
     }
 
     /// Looks again, by asking for it by its name, until it was missed often enough.
@@ -168,14 +187,11 @@ impl<'a> Decider<'a> {
         let link = chain::after_a_loss(&self.status, self.uid(), lost);
         let message = format!("{}. Nothing is made anew unasked", self.what_is_lost());
         // A question that nobody has answered is asked anew; what was decided holds if the pipeline is back.
-        let decided = self.status.approval.take_if(|approval| {
-            use ApprovalState::{Applied, ApplyFailed, Applying, Approved, Rejected};
-            matches!(
-                approval.state,
-                Approved | Applying | Applied | ApplyFailed | Rejected
-            )
-        });
-        self.close_what_is_open();
+        let is_open = self.status.approval.as_ref();
+        if is_open.is_some_and(|approval| approval.state == ApprovalState::Awaiting) {
+            self.close_what_is_open();
+        }
+        let decided = self.status.approval.take();
         if let Some(lost) = &mut self.status.lost {
             lost.link = Some(link);
             lost.set_apart = decided.map(|approval| {
@@ -227,7 +243,7 @@ impl<'a> Decider<'a> {
         self.report(
             "PipelineFound",
             format!(
-                "the engine has the pipeline again (id {}); it goes on as it was",
+                "the engine has the pipeline again (id {}); it goes on with what was decided, and what wasn't is asked about anew",
                 lost.pipeline_id
             ),
         );
@@ -263,8 +279,23 @@ impl<'a> Decider<'a> {
         }
     }
 
+    /// There is room for so many questions only.
+    fn end_what_was_asked_too_often(&mut self) {
+        if self.status.turns.len() < chain::MOST_TURNS {
+            return;
+        }
+        self.close_what_is_open();
+        self.status.turns.clear();
+        let forgotten = chain::as_after_the_loss(&self.status);
+        let uid = self.uid().to_owned();
+        if let Some(lost) = &mut self.status.lost {
+            lost.link = Some(chain::after_a_loss(&forgotten, &uid, lost));
+        }
+    }
+
     /// Asks whether the pipeline is to be made anew, and has it made once somebody has said so.
     fn ask_about_the_loss(&mut self, content: &Content) {
+        self.end_what_was_asked_too_often();
         let forgotten = chain::as_after_the_loss(&self.status);
         let target = chain::beside_what_is_held(content, &forgotten).target();
         let options = self.input.pipeline.spec.bootstrap_options;
@@ -295,7 +326,7 @@ impl<'a> Decider<'a> {
             return;
         };
         match approval.state {
-            ApprovalState::Approved | ApprovalState::Applying => self.make_anew(),
+            ApprovalState::Approved | ApprovalState::Applying => self.make_anew(content),
             // It is asked anew next.
             ApprovalState::Rejected if self.reopens() => {
                 let message = self.what_is_lost();
@@ -331,6 +362,26 @@ impl<'a> Decider<'a> {
         forgotten: &PipelineStatus,
     ) -> Approval {
         let spec = &self.input.pipeline.spec;
+        // Whoever says yes says yes to what is new in it, too.
+        let changed = self.what_changes(&target);
+        let with = match changed.is_empty() {
+            true => String::new(),
+            false => format!(
+                ", with what differs from what was settled: {}",
+                changed.join(", ")
+            ),
+        };
+        let lost = self.status.lost.as_ref();
+        let before = lost.and_then(|lost| lost.set_apart.as_ref());
+        let rejected_before = match before {
+            Some(it) if it.state == ApprovalState::Rejected && it.target == target => {
+                " (which was rejected before)"
+            }
+            _ => "",
+        };
+        let summary = format!(
+            "the pipeline is gone from its engine: it is made anew{with}{rejected_before}, and begins from nothing"
+        );
         let turn = self.status.turns.iter().find(|turn| turn.change_id == id);
         let rejected = turn.and_then(|turn| turn.rejected.clone());
         Approval {
@@ -340,16 +391,14 @@ impl<'a> Decider<'a> {
             },
             short_id: change::short(&id),
             parent: chain::parent(forgotten).to_owned(),
-            changed: vec![],
+            changed,
             target,
             options: spec.bootstrap_options,
             revision,
             gate: Gate::Sluice,
             since: self.now(),
             deployment_id: None,
-            summary:
-                "the pipeline is gone from its engine: it is made anew, and begins from nothing"
-                    .to_owned(),
+            summary,
             diff: None,
             diff_digest: change::digest(&Value::Null),
             at_stake: Some(stake::everything_of_a_lost_one()),
@@ -377,6 +426,11 @@ impl<'a> Decider<'a> {
             }
             () => return,
         };
+        // That says nothing of another program than the one that ran, or was approved.
+        let target = self.status.approval.as_ref().map(|it| it.target.clone());
+        if !target.is_some_and(|target| self.was_let_through(&target)) {
+            return;
+        }
         let at = self.now();
         if let Some(approval) = &mut self.status.approval
             && approval.state == ApprovalState::Awaiting
@@ -393,34 +447,94 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Forgets the old pipeline. What comes next is what comes first of all: there is none, so it is made.
-    fn make_anew(&mut self) {
+    /// Whether a target ran, or was approved, before the pipeline was lost.
+    fn was_let_through(&self, target: &crate::crd::Target) -> bool {
+        use ApprovalState::{Applied, Applying, Approved};
+        let settled = self.status.settled.as_ref().map(|it| &it.target);
+        let ran = self.status.run.as_ref();
+        let ran = ran.filter(|run| run.past_gate_since.is_some());
+        let lost = self.status.lost.as_ref();
+        let approved = lost.and_then(|lost| lost.set_apart.as_ref());
+        let approved = approved.filter(|it| matches!(it.state, Approved | Applying | Applied));
+        [
+            settled,
+            ran.map(|run| &run.target),
+            approved.map(|it| &it.target),
+        ]
+        .contains(&Some(target))
+    }
+
+    /// Has the pipeline made in the place of the lost one, with just what was approved. All that is remembered of the lost
+    /// one stays until that is done: it may be back by then.
+    fn make_anew(&mut self, content: &Content) {
+        self.set_approval_state(ApprovalState::Applying);
+        self.create(content);
+    }
+
+    /// Whether it is approved, and written down, that the pipeline is made anew.
+    pub(super) fn is_being_made_anew(&self) -> bool {
+        let link = self
+            .status
+            .lost
+            .as_ref()
+            .and_then(|lost| lost.link.as_ref());
+        let approval = self.status.approval.as_ref();
+        link.is_some()
+            && approval.is_some_and(|approval| {
+                approval.state == ApprovalState::Applying && Some(&approval.parent) == link
+            })
+    }
+
+    /// Whether what is found is what was to be made: nothing of it can be lost, since it never ran.
+    fn may_be_what_was_made(&self, found: &PipelineState) -> bool {
+        self.is_being_made_anew()
+            && is_owned(found, self.input.pipeline)
+            && found.is_stopped()
+            && found.storage_status == "Cleared"
+            && found.checkpoints.is_empty()
+    }
+
+    /// It is made. The lost one is forgotten.
+    pub(super) fn is_made_anew(&mut self) {
         let lost = self.status.lost.take();
         let link = lost.as_ref().and_then(|lost| lost.link.clone());
-        if let Some(before) = lost.and_then(|lost| lost.set_apart) {
+        // What has come to its end is in the history.
+        use ApprovalState::{Applied, Applying, Approved};
+        if let Some(before) = lost.and_then(|lost| lost.set_apart)
+            && matches!(before.state, Approved | Applying | Applied)
+        {
             self.remember_as_it_was(&before);
         }
-        self.set_approval_state(ApprovalState::Applying);
-        self.forget_the_pipeline(link);
-        self.progressing(
-            "Pending",
-            Reason::Creating,
-            "the pipeline was lost, and is made anew in the engine, as approved".into(),
-        );
+        self.forget_the_pipeline(link.clone());
+        self.status.made_anew = link;
+        let id = self.status.approval.as_ref().map(|it| it.change_id.clone());
         self.report(
             "Recreated",
-            "the pipeline was lost, and is made anew, from nothing, as approved".into(),
+            format!(
+                "the pipeline was lost, and is made anew, from nothing, as approved (change {})",
+                id.unwrap_or_default()
+            ),
         );
     }
 
     /// Forgets all that is remembered of the engine's pipeline: another one is another one. `link` is what the next
     /// change follows, if anything was settled; where there is none, a new one is made.
     pub(super) fn forget_the_pipeline(&mut self, link: Option<String>) {
-        let had_something_settled = self.status.settled.is_some();
-        if link.is_none() && had_something_settled {
-            self.link_anew();
-        }
-        let link = link.or_else(|| self.status.settled.as_ref().map(|it| it.change_id.clone()));
+        // Of a guest's pipeline changes are asked about also before anything is settled.
+        let has_names = self.status.settled.is_some() || self.input.pipeline.is_guest();
+        let known = self.known_id().unwrap_or_default().to_owned();
+        let link = link.or_else(|| {
+            let lost = Loss {
+                pipeline_id: known,
+                found: None,
+                since: self.now(),
+                last_look_at: None,
+                looks: 0,
+                link: None,
+                set_apart: None,
+            };
+            has_names.then(|| chain::after_a_loss(&self.status, self.uid(), &lost))
+        });
         let asked_to_clear = self.input.pipeline.spec.clear_storage.clone();
         let asked_to_restart = self.input.pipeline.spec.restarted_at.clone();
         // Taken apart whole, so that whoever adds something says here of what it is.
@@ -439,6 +553,7 @@ impl<'a> Decider<'a> {
             handled_restart,
             handled_clear,
             lost,
+            made_anew,
             turns,
             // Of the Pipeline, its changes, and what it says.
             observed_generation: _,
@@ -467,6 +582,7 @@ impl<'a> Decider<'a> {
         *mark = None;
         *refused_mark = None;
         *lost = None;
+        *made_anew = None;
         turns.clear();
         // What was asked for of the old one isn't done to another.
         *handled_clear = asked_to_clear;

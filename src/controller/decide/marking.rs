@@ -55,9 +55,13 @@ impl Decider<'_> {
     }
 
     /// The Pipeline is new, and the pipeline isn't.
-    fn take_up(&mut self, settled: Settled, state: &PipelineState) {
+    fn take_up(&mut self, mut settled: Settled, state: &PipelineState) {
         if state.storage_status == "Cleared" {
             return;
+        }
+        // A Pipeline that isn't new has had questions, whose answers don't count again.
+        if let Some(known) = &self.status.settled {
+            settled.change_id.clone_from(&known.change_id);
         }
         let newest = state.newest_checkpoint();
         let of_mark = settled.checkpoint.as_ref().and_then(|it| it.uuid.as_ref());

@@ -104,6 +104,7 @@ impl Decider<'_> {
             Base::Known(settled) => held != Some(&settled),
             Base::Unknown | Base::Before => true,
         };
+        let other = other || self.status.made_anew.is_some();
         if passage == Passage::Shut && seen.state().is_stopped() && other && wanted {
             self.nothing_goes_on();
             return Passage::Blocked;
@@ -250,6 +251,9 @@ impl Decider<'_> {
             self.status.settled.as_ref().is_some_and(|settled| {
                 settled.checkpoint.is_none() && settled.target.without_storage
             });
+        if self.status.made_anew.is_some() {
+            return self.passage_of_what_is_made_anew(seen, target);
+        }
         let (base, is_settled) = self.base(state);
         if !info.has_checkpoints()
             || matches!(base, Base::Nothing)
@@ -321,6 +325,26 @@ impl Decider<'_> {
             _ => return self.publish_at_own_gate(seen, target),
         }
         self.ask_at_own_gate();
+        Passage::Shut
+    }
+
+    /// Whether a target may be brought to a pipeline, or started, that was made in the place of a lost one and hasn't run yet:
+    /// only the one that was approved (rule A22).
+    fn passage_of_what_is_made_anew(&mut self, seen: &Seen, target: &Target) -> Passage {
+        let id = self.change_id(target, self.revision_of(target));
+        let known = self.status.approval.as_ref();
+        let known = known.filter(|approval| approval.change_id == id);
+        match known.map(|approval| approval.state) {
+            Some(ApprovalState::Approved | ApprovalState::Applying | ApprovalState::Applied) => {
+                return Passage::Open;
+            }
+            Some(ApprovalState::Awaiting) => self.ask_at_own_gate(),
+            Some(ApprovalState::Rejected | ApprovalState::ApplyFailed) => self.show_kept_out(),
+            Some(ApprovalState::Unknown) => {}
+            // What isn't asked for any more isn't asked about.
+            _ if self.wanted_target().as_ref() != Some(target) => {}
+            _ => return self.publish_at_own_gate(seen, target),
+        }
         Passage::Shut
     }
 

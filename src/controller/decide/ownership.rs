@@ -112,7 +112,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn create(&mut self, content: &Content) {
+    pub(super) fn create(&mut self, content: &Content) {
         self.progressing(
             "Pending",
             Reason::Creating,
@@ -134,7 +134,8 @@ impl<'a> Decider<'a> {
     /// somebody who may says that it is to be taken over: who adopts a pipeline can stop and change it.
     fn owned(&mut self, seen: &Seen, content: &Content) -> bool {
         let state = seen.state();
-        if is_owned(state, self.input.pipeline) {
+        // One that bears this Pipeline's mark is another one all the same, if its id is.
+        if is_owned(state, self.input.pipeline) && !self.counts_as_lost() {
             return true;
         }
         let Some(full) = seen.full() else {
@@ -215,13 +216,15 @@ impl<'a> Decider<'a> {
                 ],
             ) if self.was_this(owner) => {
                 // It is this Pipeline that was deleted and made again. What waits or is settled goes on.
-                if same_content && !self.was_taken_over(state) {
+                let is_lost = self.counts_as_lost();
+                if same_content && !is_lost && !self.was_taken_over(state) {
                     return Claim::Takes;
                 }
-                (
-                    owner.to_string(),
-                    "which carries the mark of an earlier Pipeline of this name".to_owned(),
-                )
+                let what = match is_lost {
+                    true => "which carries the mark of this Pipeline",
+                    false => "which carries the mark of an earlier Pipeline of this name",
+                };
+                (owner.to_string(), what.to_owned())
             }
             (
                 false,

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::EngineKey;
-use crate::crd::Pipeline;
+use crate::crd::{ApprovalState, Pipeline};
 
 /// How many of them are named.
 const NAMED: usize = 5;
@@ -40,7 +40,11 @@ impl Lost {
         let uid = pipeline.uid().unwrap_or_default();
         let status = pipeline.status.as_ref();
         let lost = status.and_then(|status| status.lost.as_ref());
-        let lost = lost.filter(|lost| lost.link.is_some());
+        // Where somebody has said no, nothing is to be done any more.
+        let approval = status.and_then(|status| status.approval.as_ref());
+        let rejected = approval.filter(|it| it.state == ApprovalState::Rejected);
+        let rejected = rejected.map(|approval| &approval.parent);
+        let lost = lost.filter(|lost| lost.link.is_some() && lost.link.as_ref() != rejected);
         match lost {
             Some(lost) => {
                 let one = One {

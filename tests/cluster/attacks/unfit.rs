@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Engine, FINALIZER, Pipeline, PipelineApproval};
 use tokio::sync::OnceCell;
 
+use super::super::operator::Operator;
 use super::super::story::{Story, changed, changed_otherwise, eventually, extended, id};
 use super::super::support::{Cluster, answer, create, pipeline, raw, vote};
 
@@ -147,7 +148,8 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     // It comes first, and is there before the operator is.
     let first = cluster.namespace("aaa").await;
     let unreadable = fill(&admin, &first).await;
-    let mut story = Story::on(cluster, &STRICT).await;
+    let story = Story::prepared_on(cluster, &[]).await;
+    story.engine_object(json!({})).await;
     for role in ["sluice-approver", "sluice-editor"] {
         cluster.grant(&story.namespace, "alice", role).await;
     }
@@ -161,6 +163,13 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     send(&admin, http::Method::POST, &pipelines, &named).await;
     own.push("aae-named");
 
+    // It looks after all namespaces.
+    let start = async || {
+        let serves = ["--api-namespace", &story.namespace];
+        Operator::start(cluster, story.log(), &[STRICT, serves].concat()).await
+    };
+    let operator = start().await;
+
     // Others go on: an object votes, and the policies that it counts by are proven.
     story.running().await;
     story.change_to(&changed()).await;
@@ -171,11 +180,11 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     are_told(&admin, &story.namespace, &own).await;
 
     // So they do after a restart, and by REST.
-    story.kill_operator();
-    story.start_operator().await;
+    drop(operator);
+    let operator = start().await;
     story.change_to(&changed_otherwise()).await;
     story.until_waiting().await;
-    let url = format!("{}/v0/pipelines/orders/approve", story.rest_url().await);
+    let url = format!("{}/v0/pipelines/orders/approve", operator.rest_url().await);
     let token = cluster.plane().token("alice").expect("a known user");
     story.rest_takes(&url, token, &[]).await;
     story.until_sealed().await;
@@ -200,23 +209,21 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     let waiting = story.until_waiting().await;
     story.approve(&id(&waiting)).await;
     story.until_sealed().await;
-    let metrics = format!("{}/metrics", story.admin_url().await);
+    let metrics = format!("{}/metrics", operator.admin_url().await);
     let metrics = reqwest::get(metrics).await.expect("an answer");
     let metrics = metrics.text().await.expect("a text");
     let count = "sluice_pipelines{phase=\"Unreadable\"} 8\n";
     assert!(metrics.contains(count), "{metrics}");
 
     // A rejection stays one, whatever whoever may edit its metadata writes there.
-    story.kill_operator();
     story.change_to(&changed()).await;
-    story.start_operator().await;
     let waiting = story.until_waiting().await;
-    story.kill_operator();
+    drop(operator);
     story.vote("no", &id(&waiting), "Reject").await;
     let no = format!("{}/no", path::<PipelineApproval>(&story.namespace));
     note(&admin, &no).await;
     story.approve(&id(&waiting)).await;
-    story.start_operator().await;
+    let _operator = start().await;
     story.until_state(ApprovalState::Rejected).await;
 
     // And all of them can be deleted, whatever they are held by.

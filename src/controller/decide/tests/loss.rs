@@ -216,7 +216,16 @@ fn a22_another_pipeline_under_the_name_is_not_taken_for_the_one_that_ran() {
     assert!(world.condition("Ready").unwrap().2.contains("p-2"));
     // It isn't said to be in force, although its version is the same.
     assert!(world.engine.deployment.is_none());
-    world.approve_by_annotation();
+    // It can't be made anew in the place of what is there, so that isn't asked.
+    assert_eq!(world.phase(), "NameTaken");
+    assert!(
+        world
+            .condition("Ready")
+            .unwrap()
+            .2
+            .contains("sluice.dev/adopt=shop/orders")
+    );
+    world.annotate(annotation::ADOPT, "shop/orders");
     world.settle();
     // It is taken for what it is: nothing of the old one is remembered.
     assert_eq!((made(&world), world.engine.sql.as_str()), (1, "A"));
@@ -273,4 +282,122 @@ fn a22_an_engine_that_was_restored_from_an_older_backup_is_told_by_what_only_gro
     assert_eq!(world.reported("OutsideEdit"), 0, "nobody edited it");
     let plan = world.plan(None, true);
     assert!(!matches!(plan.step, Step::Record(_)));
+}
+
+/// What is approved is that one program is made anew, and no other: as long as it hasn't run, another is another question.
+#[test]
+fn a22_an_edit_after_the_approval_of_a_loss_is_asked_about() {
+    for edited_after in 0..6 {
+        let mut world = lost();
+        let id = world.approve_by_annotation();
+        for _ in 0..edited_after {
+            world.reconcile_until(1);
+        }
+        if world.engine.deployment.is_some() {
+            continue;
+        }
+        world.edit("Z");
+        world.settle();
+        assert_ne!(world.engine.sql, "Z", "{edited_after}");
+        assert!(world.engine.deployment.is_none(), "{edited_after}");
+        assert_eq!(
+            world.approval_state(),
+            Some(ApprovalState::Awaiting),
+            "{edited_after}"
+        );
+        assert_ne!(world.approval().change_id, id);
+        world.approve_by_annotation();
+        world.settle();
+        assert_eq!(
+            (world.engine.sql.as_str(), world.phase().as_str()),
+            ("Z", "Running"),
+            "{edited_after}"
+        );
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    }
+}
+
+/// Approved was that it begins from nothing.
+#[test]
+fn a22_a_pipeline_that_is_back_before_it_is_made_anew_goes_on_and_ends_the_approval() {
+    let mut world = lost();
+    world.edit("Z");
+    world.settle();
+    let id = world.approve_by_annotation();
+    // It is written down, and not done.
+    world.reconcile_until(1);
+    world.engine.find_again();
+    world.engine.tags.clear();
+    world.settle();
+    assert_eq!(made(&world), 1);
+    assert_eq!(world.phase(), "AwaitingApproval");
+    assert_ne!(world.approval().change_id, id);
+    assert_eq!(world.engine.bootstraps, []);
+}
+
+#[test]
+fn a22_what_is_said_beforehand_says_nothing_of_another_program() {
+    for edited in [false, true] {
+        let mut world = World::waiting("A", "B");
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world.settle();
+        world.spec(|spec| spec.allow_state_loss = true);
+        if edited {
+            world.edit("C");
+        }
+        world.engine.lose();
+        world.settle();
+        assert_eq!(made(&world), 1, "{edited}");
+        let asked = world.approval();
+        assert_eq!(asked.changed, ["sql"]);
+        assert!(asked.summary.contains("sql"), "{}", asked.summary);
+        assert_eq!(asked.summary.contains("rejected before"), !edited);
+    }
+}
+
+#[test]
+fn a22_what_was_approved_of_a_guests_pipeline_says_nothing_of_another_one() {
+    let mut world = World::running("A");
+    world.engine.udf_rust = "other".into();
+    world.pipeline.spec.program = None;
+    world.make_again();
+    world.engine.tags.clear();
+    world.settle();
+    let parent = world.status().settled.map(|it| it.change_id);
+    world.engine.number = 2;
+    world.settle();
+    assert_ne!(world.status().settled.map(|it| it.change_id), parent);
+    assert_eq!(
+        world.status().engine.unwrap().pipeline_id.as_deref(),
+        Some("p-2")
+    );
+}
+
+/// It ran before this Pipeline came.
+#[test]
+fn a22_an_adopted_pipeline_with_a_state_is_asked_about() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.make_again();
+    world.engine.tags.clear();
+    world.adopt();
+    world.settle();
+    assert_eq!(world.phase(), "Stopped");
+    world.engine.lose();
+    world.settle();
+    assert_lost(&world);
+}
+
+#[test]
+fn a22_a_crash_right_after_it_is_made_anew_is_no_other_pipeline() {
+    let mut world = lost();
+    world.approve_by_annotation();
+    for effects in 1..4 {
+        world.reconcile_until(effects);
+        world.restart_operator();
+    }
+    world.settle();
+    assert_eq!((made(&world), world.phase().as_str()), (2, "Running"));
 }

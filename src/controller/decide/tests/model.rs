@@ -946,6 +946,7 @@ impl Engine {
                 self.made += 1;
                 self.number = self.made;
                 self.exists = true;
+                self.cleared = true;
                 if self.keeps_tags {
                     self.tags.clone_from(tags);
                 }
