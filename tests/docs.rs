@@ -435,6 +435,11 @@ const NOT_TYPED: &[(&str, &str, &str)] = &[
         "Flux has to be there: tests/flux/stories.rs writes it so",
     ),
     (
+        "docs/kubectl-sluice.md",
+        "kubectl sluice approve --lost",
+        "an engine has to lose its pipelines first: tests/cluster/losses.rs types it",
+    ),
+    (
         "docs/install.md",
         "make image",
         "builds for minutes, and pushes",
