@@ -22,7 +22,8 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use sluice::change::{self, Change, Content};
 use sluice::crd::{
-    Approval, ApprovalState, Engine, Pipeline, PipelineApproval, PipelineStatus, annotation,
+    Approval, ApprovalState, DeletionPolicy, Engine, FINALIZER, Pipeline, PipelineApproval,
+    PipelineStatus, annotation,
 };
 use tokio::sync::OnceCell;
 
@@ -232,7 +233,11 @@ impl Story {
                 let status = status(pipeline);
                 // One that failed stays, without anything at the engine.
                 let builds = status.build.is_some_and(|build| build.pipeline.is_some());
-                builds || !status.audit_pending.is_empty()
+                // What holds it for a compilation goes at the next look.
+                let finalizers = pipeline.metadata.finalizers.iter().flatten();
+                let held = finalizers.into_iter().any(|name| name == FINALIZER)
+                    && pipeline.spec.deletion_policy == DeletionPolicy::Retain;
+                builds || held || !status.audit_pending.is_empty()
             });
             if !built && !left && before == after.expect("an answer") {
                 return;
