@@ -1,9 +1,11 @@
 //! Which change comes next, by what a Pipeline's status says of those before. The operator names a
 //! change by it when it publishes one, and `kubectl sluice plan` before anything is applied.
 
+use k8s_openapi::jiff::Timestamp;
+
 use crate::change::{Change, Content, ROOT};
 use crate::crd::{
-    ApprovalState, BootstrapOptions, Loss, PipelineStatus, Run, Settled, StopKind, Target, Turn,
+    ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
 };
 use crate::engine::EngineInfo;
 
@@ -20,17 +22,23 @@ pub fn beside_what_is_held(content: &Content, status: &PipelineStatus) -> Conten
     content
 }
 
-/// The name that changes follow which make a lost pipeline anew: nobody can have given an approval of one before.
-pub fn after_a_loss(status: &PipelineStatus, uid: &str, lost: &Loss) -> String {
+/// The name that changes follow once the engine's pipeline with this id is missed, since then: nobody can have given an
+/// approval of one before.
+pub fn after_a_loss(
+    status: &PipelineStatus,
+    uid: &str,
+    pipeline_id: &str,
+    since: Timestamp,
+) -> String {
     Change {
         uid,
         parent: parent(status),
         target: &Target {
-            sql: format!("lost: {}", lost.pipeline_id),
+            sql: format!("lost: {pipeline_id}"),
             ..Target::default()
         },
         options: BootstrapOptions::default(),
-        revision: lost.since.0.as_millisecond(),
+        revision: since.as_millisecond(),
     }
     .id()
 }

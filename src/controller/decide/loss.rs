@@ -184,7 +184,8 @@ impl<'a> Decider<'a> {
         let Some(lost) = self.status.lost.as_ref().filter(|lost| lost.link.is_none()) else {
             return;
         };
-        let link = chain::after_a_loss(&self.status, self.uid(), lost);
+        let (id, since) = (&lost.pipeline_id, lost.since.0);
+        let link = chain::after_a_loss(&self.status, self.uid(), id, since);
         let message = format!("{}. Nothing is made anew unasked", self.what_is_lost());
         // A question that nobody has answered is asked anew; what was decided holds if the pipeline is back.
         let is_open = self.status.approval.as_ref();
@@ -289,7 +290,8 @@ impl<'a> Decider<'a> {
         let forgotten = chain::as_after_the_loss(&self.status);
         let uid = self.uid().to_owned();
         if let Some(lost) = &mut self.status.lost {
-            lost.link = Some(chain::after_a_loss(&forgotten, &uid, lost));
+            let (id, since) = (&lost.pipeline_id, lost.since.0);
+            lost.link = Some(chain::after_a_loss(&forgotten, &uid, id, since));
         }
     }
 
@@ -523,17 +525,9 @@ impl<'a> Decider<'a> {
         // Of a guest's pipeline changes are asked about also before anything is settled.
         let has_names = self.status.settled.is_some() || self.input.pipeline.is_guest();
         let known = self.known_id().unwrap_or_default().to_owned();
+        let now = self.input.now;
         let link = link.or_else(|| {
-            let lost = Loss {
-                pipeline_id: known,
-                found: None,
-                since: self.now(),
-                last_look_at: None,
-                looks: 0,
-                link: None,
-                set_apart: None,
-            };
-            has_names.then(|| chain::after_a_loss(&self.status, self.uid(), &lost))
+            has_names.then(|| chain::after_a_loss(&self.status, self.uid(), &known, now))
         });
         let asked_to_clear = self.input.pipeline.spec.clear_storage.clone();
         let asked_to_restart = self.input.pipeline.spec.restarted_at.clone();

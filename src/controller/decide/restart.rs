@@ -69,7 +69,8 @@ impl Decider<'_> {
             };
             self.act(Act::Clear, guard);
         } else if !state.is_stopped() {
-            // Also over a stop that writes a checkpoint, which can hang. What it has computed is to be thrown away, so no checkpoint of it is needed.
+            // Also over a stop that writes a checkpoint, which can hang: what it has computed is to be thrown away, so
+            // none is needed.
             self.stop(state, true);
         }
         true
