@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::change;
 use crate::crd::{
-    Approval, Door, Outcome, Pipeline, PipelineApproval, Vote, VoteDecision, annotation,
+    Approval, Door, Outcome, Pipeline, PipelineApproval, SpentVotes, Vote, VoteDecision, annotation,
 };
 
 /// Whoever wrote a field or an annotation: the API server doesn't tell afterwards.
@@ -108,6 +108,37 @@ impl Carried<'_> {
         let is_its_own =
             self.doubt(names).is_some() || of_votes.split(", ").any(|vote| vote == this);
         is_its_own.then(|| reason.to_owned())
+    }
+
+    /// Whether there is nothing left for it to do, whatever waits by now: the change that it approves is settled, or the
+    /// one that it rejects had its turn.
+    fn has_done_its_work(&self, register: &Register) -> bool {
+        let Some(given) = self.given else {
+            return false;
+        };
+        self.is_remembered(register.spent_votes)
+            || register.settled.contains(&given)
+            || self.outcome == Outcome::Rejected && register.known.contains(&given)
+    }
+
+    /// Whether it is remembered that it has done its work.
+    fn is_remembered(&self, spent: &SpentVotes) -> bool {
+        let there = match (self.door, self.outcome) {
+            (Door::Annotation, Outcome::Rejected) => &spent.reject,
+            (Door::Annotation, _) => &spent.approve,
+            _ => &spent.approved_change,
+        };
+        there.is_some() && there.as_deref() == self.given
+    }
+
+    /// Has that remembered.
+    fn remember(&self, spent: &mut SpentVotes) {
+        let given = self.given.map(str::to_owned);
+        match (self.door, self.outcome) {
+            (Door::Annotation, Outcome::Rejected) => spent.reject = given,
+            (Door::Annotation, _) => spent.approve = given,
+            _ => spent.approved_change = given,
+        }
     }
 
     /// The vote, if it may count.
@@ -226,10 +257,17 @@ pub struct Register<'a> {
     /// The id of the change that the present spec is about to bring, so that an approval that was
     /// committed together with its change isn't called stale on the way there.
     pub candidate: Option<&'a str>,
-    /// The ids of changes that are applied: an approval of one has done its work, and is left alone.
-    pub spent: &'a [&'a str],
+    /// The ids of changes that were applied and kept: an approval of one has done its work, and is left alone.
+    pub settled: &'a [&'a str],
+    /// The ids of those of which an approval has nothing to do at present.
+    pub under_way: &'a [&'a str],
     /// The ids of all changes that had their turn, however it ended.
     pub known: &'a [&'a str],
+    /// Since when the changes that had their turn are known by their ids, where not all are. What an object from before
+    /// that is about can't be told any more.
+    pub known_since: Option<Timestamp>,
+    /// What the Pipeline itself carries of votes that have done their work, however long ago.
+    pub spent_votes: &'a SpentVotes,
     /// Whether `spec.approved: true` has done its work on the last change.
     pub field_is_spent: bool,
     /// What is known of the names beside votes.
@@ -304,8 +342,11 @@ fn objects_of(
                 });
             }
             // A record of an older change may lie around for ever.
+            _ if object.spent_since().is_some() => {}
+            _ if is_older(object, register.known_since) => {}
             _ if register.known.contains(&spec.change_id.as_str()) => {}
-            _ if register.spent.contains(&spec.change_id.as_str()) => {}
+            _ if register.settled.contains(&spec.change_id.as_str()) => {}
+            _ if register.under_way.contains(&spec.change_id.as_str()) => {}
             _ if register.candidate == Some(spec.change_id.as_str()) => {}
             _ => ballot.stale.push(Stale {
                 door: Door::Object,
@@ -314,6 +355,24 @@ fn objects_of(
             }),
         }
     }
+}
+
+/// Whether an object was there before a time; nothing is, before no time.
+fn is_older(object: &PipelineApproval, than: Option<Timestamp>) -> bool {
+    let made = object.metadata.creation_timestamp.as_ref();
+    than.is_some_and(|than| made.is_some_and(|made| made.0 < than))
+}
+
+/// The votes in the Pipeline's own fields and annotations that have done their work: what is to be remembered of them as long as
+/// they stand there.
+pub fn spent_votes(pipeline: &Pipeline, register: &Register) -> SpentVotes {
+    let mut spent = SpentVotes::default();
+    for vote in annotations_of(pipeline).chain(named_field(pipeline)) {
+        if vote.has_done_its_work(register) {
+            vote.remember(&mut spent);
+        }
+    }
+    spent
 }
 
 /// Why nobody vouches for the name in an object; `None` if somebody does.
@@ -361,13 +420,10 @@ fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
 /// A form that names a change: it counts for that one, and is stale for any other.
 fn named(carried: &Carried, reason: Option<String>, register: &Register, ballot: &mut Ballot) {
     let given = carried.given.unwrap_or_default();
-    let nothing_waits = register.waiting.is_none();
-    // A rejection of what had its turn has done its work, whatever waits by now.
-    let has_done_its_work = carried.outcome == Outcome::Rejected && register.known.contains(&given)
-        || nothing_waits && register.spent.contains(&given);
     match register.waiting {
         Some(waiting) if waiting.change_id == given => cast(carried, reason, register, ballot),
-        _ if has_done_its_work => {}
+        _ if carried.has_done_its_work(register) => {}
+        None if register.under_way.contains(&given) => {}
         None if register.candidate == Some(given) => {}
         _ => ballot.stale.push(Stale {
             door: carried.door,

@@ -94,9 +94,9 @@ pub struct Args {
     )]
     pub compile_beforehand: bool,
 
-    /// How long an approval that the REST endpoint wrote stays at least: the PipelineApproval is removed once it is
-    /// older and another change has taken the place of the one that it was about. Until then a repeated
-    /// call finds it. Rejections, and what people wrote, are never removed
+    /// How long an approval stays after its change is over, if the REST endpoint wrote it or its `spec.clearAfter` says that it
+    /// may go: then the PipelineApproval is removed. Until then a repeated call finds it. Rejections, and what says
+    /// nothing of it, as approvals in Git should, are never removed
     #[arg(long, env = "SLUICE_VOTE_RETENTION", value_name = "DURATION", default_value = "24h", value_parser = retention)]
     pub vote_retention: Duration,
 

@@ -704,9 +704,10 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                     context.retries.forget(&object);
                 }
                 context.engines.note_lost(&pipeline);
-                votes::clear_away(&pipeline, &objects, context).await;
+                let more_votes = votes::keep_house(&pipeline, context).await;
                 let unaudited = audit::is_pending(&pipeline).then_some(AUDIT_AGAIN);
-                let pause = plan.requeue.into_iter().chain(unaudited).chain(rest).min();
+                let pauses = plan.requeue.into_iter().chain(unaudited);
+                let pause = pauses.chain(rest).chain(more_votes).min();
                 return Ok(pause.map_or_else(Action::await_change, Action::requeue));
             }
         }

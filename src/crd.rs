@@ -22,17 +22,18 @@ pub use pipeline::{
     DeletionPolicy, DesiredState, EngineRef, Pipeline, PipelineSpec, Program,
 };
 pub use pipeline_approval::{
-    OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineRef, VoteDecision,
+    ClearAfter, OnBehalfOf, PipelineApproval, PipelineApprovalSpec, PipelineApprovalStatus,
+    PipelineRef, VoteDecision,
 };
 pub use status::{
     Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, KeptProgram,
     Loss, Omission, Outcome, PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run,
-    Seal, Settled, StopKind, Target, Turn, Vote,
+    Seal, Settled, SpentVotes, StopKind, Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON,
+    CustomResourceDefinition, JSON, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
 use serde_json::json;
@@ -124,7 +125,12 @@ fn begin_unobserved(crd: &mut CustomResourceDefinition) {
         let whole = version.schema.as_mut()?.open_api_v3_schema.as_mut()?;
         whole.properties.as_mut()?.get_mut("status")
     });
-    for status in schemas {
+    // A vote is as it is from its creation on.
+    let observes = |status: &&mut JSONSchemaProps| {
+        let fields = status.properties.as_ref();
+        fields.is_some_and(|fields| fields.contains_key("observedGeneration"))
+    };
+    for status in schemas.filter(observes) {
         // No object has this generation: they begin at 1.
         status.default = Some(JSON(json!({"observedGeneration": -1})));
     }

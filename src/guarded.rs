@@ -159,6 +159,43 @@ where
     api.list(params).await
 }
 
+/// What `keep` makes of the objects whose field has this value, where the API server can select by it; and of all objects
+/// where it can't, as with a custom resource on Kubernetes 1.30. So `keep` has to look, too.
+///
+/// # Errors
+/// When the API server refuses, or can't be reached.
+pub async fn list_where<K, T>(
+    api: &Api<Guarded<K>>,
+    field: &str,
+    value: &str,
+    page: u32,
+    keep: impl Fn(Guarded<K>) -> Option<T>,
+) -> kube::Result<Vec<T>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let mut params = ListParams::default().limit(page);
+    params.field_selector = Some(format!("{field}={value}"));
+    let mut kept = vec![];
+    loop {
+        let found = match list(api, &params).await {
+            Err(kube::Error::Api(status))
+                if status.code == 400 && params.field_selector.is_some() =>
+            {
+                params.field_selector = None;
+                continue;
+            }
+            other => other?,
+        };
+        kept.extend(found.items.into_iter().filter_map(&keep));
+        // All pages are of the state of the first one.
+        match found.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => params = params.continue_token(&next),
+            None => return Ok(kept),
+        }
+    }
+}
+
 /// How many objects come at a time when all are listed before a watch, at a start above all. Each may have more than a
 /// MiB, and what has come is there twice, as text and as objects, before anything of it can be dropped.
 const PAGE: u32 = 20;

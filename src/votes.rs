@@ -7,6 +7,7 @@
 //! somebody is always quicker, under one that nobody can foresee.
 
 pub mod doors;
+pub mod spent;
 
 use kube::ResourceExt;
 

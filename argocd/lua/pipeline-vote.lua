@@ -55,4 +55,8 @@ local vote = {
     voter = account
   }
 }
+-- Nobody keeps it anywhere else, so that it may go some time after its change is settled. A rejection stays.
+if decision == "Approve" then
+  vote.spec.clearAfter = "Settled"
+end
 return {{operation = "create", resource = vote}}

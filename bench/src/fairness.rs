@@ -1,19 +1,16 @@
 //! What one tenant's slow engine with many Pipelines costs another one's approvals, beside the same approvals
 //! without it.
 
-use std::time::Duration;
-
-use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Api;
-use serde_json::json;
 use sluice::crd::Pipeline;
 
 use crate::Error;
-use crate::approval_latency::{QUICK, REST, approve};
+use crate::approval_latency::QUICK;
+use crate::approvals::Approvals;
 use crate::figures::{Samples, heading, table, verdict};
 use crate::pipelines;
-use crate::stage::{Stage, StandIn, objects, until};
+use crate::stage::{Stage, objects, until};
 
 /// Where the approved Pipelines are.
 const NAMESPACE: &str = "approvals";
@@ -52,23 +49,7 @@ impl Fairness {
             .await?;
         let admin = stage.client("admin").await?;
         let api: Api<Pipeline> = objects(&admin, NAMESPACE);
-        let names: Vec<String> = (0..self.pipelines.max(1))
-            .map(|number| format!("orders-{number}"))
-            .collect();
-        println!("{} Pipelines are made and started.", names.len());
-        try_join_all(names.iter().map(|name| pipelines::make(&api, name, 0))).await?;
-        let settled = names
-            .iter()
-            .map(|name| pipelines::until_settled(&api, name));
-        try_join_all(settled).await?;
-
-        let mut approvals = Approvals {
-            last: vec![String::new(); names.len()],
-            names,
-            api,
-            engine,
-            round: 0,
-        };
+        let mut approvals = Approvals::begin(api, engine, self.pipelines).await?;
         let alone = approvals.measure(self.approvals).await?;
 
         let latency = format!("latency={}s", self.latency);
@@ -117,44 +98,5 @@ impl Fairness {
         );
         println!("The operator holds {:.1} MiB.", operator.usage()?.resident);
         Ok(())
-    }
-}
-
-/// Pipelines whose changes are approved in turn.
-struct Approvals {
-    names: Vec<String>,
-    last: Vec<String>,
-    api: Api<Pipeline>,
-    engine: StandIn,
-    round: usize,
-}
-
-impl Approvals {
-    /// How long each of so many approvals took, from the API server's acceptance to the engine's hearing of it.
-    async fn measure(&mut self, number: usize) -> Result<Samples, Error> {
-        let mut samples = Samples::default();
-        while samples.len() < number {
-            self.round += 1;
-            let change = json!({"spec": {"program": {"sql": pipelines::program(self.round)}}});
-            let changes = self
-                .names
-                .iter()
-                .map(|name| pipelines::patch(&self.api, name, change.clone()));
-            try_join_all(changes).await?;
-            let waiting = self.names.iter().zip(&self.last);
-            let waiting =
-                waiting.map(|(name, before)| pipelines::until_waiting(&self.api, name, before));
-            for (index, pipeline) in try_join_all(waiting).await?.iter().enumerate() {
-                self.last[index] = pipelines::change_id(pipeline);
-                tokio::time::sleep(REST).await;
-                let (_, answered) = approve(&self.api, pipeline, &self.engine).await?;
-                samples.add(answered);
-                pipelines::until_settled(&self.api, &self.names[index]).await?;
-            }
-            println!("{} approvals are measured.", samples.len());
-        }
-        // What was done before is over, for whatever comes next.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        Ok(samples)
     }
 }

@@ -6,6 +6,7 @@
 //! them fails because of a figure: whether one is good is for people to say (`docs/benchmarks.md`).
 
 mod approval_latency;
+mod approvals;
 mod audit;
 mod downtime;
 mod error;
@@ -17,6 +18,7 @@ mod process;
 mod rest;
 mod scale;
 mod stage;
+mod votes;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ enum Benchmark {
     Rest(rest::Rest),
     /// How long a pipeline is down for a changed program, compiled beforehand and not
     Downtime(downtime::Downtime),
+    /// What the votes of years cost approvals, and the start of the operator
+    Votes(votes::Votes),
 }
 
 #[tokio::main]
@@ -57,6 +61,7 @@ async fn main() -> ExitCode {
         Benchmark::Memory(benchmark) => benchmark.run().await,
         Benchmark::Rest(benchmark) => benchmark.run().await,
         Benchmark::Downtime(benchmark) => benchmark.run().await,
+        Benchmark::Votes(benchmark) => benchmark.run().await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! `kubectl sluice approve` and `kubectl sluice reject`: one vote on one change.
 
-use sluice::crd::{Approval, ApprovalState, Pipeline, PipelineApproval, VoteDecision};
+use sluice::crd::{Approval, ApprovalState, ClearAfter, Pipeline, PipelineApproval, VoteDecision};
 
 use crate::choose::{Choice, choose};
 use crate::cluster::Cluster;
@@ -111,6 +111,9 @@ fn vote(
     );
     // An engine that gave no diff leaves nothing to tie it to.
     vote.spec.diff_digest = Some(change.diff_digest.clone()).filter(|digest| digest.len() == 64);
+    // Nobody keeps it anywhere else, so that it may go some time after its change is settled. A rejection stays.
+    vote.spec.clear_after =
+        (ballot.decision == VoteDecision::Approve).then_some(ClearAfter::Settled);
     vote
 }
 
@@ -172,6 +175,9 @@ mod tests {
             Some("0".repeat(64).as_str())
         );
         assert_eq!(vote.spec.on_behalf_of, None);
+        assert_eq!(vote.spec.clear_after, None, "a rejection stays");
+        let yes = super::vote(&pipeline, change, &ballot(VoteDecision::Approve), "alice");
+        assert_eq!(yes.spec.clear_after, Some(ClearAfter::Settled));
         assert_eq!(vote.metadata.namespace.as_deref(), Some("shop"));
         // The same person's same vote meets its own object; another person's doesn't.
         let name =

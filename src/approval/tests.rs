@@ -1,7 +1,7 @@
 use super::*;
 use crate::crd::{
-    ApprovalState, BootstrapOptions, OnBehalfOf, PipelineApprovalSpec, PipelineRef, PipelineSpec,
-    Target,
+    ApprovalState, BootstrapOptions, OnBehalfOf, PipelineApprovalSpec, PipelineApprovalStatus,
+    PipelineRef, PipelineSpec, Target,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -39,6 +39,7 @@ fn object(change_id: &str, decision: VoteDecision) -> PipelineApproval {
             reason: None,
             voter: None,
             on_behalf_of: None,
+            clear_after: None,
         },
     )
 }
@@ -76,12 +77,21 @@ fn register(waiting: Option<&Approval>) -> Register<'_> {
     Register {
         waiting,
         candidate: None,
-        spent: &[],
+        settled: &[],
+        under_way: &[],
         known: &[],
+        known_since: None,
+        spent_votes: &NOTHING_SPENT,
         field_is_spent: false,
         names: NOBODY_LOOKS,
     }
 }
+
+const NOTHING_SPENT: SpentVotes = SpentVotes {
+    approved_change: None,
+    approve: None,
+    reject: None,
+};
 
 /// Names aren't required, and nothing vouches for any.
 const NOBODY_LOOKS: Names = Names {
@@ -442,18 +452,119 @@ fn a5_a_no_counts_whoever_gave_it_but_nobodys_name_is_put_to_it() {
 }
 
 #[test]
-fn a2_a_spent_approval_left_in_place_is_silent_while_nothing_waits() {
-    let register = Register {
-        spent: &[OTHER],
-        known: &[OTHER],
-        field_is_spent: true,
-        ..register(None)
+fn a4_an_approval_of_what_is_settled_is_left_alone_whatever_waits() {
+    let waiting = Approval {
+        approved_field_counts: false,
+        ..waiting()
     };
+    for waiting in [None, Some(&waiting)] {
+        let register = Register {
+            settled: &[OTHER],
+            known: &[OTHER],
+            field_is_spent: true,
+            ..register(waiting)
+        };
+        let mut pipeline = annotated(annotation::APPROVE, OTHER);
+        pipeline.spec.approved_change = Some(OTHER.into());
+        let votes = [object(OTHER, VoteDecision::Approve)];
+        assert_eq!(count(&pipeline, &votes, &register), Ballot::default());
+        // This names no change: while another one waits, whoever left it there may think that it answers that one.
+        pipeline.spec.approved = Some(true);
+        let stale = count(&pipeline, &votes, &register).stale.len();
+        assert_eq!(stale, usize::from(waiting.is_some()));
+    }
+}
+
+#[test]
+fn a4_what_has_done_its_work_is_remembered_per_place_as_long_as_it_stands_there() {
     let mut pipeline = annotated(annotation::APPROVE, OTHER);
     pipeline.spec.approved_change = Some(OTHER.into());
-    pipeline.spec.approved = Some(true);
-    let votes = [object(OTHER, VoteDecision::Approve)];
-    assert_eq!(count(&pipeline, &votes, &register), Ballot::default());
+    let while_known = Register {
+        settled: &[OTHER],
+        ..register(None)
+    };
+    let spent = spent_votes(&pipeline, &while_known);
+    let expected = SpentVotes {
+        approve: Some(OTHER.into()),
+        approved_change: Some(OTHER.into()),
+        reject: None,
+    };
+    assert_eq!(spent, expected);
+    // Twenty changes later nothing else tells of it.
+    let waiting = waiting();
+    let later = Register {
+        spent_votes: &spent,
+        ..register(Some(&waiting))
+    };
+    assert_eq!(count(&pipeline, &[], &later), Ballot::default());
+    assert_eq!(spent_votes(&pipeline, &later), spent);
+    // In another place it says something else.
+    let elsewhere = annotated(annotation::REJECT, OTHER);
+    assert_eq!(count(&elsewhere, &[], &later).stale.len(), 1);
+    // Once it is gone it is forgotten; and it never is in the way of a vote that counts.
+    assert!(
+        spent_votes(&annotated(annotation::APPROVE, WAITING), &later)
+            .approve
+            .is_none()
+    );
+    let remembered = SpentVotes {
+        approve: Some(WAITING.into()),
+        ..SpentVotes::default()
+    };
+    let waits = Register {
+        spent_votes: &remembered,
+        ..register(Some(&waiting))
+    };
+    let again = annotated(annotation::APPROVE, WAITING);
+    assert_eq!(count(&again, &[], &waits).votes.len(), 1);
+}
+
+#[test]
+fn a4_what_is_applied_and_not_settled_is_not_remembered_as_spent() {
+    let pipeline = annotated(annotation::APPROVE, OTHER);
+    let under_way = Register {
+        under_way: &[OTHER],
+        known: &[OTHER],
+        ..register(None)
+    };
+    assert_eq!(count(&pipeline, &[], &under_way), Ballot::default());
+    assert!(spent_votes(&pipeline, &under_way).is_empty());
+}
+
+#[test]
+fn a4_an_object_whose_change_is_over_or_forgotten_is_left_alone_and_counts_where_its_change_waits()
+{
+    let at = |second: i64| Timestamp::from_second(second).unwrap();
+    let known_since = |second| Register {
+        known_since: second,
+        ..register(None)
+    };
+    let vote = |id, made: Option<i64>, spent: bool| {
+        let mut vote = object(id, VoteDecision::Approve);
+        vote.metadata.creation_timestamp = made.map(|made| Time(at(made)));
+        vote.status = spent.then(|| PipelineApprovalStatus {
+            spent_since: Some(Time(at(0))),
+            change_state: None,
+        });
+        [vote]
+    };
+    for (made, spent, known, stale) in [
+        (Some(9), false, None, 1),
+        (Some(9), false, Some(at(10)), 0),
+        (Some(10), false, Some(at(10)), 1),
+        (None, false, Some(at(10)), 1),
+        (Some(11), true, Some(at(10)), 0),
+    ] {
+        let ballot = count(&pipeline(), &vote(OTHER, made, spent), &known_since(known));
+        assert_eq!(ballot.stale.len(), stale, "{made:?} {spent} {known:?}");
+        let waiting = waiting();
+        let register = Register {
+            waiting: Some(&waiting),
+            ..known_since(known)
+        };
+        let ballot = count(&pipeline(), &vote(WAITING, made, spent), &register);
+        assert_eq!(ballot.votes.len(), 1, "{made:?} {spent} {known:?}");
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 mod absorb;
 mod audit;
+mod ballot;
 mod beyond;
 pub(super) mod bounds;
 mod build;
@@ -47,10 +48,8 @@ use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::approval::{self, Ballot, Register};
 use crate::crd::{
-    Approval, ApprovalState, Door, EngineView, Outcome as Verdict, PipelineStatus, PoliciesSeen,
-    VoteDecision, annotation,
+    Approval, ApprovalState, EngineView, PipelineStatus, PoliciesSeen, VoteDecision, annotation,
 };
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::votes::{Effect, effect};
@@ -142,6 +141,7 @@ impl<'a> Decider<'a> {
                 self.keep_the_mark(seen.state());
             }
         }
+        self.remember_spent_votes();
         self.explain_stale_votes();
         self.show_own_gate();
         self.explain_unfounded_votes();
@@ -179,23 +179,6 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Tells people about votes that do nothing.
-    fn explain_stale_votes(&mut self) {
-        // It may be one of the change that the spec is about to bring.
-        if self.is_unread() {
-            return;
-        }
-        let ballot = self.count_votes();
-        let waiting = self.waiting();
-        let message = ballot
-            .stale
-            .iter()
-            .map(|stale| stale.explain(waiting))
-            .collect::<Vec<_>>()
-            .join("; ");
-        self.stale_approval(&message);
-    }
-
     /// Which deployment there is, who made it, and how it ended.
     fn follow(&mut self, state: &PipelineState) {
         // That it was to be stopped counts only if it is: whoever asks for it now says so again.
@@ -218,59 +201,6 @@ impl<'a> Decider<'a> {
         if state.is_stopped() {
             self.notice_a_failure(state);
         }
-    }
-
-    fn count_votes(&self) -> Ballot {
-        // Of what was applied and kept, an approval lies around for ever, as Git keeps it.
-        let kept = self.status.history.iter();
-        let kept = kept.filter(|record| record.state == ApprovalState::Sealed);
-        let mut spent: Vec<&str> = kept.map(|record| record.change_id.as_str()).collect();
-        let waiting = self.waiting();
-        let current = self.status.approval.as_ref().filter(|approval| {
-            waiting.is_none()
-                && !matches!(
-                    approval.state,
-                    ApprovalState::Rejected | ApprovalState::Superseded | ApprovalState::Expired
-                )
-        });
-        spent.extend(current.map(|approval| approval.change_id.as_str()));
-        spent.extend(self.status.settled.as_ref().map(|s| s.change_id.as_str()));
-        let lost = self.status.lost.as_ref();
-        let set_apart = lost.and_then(|lost| lost.set_apart.as_ref());
-        spent.extend(set_apart.map(|approval| approval.change_id.as_str()));
-        let known: Vec<&str> = self
-            .status
-            .history
-            .iter()
-            .map(|record| record.change_id.as_str())
-            .chain(self.status.turns.iter().map(|turn| turn.change_id.as_str()))
-            .chain(self.status.approval.as_ref().map(|a| a.change_id.as_str()))
-            .collect();
-        let candidate = self.candidate();
-        let field_is_spent = self
-            .status
-            .approval
-            .as_ref()
-            .filter(|approval| approval.state != ApprovalState::Superseded)
-            .and_then(|approval| approval.decision.as_ref())
-            .is_some_and(|decision| {
-                decision.via == Door::Field && decision.outcome == Verdict::Approved
-            });
-        let mut ballot = approval::count(
-            self.input.pipeline,
-            self.input.objects,
-            &Register {
-                waiting,
-                candidate: candidate.as_deref(),
-                spent: &spent,
-                known: &known,
-                field_is_spent,
-                names: self.names(),
-            },
-        );
-        // Annotations hold up to 256 KiB, and the status repeats what they say.
-        history::shorten(&mut ballot.votes);
-        ballot
     }
 
     /// The change that can still be decided: it waits, or it is approved and the engine has certainly

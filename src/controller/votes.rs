@@ -4,48 +4,63 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
+use serde_json::json;
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use super::{Context, Error, Guarded, GuardedVote};
-use crate::crd::{Pipeline, PipelineApproval, PipelineStatus, VoteDecision};
+use crate::crd::{Pipeline, PipelineApproval, PipelineStatus, annotation};
 use crate::guarded;
+use crate::votes::spent::{self, Over};
 
-/// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many on others.
-const PAGE: u32 = 200;
+/// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many.
+const PAGE: u32 = 50;
+
+/// How many votes are written to in one turn, and after what time the next ones are.
+const AT_ONCE: usize = 50;
+const NEXT_ONES: Duration = Duration::from_secs(2);
 
 /// The votes on a Pipeline as they are now, oldest first.
 pub(super) async fn read(
     pipeline: &Pipeline,
     context: &Context,
 ) -> Result<Vec<PipelineApproval>, Error> {
-    let api = Api::<GuardedVote>::namespaced(
-        context.client.clone(),
-        &pipeline.namespace().unwrap_or_default(),
-    );
-    let mut on_this = vec![];
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let found = guarded::list(&api, &page).await?;
-        let votes = found.items.into_iter();
+    let namespace = pipeline.namespace().unwrap_or_default();
+    let api = Api::<GuardedVote>::namespaced(context.client.clone(), &namespace);
+    let name = pipeline.name_any();
+    let votes = guarded::list_where(&api, PIPELINE, &name, PAGE, |vote| {
         // What doesn't fit its type says nothing.
-        let votes = votes.filter_map(|vote| vote.0.ok());
-        on_this.extend(
-            votes.filter(|vote| {
-                Some(&vote.spec.pipeline_ref.name) == pipeline.metadata.name.as_ref()
-            }),
-        );
-        // All pages are of the state of the first one.
-        match found.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => page = page.continue_token(&next),
-            None => return Ok(oldest_first(on_this)),
-        }
-    }
+        let vote = vote.0.ok()?;
+        (vote.spec.pipeline_ref.name == name).then(|| slim(vote))
+    });
+    Ok(oldest_first(votes.await?))
+}
+
+/// The field by which the API server selects votes, from Kubernetes 1.31 on.
+const PIPELINE: &str = "spec.pipelineRef.name";
+
+/// A vote without what nobody here reads of it. Somebody may have given it a quarter of a MiB of annotations.
+fn slim(mut vote: PipelineApproval) -> PipelineApproval {
+    let metadata = &mut vote.metadata;
+    let annotations = metadata.annotations.take();
+    let trace = annotations.and_then(|mut all| all.remove_entry(annotation::TRACEPARENT));
+    vote.metadata = ObjectMeta {
+        name: metadata.name.take(),
+        namespace: metadata.namespace.take(),
+        uid: metadata.uid.take(),
+        resource_version: metadata.resource_version.take(),
+        creation_timestamp: metadata.creation_timestamp.take(),
+        deletion_timestamp: metadata.deletion_timestamp.take(),
+        annotations: trace.map(|trace| [trace].into()),
+        ..ObjectMeta::default()
+    };
+    vote
 }
 
 fn oldest_first(mut votes: Vec<PipelineApproval>) -> Vec<PipelineApproval> {
@@ -121,22 +136,24 @@ impl Votes {
         let _ = self.listed.subscribe().wait_for(|listed| *listed).await;
     }
 
-    /// The votes on a Pipeline, oldest first.
+    /// The votes on a Pipeline that can have something to do, oldest first.
     pub(super) fn of(&self, pipeline: &Pipeline) -> Vec<PipelineApproval> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let on_it = known.of.get(&key(pipeline));
-        let on_it: Vec<_> = on_it
-            .into_iter()
-            .flat_map(BTreeMap::values)
-            .map(Arc::clone)
-            .collect();
-        drop(known);
+        let nothing = PipelineStatus::default();
+        let over = Over::of(pipeline.status.as_ref().unwrap_or(&nothing));
+        let votes = self.all_of(pipeline);
+        let concerning = votes.iter().filter(|vote| over.concerns(vote));
         oldest_first(
-            on_it
-                .iter()
+            concerning
                 .map(|vote| PipelineApproval::clone(vote))
                 .collect(),
         )
+    }
+
+    /// All of a Pipeline's votes.
+    fn all_of(&self, pipeline: &Pipeline) -> Vec<Arc<PipelineApproval>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let on_it = known.of.get(&key(pipeline)).into_iter();
+        on_it.flat_map(BTreeMap::values).map(Arc::clone).collect()
     }
 }
 
@@ -151,7 +168,7 @@ impl Known {
             let on = (namespace.clone(), pipeline.clone());
             self.on.insert((namespace, name.clone()), pipeline);
             let votes = self.of.entry(on.clone()).or_default();
-            votes.insert(name, Arc::new(vote));
+            votes.insert(name, Arc::new(slim(vote)));
             on
         });
         let before = before.filter(|before| Some(before) != now.as_ref());
@@ -175,52 +192,65 @@ fn key(object: &impl ResourceExt) -> Key {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Removes approvals that the REST endpoint wrote, some time after their change has had its turn.
-/// What people wrote is theirs: a GitOps tool would put it back. A rejection goes only with its Pipeline: the same
-/// change may come once more.
-pub(super) async fn clear_away(
-    pipeline: &Pipeline,
-    objects: &[PipelineApproval],
-    context: &Context,
-) {
-    let Some(status) = &pipeline.status else {
-        return;
-    };
+/// Writes into votes that they are spent, and deletes those that may go after the retention. Returns after what time there is
+/// more to do, if there will be.
+pub(super) async fn keep_house(pipeline: &Pipeline, context: &Context) -> Option<Duration> {
+    let status = pipeline.status.as_ref()?;
     let now = Timestamp::now();
+    let over = Over::of(status);
     let retention = context.settings.vote_retention;
     let api = Api::<GuardedVote>::namespaced(
         context.client.clone(),
         &pipeline.namespace().unwrap_or_default(),
     );
-    for vote in objects {
-        if !may_be_cleared(vote, status, now, retention) {
+    let (mut room, mut next) = (AT_ONCE, None);
+    for vote in context.votes.all_of(pipeline) {
+        let name = vote.name_any();
+        let written = if vote.metadata.deletion_timestamp.is_some() {
             continue;
+        } else if spent::may_be_cleared_in(&vote, now, retention) == Some(Duration::ZERO) {
+            delete(&api, &vote).await
+        } else if let Some(mark) = over.mark(&vote, now) {
+            let patch = Patch::Merge(json!({"status": mark}));
+            let params = PatchParams::default();
+            api.patch_status(&name, &params, &patch).await.map(drop)
+        } else {
+            next = next
+                .into_iter()
+                .chain(spent::may_be_cleared_in(&vote, now, retention))
+                .min();
+            continue;
+        };
+        match written {
+            Ok(()) => debug!(vote = %name, "a spent vote was marked or deleted"),
+            // It is gone already, which is as well.
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => {
+                warn!(vote = %name, %error, "a spent vote could not be marked or deleted; later");
+                return Some(LATER);
+            }
         }
-        match api.delete(&vote.name_any(), &DeleteParams::default()).await {
-            Ok(_) => info!(vote = %vote.name_any(), "removed a spent vote"),
-            Err(error) => warn!(%error, "a spent vote could not be removed; later"),
+        room -= 1;
+        if room == 0 {
+            return Some(NEXT_ONES);
         }
     }
+    next
 }
 
-/// Whether a vote is an approval by the REST endpoint that is older than the retention, of a change that isn't the
-/// current one any more: it takes only those that wait, and what waits again has another id.
-fn may_be_cleared(
-    vote: &PipelineApproval,
-    status: &PipelineStatus,
-    now: Timestamp,
-    retention: Duration,
-) -> bool {
-    let id = &vote.spec.change_id;
-    let is_current = (status.approval.as_ref()).is_some_and(|current| current.change_id == *id);
-    let age = vote.creation_timestamp().map(|at| {
-        // A clock that was set back makes nothing old.
-        Duration::try_from(now.duration_since(at.0)).unwrap_or_default()
-    });
-    vote.spec.on_behalf_of.is_some()
-        && vote.spec.decision == VoteDecision::Approve
-        && !is_current
-        && age.is_some_and(|age| age > retention)
+/// How long it is let be after a failure.
+const LATER: Duration = Duration::from_secs(60);
+
+/// Deletes the vote as it was seen, and no other that has its name by now.
+async fn delete(api: &Api<GuardedVote>, vote: &PipelineApproval) -> kube::Result<()> {
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: vote.uid(),
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
+    api.delete(&vote.name_any(), &params).await.map(drop)
 }
 
 #[cfg(test)]
@@ -281,52 +311,5 @@ mod tests {
         assert_eq!(touched(&votes, InitDone), ["q"]);
         assert_eq!(names(&votes, "q"), [""; 0]);
         assert_eq!(names(&votes, "p"), ["c"]);
-    }
-
-    #[test]
-    fn only_old_approvals_by_rest_of_changes_that_had_their_turn_are_cleared_away() {
-        let vote = |on_behalf: bool, decision: &str, change: &str| -> PipelineApproval {
-            let on_behalf = on_behalf.then(|| json!({"username": "bob"}));
-            serde_json::from_value(json!({
-                "apiVersion": "sluice.dev/v1alpha1", "kind": "PipelineApproval",
-                "metadata": {"name": "v", "creationTimestamp": "2026-01-01T00:00:00Z"},
-                "spec": {"pipelineRef": {"name": "orders"}, "changeId": change, "decision": decision,
-                         "onBehalfOf": on_behalf},
-            }))
-            .unwrap()
-        };
-        let status: PipelineStatus = serde_json::from_value(json!({"approval": {
-            "state": "Approved", "changeId": "current", "shortId": "", "parent": "root",
-            "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""},
-            "options": {"silent": false, "concurrent": false}, "revision": 0, "calls": 0,
-            "since": "2026-01-01T00:00:00Z", "summary": "", "diffDigest": "", "approveCommand": "",
-            "approvedFieldCounts": false,
-        }}))
-        .unwrap();
-        let day = Duration::from_secs(24 * 3600);
-        for (vote, now, cleared) in [
-            (vote(true, "Approve", "over"), "2026-01-02T00:00:01Z", true),
-            (vote(true, "Approve", "over"), "2026-01-02T00:00:00Z", false),
-            (vote(true, "Approve", "over"), "2025-12-01T00:00:00Z", false),
-            (
-                vote(true, "Approve", "current"),
-                "2026-02-01T00:00:00Z",
-                false,
-            ),
-            (
-                vote(false, "Approve", "over"),
-                "2026-02-01T00:00:00Z",
-                false,
-            ),
-            (vote(true, "Reject", "over"), "2026-02-01T00:00:00Z", false),
-        ] {
-            let at = now.parse().unwrap();
-            assert_eq!(
-                may_be_cleared(&vote, &status, at, day),
-                cleared,
-                "{:?} {now}",
-                vote.spec
-            );
-        }
     }
 }

@@ -3,12 +3,14 @@
 // Columns of one type and path kind look like one attribute written twice.
 #![allow(clippy::duplicated_attributes)]
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema, Resource, ResourceExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::pipeline::Pipeline;
+use super::status::ApprovalState;
 
 /// One person's approval or rejection of one change of one Pipeline. It is created and never
 /// edited; creating one needs the verb `approve` on the Pipeline.
@@ -21,7 +23,10 @@ use super::pipeline::Pipeline;
     shortname = "fpa",
     category = "sluice",
     namespaced,
+    status = "PipelineApprovalStatus",
     derive = "PartialEq",
+    // So that the votes on one Pipeline can be read without those on all others; from Kubernetes 1.31 on.
+    selectable = ".spec.pipelineRef.name",
     doc = "One person's approval or rejection of one change of one Pipeline. Created, never edited.",
     printcolumn(
         name = "Pipeline",
@@ -43,6 +48,12 @@ use super::pipeline::Pipeline;
         description = "Who voted through the REST endpoint"
     ),
     printcolumn(
+        name = "Outcome",
+        type_ = "string",
+        json_path = ".status.changeState",
+        description = "What became of the change, once that is over"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -50,6 +61,7 @@ use super::pipeline::Pipeline;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
+    validation = Rule::new("!has(self.clearAfter) || self.decision == 'Approve'").message("clearAfter is for approvals only: a rejection stays as long as its Pipeline, so leave clearAfter out"),
     validation = Rule::new("self == oldSelf").message("a PipelineApproval can't be edited: delete it and create another one"),
     validation = Rule::new("!(has(self.voter) && has(self.onBehalfOf))").message("set either voter, to your own name, or onBehalfOf, to the user who called the REST endpoint"),
 )]
@@ -87,6 +99,30 @@ pub struct PipelineApprovalSpec {
     /// REST endpoint may set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<OnBehalfOf>,
+
+    /// After what Sluice may delete this approval, some time later (`--vote-retention`). Without it, it stays until
+    /// somebody deletes it, as what stands in Git has to. Not for rejections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clear_after: Option<ClearAfter>,
+}
+
+/// After what an approval may be deleted.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClearAfter {
+    /// After the change is over: settled, or another one has taken its place.
+    Settled,
+}
+
+/// What became of a vote. Only the operator writes it, and whether a vote counts doesn't depend on it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineApprovalStatus {
+    /// Since when it has done its work, or can't do any: its change is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent_since: Option<Time>,
+    /// What became of the change, as it was remembered then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_state: Option<ApprovalState>,
 }
 
 /// Names a Pipeline in the same namespace.
@@ -163,6 +199,7 @@ impl PipelineApproval {
                 reason,
                 voter: on_behalf_of.is_none().then(|| voter.to_owned()),
                 on_behalf_of,
+                clear_after: None,
             },
         );
         vote.metadata.namespace = pipeline.namespace();
@@ -173,6 +210,11 @@ impl PipelineApproval {
             vec![owner]
         });
         vote
+    }
+
+    /// Since when it has done its work; `None` while that isn't known.
+    pub fn spent_since(&self) -> Option<&Time> {
+        self.status.as_ref()?.spent_since.as_ref()
     }
 
     /// The same vote under another name, for where the object `name` with this uid has its name and is another

@@ -121,6 +121,11 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policies: Option<PoliciesSeen>,
 
+    /// The changes in the Pipeline's own fields and annotations whose votes have done their work. As long as one stands
+    /// there, nobody is told that it fits no change.
+    #[serde(default, skip_serializing_if = "SpentVotes::is_empty")]
+    pub spent_votes: SpentVotes,
+
     /// The changes that had their turn since the last one was settled. None of them is asked about
     /// again under the same id.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -150,6 +155,28 @@ pub struct PoliciesSeen {
     /// withdrawn.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unfounded: Vec<String>,
+}
+
+/// Per place of a Pipeline that names a change in a vote: the change, once the vote has done its work.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct SpentVotes {
+    /// In `spec.approvedChange`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_change: Option<String>,
+    /// In the annotation `sluice.dev/approve`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approve: Option<String>,
+    /// In the annotation `sluice.dev/reject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reject: Option<String>,
+}
+
+impl SpentVotes {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the engine last said of the pipeline, in its own words.

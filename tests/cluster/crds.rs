@@ -571,6 +571,7 @@ async fn kubectl_shows_what_people_look_for() {
             "CHANGE",
             "VOTER",
             "ON BEHALF OF",
+            "OUTCOME",
             "AGE"
         ]
     );

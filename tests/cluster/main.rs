@@ -29,4 +29,5 @@ mod story;
 mod support;
 mod tied;
 mod traces;
+mod votes;
 mod waiting;

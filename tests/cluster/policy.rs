@@ -653,6 +653,12 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ("alice", &["update", "patch"], "pipelines/status", false),
         (
             "alice",
+            &["update", "patch"],
+            "pipelineapprovals/status",
+            false,
+        ),
+        (
+            "alice",
             &["get", "list", "watch", "create"],
             "pipelineapprovals",
             true,
@@ -673,6 +679,12 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ),
         ("bob", &["approve"], "pipelines", false),
         ("bob", &["update", "patch"], "pipelines/status", false),
+        (
+            "bob",
+            &["update", "patch"],
+            "pipelineapprovals/status",
+            false,
+        ),
         ("bob", &["get", "list", "watch"], "engines", true),
         (
             "bob",
@@ -700,10 +712,22 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ("ed", &["approve"], "pipelines", false),
         ("ed", &["create"], "pipelineapprovals", false),
         ("ed", &["update", "patch"], "pipelines/status", false),
+        (
+            "ed",
+            &["update", "patch"],
+            "pipelineapprovals/status",
+            false,
+        ),
         ("ed", &["create", "update", "patch"], "engines", false),
         ("ada", &["approve"], "pipelines", false),
         ("ada", &["create"], "pipelineapprovals", false),
         ("ada", &["update", "patch"], "pipelines/status", false),
+        (
+            "ada",
+            &["update", "patch"],
+            "pipelineapprovals/status",
+            false,
+        ),
         (
             OPERATOR,
             &["get", "list", "watch", "patch"],
@@ -718,6 +742,7 @@ async fn a13_roles_give_what_they_say_and_no_more() {
         ),
         (OPERATOR, &["patch"], "pipelines/status", true),
         (OPERATOR, &["patch"], "engines/status", true),
+        (OPERATOR, &["patch"], "pipelineapprovals/status", true),
         (OPERATOR, &["list", "watch", "patch"], "engines", true),
         (
             OPERATOR,

@@ -10,12 +10,13 @@ use clap::Args;
 use crate::say;
 
 /// The benchmarks, in the order in which all of them run.
-const ALL: [&str; 6] = [
+const ALL: [&str; 7] = [
     "approval-latency",
     "fairness",
     "rest",
     "memory",
     "downtime",
+    "votes",
     "scale",
 ];
 
@@ -26,7 +27,7 @@ const PACKAGES: [&[&str]; 2] = [&["-p", "sluice", "-p", "bench"], &["-p", "felde
 
 #[derive(Args)]
 pub struct Bench {
-    /// Which: approval-latency, fairness, rest, memory, downtime, scale, with flags of its own (NAME --help
+    /// Which: approval-latency, fairness, rest, memory, downtime, votes, scale, with flags of its own (NAME --help
     /// shows them); all of them without any
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,

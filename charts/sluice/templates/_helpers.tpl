@@ -206,5 +206,5 @@ definition.
 {{- define "sluice.statusFields" -}}
 [observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,
  seal, waitingSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, policies,
- auditPending, turns, history, mark, refusedMark, lost, madeAnew]
+ auditPending, turns, history, mark, refusedMark, lost, madeAnew, spentVotes]
 {{- end }}

@@ -13,7 +13,8 @@ use super::history::{self, MOST_VOTES, length};
 use crate::change;
 use crate::crd::{
     Approval, AtStake, BaseCheckpoint, Build, Decision, EngineContent, EngineView, KeptProgram,
-    Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, Target, Vote,
+    Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, SpentVotes, Target,
+    Vote,
 };
 use crate::engine::diff;
 use crate::text::{self, Limit, word};
@@ -152,6 +153,7 @@ fn cut(status: &mut PipelineStatus) {
         handled_restart: _,
         handled_clear: _, // The schema knows how long it is.
         policies: _,      // Places and digests.
+        spent_votes,
         turns,
         history,
         audit_pending,
@@ -270,6 +272,14 @@ fn cut(status: &mut PipelineStatus) {
     }
     for handled in [handled_retry, handled_adopt].into_iter().flatten() {
         *handled = change::remembered(handled);
+    }
+    let SpentVotes {
+        approved_change,
+        approve,
+        reject,
+    } = spent_votes;
+    for spent in [approved_change, approve, reject] {
+        spent.take_if(|id| !change::is_id(id));
     }
     let rejected = turns.iter_mut().rev();
     history::bound_decisions(rejected.filter_map(|turn| turn.rejected.as_mut()), TURNS);

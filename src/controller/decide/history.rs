@@ -1,6 +1,7 @@
 //! The last decisions, within bounds: a status that the API server doesn't take any more would stop
 //! everything.
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Decider;
@@ -38,6 +39,12 @@ impl Decider<'_> {
         self.status.history.insert(0, record);
         bound(&mut self.status.history);
     }
+}
+
+/// Since when all changes are remembered that had their turn; `None` if all that ever had are.
+pub(super) fn goes_back_to(history: &[DecisionRecord]) -> Option<Timestamp> {
+    let oldest = history.get(MOST_RECORDS - 1)?;
+    Some(oldest.at.0)
 }
 
 fn record(

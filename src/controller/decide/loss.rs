@@ -559,6 +559,7 @@ impl<'a> Decider<'a> {
             handled_retry: _,
             handled_adopt: _,
             policies: _,
+            spent_votes: _,
             history: _,
             audit_pending: _,
             // Another pipeline of the engine, which has an id of its own.

@@ -193,6 +193,50 @@ fn a3_an_approved_change_stays_approved_through_stop_and_start() {
     assert_eq!(world.approve_calls(), 1);
 }
 
+fn approve_by_object(world: &mut World) {
+    let (id, pipeline) = (world.approval().change_id, &world.pipeline);
+    let yes = VoteDecision::Approve;
+    let mut vote = PipelineApproval::for_vote(pipeline, &id, "alice", yes, None, None);
+    vote.metadata.creation_timestamp = Some(world.time());
+    world.objects.push(vote);
+}
+
+/// An approvals folder in Git only grows, and what is written into a spec or an annotation once stays there.
+#[test]
+fn a4_approvals_of_what_is_settled_stay_where_they_are_however_many_changes_follow() {
+    let mut world = World::waiting("A", "B");
+    let first = world.approval().change_id;
+    world.spec(|spec| spec.approved_change = Some(first.clone()));
+    world.annotate(annotation::APPROVE, &first);
+    approve_by_object(&mut world);
+    world.settle();
+    for change in 0..25 {
+        world.edit(&format!("C{change}"));
+        world.settle();
+        assert_eq!(world.phase(), "AwaitingApproval");
+        let held = world.condition("StaleApproval");
+        assert_eq!(held, None, "change {change} waits");
+        approve_by_object(&mut world);
+        world.settle();
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+        assert_eq!(world.condition("StaleApproval"), None, "after {change}");
+    }
+    let status = world.status();
+    assert!(
+        status
+            .history
+            .iter()
+            .all(|record| record.change_id != first)
+    );
+    assert_eq!(status.spent_votes.approved_change.as_ref(), Some(&first));
+    assert_eq!(world.reported("StaleApproval"), 0);
+    // What has never been about any change is told all the same.
+    world.annotate(annotation::APPROVE, "0123456789abcdef0123456789abcdef");
+    world.settle();
+    assert_eq!(world.reported("StaleApproval"), 1);
+    assert_eq!(world.status().spent_votes.approve, None);
+}
+
 #[test]
 fn a4_an_approval_that_fits_nothing_is_told_once_and_does_nothing() {
     let mut world = World::running("A");
