@@ -222,6 +222,7 @@ async fn an_action_votes_on_the_whole_id_of_what_waits() {
             "changeId": CHANGE,
             "diffDigest": "0".repeat(64),
             "decision": "Approve",
+            "clearAfter": "Settled",
         },
     });
     assert_eq!(vote, expected);

@@ -31,6 +31,8 @@ enum Happening {
     Reject,
     Retry,
     StopOrStart,
+    Pause,
+    RefuseOrAsk,
     Restart,
     KillOperator,
     KillProcess,
@@ -39,6 +41,8 @@ enum Happening {
     ForgetsApproval,
     LosesAnswer,
     ShowsOldAnswers,
+    CompilesNothing,
+    LosesPipeline,
 }
 
 /// The doors, so that each has its turn.
@@ -47,6 +51,8 @@ const DOORS: [&str; 5] = ["annotation", "approvedChange", "approved", "object", 
 /// A history, and what people said in it.
 pub struct History {
     random: StdRng,
+    /// For whoever looks into a failure.
+    pub seed: u64,
     pub story: Story,
     pub recording: Recording<Pipeline>,
     http: reqwest::Client,
@@ -62,7 +68,7 @@ pub struct History {
 
 impl History {
     /// A program runs, and is kept.
-    pub async fn begin(random: StdRng) -> Self {
+    pub async fn begin(seed: u64, random: StdRng) -> Self {
         let story = Story::with_own_rest(&[]).await;
         story.running_with_functions().await;
         let namespace: &str = &story.namespace;
@@ -74,6 +80,7 @@ impl History {
         recording.first("it runs", |p| is_in(p, "Running")).await;
         Self {
             random,
+            seed,
             recording,
             http: reqwest::Client::new(),
             token,
@@ -88,7 +95,7 @@ impl History {
     /// Lets things happen.
     pub async fn happen(&mut self) {
         use Happening::*;
-        const ALL: [(Happening, usize); 15] = [
+        const ALL: [(Happening, usize); 19] = [
             (Edit, 4),
             (EditFunctions, 5),
             (Approve, 8),
@@ -96,6 +103,8 @@ impl History {
             (Reject, 1),
             (Retry, 1),
             (StopOrStart, 1),
+            (Pause, 1),
+            (RefuseOrAsk, 1),
             (Restart, 1),
             (KillOperator, 2),
             (KillProcess, 2),
@@ -104,6 +113,8 @@ impl History {
             (ForgetsApproval, 1),
             (LosesAnswer, 1),
             (ShowsOldAnswers, 1),
+            (CompilesNothing, 1),
+            (LosesPipeline, 1),
         ];
         for _ in 0..HAPPENINGS {
             let (what, _) = ALL
@@ -154,6 +165,15 @@ impl History {
                 let state = self.one_of(&["running", "stopped"]);
                 self.patch(json!({"spec": {"desiredState": state}})).await;
             }
+            Happening::Pause => {
+                self.patch(json!({"spec": {"desiredState": "paused"}}))
+                    .await;
+            }
+            Happening::RefuseOrAsk => {
+                let policy = self.one_of(&["reject", "await_approval"]);
+                self.patch(json!({"spec": {"bootstrapPolicy": policy}}))
+                    .await;
+            }
             Happening::Restart => {
                 let second = self.random.random_range(0..60);
                 let at = format!("2026-01-01T00:00:{second:02}Z");
@@ -178,6 +198,16 @@ impl History {
             Happening::ForgetsApproval => self.story.engine.fault("approve-forgotten", 1).await,
             Happening::LosesAnswer => self.story.engine.fault("hang-after", "1@/approve").await,
             Happening::ShowsOldAnswers => self.story.engine.fault("restart", 2).await,
+            Happening::CompilesNothing => {
+                let path = format!("503:3@/pipelines/{ORDERS}/diff");
+                self.story.engine.fault("error", path).await;
+            }
+            Happening::LosesPipeline => {
+                let engine = &mut self.story.engine;
+                engine.goes_down();
+                engine.restore(&tempfile::tempdir().expect("a temporary folder"));
+                engine.comes_back();
+            }
         }
     }
 
@@ -187,7 +217,11 @@ impl History {
             return;
         };
         let id = waiting.change_id;
-        let door = self.one_of(&DOORS);
+        let mut door = self.one_of(&DOORS);
+        if waiting.base.is_none() && door == "rest" {
+            // Its answer names the checkpoint that the pipeline resumes from, and of a lost one there is none.
+            door = "object";
+        }
         self.log.push(format!("  {id} by {door}"));
         // It may be superseded by now; then it does nothing, and that is what is to be shown.
         self.approved.insert(id.clone());
@@ -253,14 +287,17 @@ impl History {
         }
     }
 
-    /// All that disturbs ends, and a program that nobody has seen yet is to run: whatever was before, it
-    /// needs no more than to be approved.
-    pub async fn come_to_rest(&mut self) {
+    /// All that disturbs ends.
+    pub async fn nothing_disturbs(&mut self) {
         self.story.engine.no_faults().await;
+    }
+
+    /// A program that nobody has seen yet is to run: whatever was before, it needs no more than to be approved.
+    pub async fn brings_the_last_program(&mut self) {
         self.patch(json!({
             "metadata": {"annotations": {annotation::APPROVE: null, annotation::REJECT: null, annotation::RETRY: null}},
             "spec": {
-                "approved": null, "approvedChange": null, "desiredState": "running",
+                "approved": null, "approvedChange": null, "desiredState": "running", "bootstrapPolicy": null,
                 "program": {"sql": edited(&extended()), "udfRust": FUNCTIONS},
             },
         }))

@@ -10,6 +10,8 @@ use crate::story::{ORDERS, status};
 
 /// What a history came to.
 pub struct Verdict {
+    /// Where it came to rest by itself.
+    pub place: String,
     pub happened: usize,
     pub approved: usize,
     pub bootstraps: usize,
@@ -89,6 +91,7 @@ pub async fn judge(history: &History, seed: u64) -> Verdict {
     let engine = history.story.engine.pipeline(ORDERS).await;
     assert_eq!(engine["deployment_status"], "Running");
     Verdict {
+        place: String::new(),
         happened: history.log.len(),
         approved: history.approved.len(),
         bootstraps: bootstraps.len(),

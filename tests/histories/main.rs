@@ -9,6 +9,7 @@
 
 mod happenings;
 mod judge;
+mod rest;
 // What the tests of the cluster have, of which this one needs a part.
 #[allow(dead_code)]
 #[path = "../cluster/operator.rs"]
@@ -53,10 +54,15 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 }
 
 async fn live_through(seed: u64) -> judge::Verdict {
-    let mut history = History::begin(StdRng::seed_from_u64(seed)).await;
+    let mut history = History::begin(seed, StdRng::seed_from_u64(seed)).await;
     history.happen().await;
-    history.come_to_rest().await;
-    judge::judge(&history, seed).await
+    history.nothing_disturbs().await;
+    let place = rest::place(&history).await;
+    history.log.push(format!("it rests: {place}"));
+    history.brings_the_last_program().await;
+    let mut verdict = judge::judge(&history, seed).await;
+    verdict.place = place;
+    verdict
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,6 +90,11 @@ async fn whatever_happens_nothing_is_applied_unapproved_and_no_approval_is_lost(
         verdicts.len(),
         begin.elapsed().as_secs_f64()
     );
+    let mut places = std::collections::BTreeMap::new();
+    for verdict in &verdicts {
+        *places.entry(verdict.place.as_str()).or_insert(0) += 1;
+    }
+    println!("where they came to rest by themselves: {places:?}");
     // A run in which nothing happens proves nothing.
     assert!(bootstraps > verdicts.len() && approved > verdicts.len());
 }
