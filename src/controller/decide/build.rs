@@ -13,7 +13,7 @@
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard, Seen};
 use crate::change::{self, Content};
-use crate::crd::{Build, BuildOutcome, Target};
+use crate::crd::{ApprovalState, Build, BuildOutcome, Gate, Target};
 use crate::engine::FullPipeline;
 
 /// Whoever sees such a pipeline at the engine can tell by its name what it is. No new Pipeline may have such a name: a
@@ -64,7 +64,7 @@ impl Decider<'_> {
     /// Whether the program must still be compiled beforehand. What there is to do for that is set, and
     /// shown.
     pub(super) fn must_build_first(&mut self, content: &Content, target: &Target) -> bool {
-        if !self.input.compile_beforehand {
+        if !self.input.compile_beforehand || self.is_decided_against(target) {
             return false;
         }
         match self.status.build.clone() {
@@ -91,6 +91,18 @@ impl Decider<'_> {
         }
         self.building = true;
         true
+    }
+
+    /// Whether Sluice's own gate is shut for a target until somebody does something about it: nothing need be compiled for it, nor
+    /// be left at the engine.
+    fn is_decided_against(&self, target: &Target) -> bool {
+        let decided = self.status.approval.as_ref().is_some_and(|approval| {
+            use ApprovalState::{ApplyFailed, Rejected};
+            approval.gate == Gate::Sluice
+                && approval.target == *target
+                && matches!(approval.state, Rejected | ApplyFailed)
+        });
+        decided && !self.retry_is_new() || self.policy_refuses(target)
     }
 
     fn see_build_through(&mut self, build: Build, content: &Content) {
@@ -184,7 +196,10 @@ impl Decider<'_> {
             .is_some_and(|held| held.target == build.target)
             && seen.state().is_compiled();
         let wanted = self.wanted_target().as_ref() == Some(&build.target);
-        let is_of_use = wanted && !in_place && build.outcome != Some(BuildOutcome::Failed);
+        let is_of_use = wanted
+            && !in_place
+            && build.outcome != Some(BuildOutcome::Failed)
+            && !self.is_decided_against(&build.target);
         if is_of_use {
             return;
         }

@@ -328,6 +328,22 @@ impl Decider<'_> {
         Passage::Shut
     }
 
+    /// Whether `bootstrapPolicy: reject` keeps what isn't asked about by the engine out.
+    pub(super) fn policy_refuses(&self, target: &Target) -> bool {
+        let Observation::Answered {
+            info,
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+        else {
+            return false;
+        };
+        let (base, _) = self.base(seen.state());
+        self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject
+            && info.has_checkpoints()
+            && !self.unseen(&base, target).is_empty()
+    }
+
     /// Whether a target may be brought to a pipeline, or started, that was made in the place of a lost one and hasn't run yet:
     /// only the one that was approved (rule A22).
     fn passage_of_what_is_made_anew(&mut self, seen: &Seen, target: &Target) -> Passage {

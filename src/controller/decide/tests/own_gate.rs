@@ -438,3 +438,44 @@ fn a9_functions_that_are_taken_back_before_they_are_kept_stop_nothing() {
     assert_eq!(ready, "True");
     assert!(message.contains("until a checkpoint"), "{message}");
 }
+
+/// It would stay at the engine for as long as nobody does anything about the change.
+#[test]
+fn what_is_decided_against_is_not_left_compiled_at_the_engine() {
+    let rejected = |world: &mut World| {
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+    };
+    let refused = |world: &mut World| {
+        world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+    };
+    for decide in [&rejected as &dyn Fn(&mut World), &refused] {
+        let mut world = asked();
+        assert!(world.engine.build.is_some(), "it waits for its approval");
+        decide(&mut world);
+        world.settle();
+        assert_eq!(world.engine.build, None);
+        assert_eq!(world.status().build, None);
+        let acts = world.acts.len();
+        world.settle();
+        assert_eq!(world.acts[acts..], [], "nor is it compiled again");
+        assert_eq!(stops(&world), 0);
+    }
+    // One that is refused from the start isn't compiled at all.
+    let mut world = World::running("A");
+    refused(&mut world);
+    world.settle();
+    world.edit_functions("fn f() {}");
+    world.settle();
+    let compiled = |act: &Act| matches!(act, Act::Build { .. });
+    assert!(!world.acts.iter().any(compiled));
+    // Asked about anew, it is.
+    let mut world = asked();
+    rejected(&mut world);
+    world.settle();
+    let id = world.approval().change_id;
+    world.annotate(annotation::RETRY, &id);
+    world.settle();
+    assert!(world.engine.build.is_some());
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
