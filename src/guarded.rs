@@ -201,14 +201,25 @@ where
 const PAGE: u32 = 20;
 
 /// Lists and watches, in pages that fit into memory however large the objects are.
-#[allow(clippy::disallowed_methods)]
 pub fn watch<K>(
     api: Api<Guarded<K>>,
 ) -> impl Stream<Item = watcher::Result<watcher::Event<Guarded<K>>>> + Send + 'static
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    watcher(api, watcher::Config::default().page_size(PAGE))
+    watch_by(api, PAGE)
+}
+
+/// The same, with so many objects a page: more of those that are small, and of which there may be many.
+#[allow(clippy::disallowed_methods)]
+pub fn watch_by<K>(
+    api: Api<Guarded<K>>,
+    page: u32,
+) -> impl Stream<Item = watcher::Result<watcher::Event<Guarded<K>>>> + Send + 'static
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default().page_size(page))
 }
 
 /// Watches the object of this name; `None` while there is none.

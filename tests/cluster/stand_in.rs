@@ -93,7 +93,9 @@ impl StandIn {
             directory: tempfile::tempdir().expect("a temporary folder"),
             http: {
                 let _ = rustls::crypto::ring::default_provider().install_default();
-                reqwest::Client::new()
+                // A connection of before may have ended with the process at its other end.
+                let client = reqwest::Client::builder().pool_max_idle_per_host(0);
+                client.build().expect("a client")
             },
         };
         stand_in.listen();

@@ -22,6 +22,9 @@ const HOLDS: [&str; 12] = [
     "StateLossNotAllowed",
 ];
 
+/// For how long nothing is written where nothing moves.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Where a Pipeline has come to rest: the reason of its `Ready`.
 pub async fn place(history: &History) -> String {
     let (story, seed) = (&history.story, history.seed);
@@ -40,8 +43,23 @@ pub async fn place(history: &History) -> String {
         },
     )
     .await;
-    // It stays so, and nothing is written any more.
-    story.rests().await;
+    eventually("nothing is written any more", || async {
+        let before = story.now().await.metadata.resource_version;
+        story.engine.ticks(2).await;
+        tokio::time::sleep(QUIET).await;
+        let after = story.now().await.metadata.resource_version;
+        let moves = || format!("SLUICE_HISTORY_SEED={seed}: {place}, and it is written still");
+        (before == after).then_some(()).ok_or_else(moves)
+    })
+    .await;
+    // What waits for its approval is kept compiled, and of everything else nothing is left at the engine.
+    let names = story.engine.names().await;
+    let waits = status(&story.now().await).waiting_since.is_some();
+    let built = names.iter().any(|name| name.starts_with("sluice-build-"));
+    assert!(
+        waits || !built,
+        "SLUICE_HISTORY_SEED={seed}: {place}, and {names:?}"
+    );
     place
 }
 
