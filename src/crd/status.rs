@@ -84,6 +84,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Time>,
 
+    /// Since when a stop or an edit waits for the engine to be done with a start or a bootstrap; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up_since: Option<Time>,
+
     /// The last change that came to the gate, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
@@ -116,6 +120,11 @@ pub struct PipelineStatus {
     /// The last value of `spec.clearStorage` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_clear: Option<String>,
+
+    /// The value of `spec.clearStorage` for which the engine is asked to clear the storage, written before it is asked. Absent
+    /// once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clearing: Option<String>,
 
     /// What is known of the admission policies that vouch for the names beside votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -225,6 +234,24 @@ pub struct EngineContent {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub config_is_given: bool,
     /// The same of the runtime configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime_config_is_given: bool,
+    /// What the engine is about to be given, written before it is: where a crash comes in between, nobody else is blamed for
+    /// what is found there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<Sending>,
+}
+
+/// A content that the engine is about to be given.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sending {
+    /// The digests of its parts.
+    pub target: Target,
+    /// Whether it has a program configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_is_given: bool,
+    /// Whether it has a runtime configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime_config_is_given: bool,
 }

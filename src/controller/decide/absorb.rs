@@ -126,6 +126,9 @@ impl<'a> Decider<'a> {
             }
             "update" => {
                 self.take_the_retry_asked_for();
+                if let Some(held) = &mut self.status.content {
+                    held.sending = None;
+                }
                 let sent = self.input.asked.content.as_ref();
                 self.status.refusal = sent.map(|content| Refusal {
                     digest: content.digest(),
@@ -199,6 +202,7 @@ impl<'a> Decider<'a> {
         let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
         let before = self.status.content.take();
         let is_known = before.is_some();
+        let sending = before.as_ref().and_then(|before| before.sending.clone());
         let settled = self.settled_at(version);
         let is_guest = self.input.pipeline.is_guest();
         let went_back = before.as_ref().is_some_and(|it| it.version > version) && !is_guest;
@@ -222,8 +226,12 @@ impl<'a> Decider<'a> {
             Some(settled) => settled,
             None => full.content.target_as_held(given),
         };
-        let config_was_given = before.as_ref().is_some_and(|it| it.config_is_given);
-        let runtime_config_was_given = before.as_ref().is_some_and(|it| it.runtime_config_is_given);
+        let was_given = before.as_ref();
+        let was_sent = sending.as_ref();
+        let config_was_given = was_given.is_some_and(|it| it.config_is_given)
+            || was_sent.is_some_and(|it| it.config_is_given);
+        let runtime_config_was_given = was_given.is_some_and(|it| it.runtime_config_is_given)
+            || was_sent.is_some_and(|it| it.runtime_config_is_given);
         // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
         let is_wanted = given.filter(|given| {
             let mut wanted = (*given).clone();
@@ -248,8 +256,18 @@ impl<'a> Decider<'a> {
                 .as_ref()
                 .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
         });
-        let is_edited =
-            before.is_some_and(|before| before.target != now.target) && !is_brought && !went_back;
+        // What was sent just before a crash is nobody's edit, whatever the spec says by now. Of settings the engine may have
+        // left out what it doesn't know.
+        let is_sent = sending.as_ref().is_some_and(|sent| {
+            let before = before.as_ref().map_or(0, |before| before.version);
+            sent.target == now.target
+                || version == before.saturating_add(1)
+                    && has_the_texts_of(&sent.target, &full.content)
+        });
+        let is_edited = before.is_some_and(|before| before.target != now.target)
+            && !is_brought
+            && !is_sent
+            && !went_back;
         self.status.content = Some(now);
         if is_edited && !is_guest {
             let then = match is_wanted {
@@ -304,6 +322,7 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         target: content.target(),
         config_is_given: content.program_config.is_some(),
         runtime_config_is_given: content.runtime_config.is_some(),
+        sending: None,
     }
 }
 

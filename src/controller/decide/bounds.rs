@@ -143,6 +143,7 @@ fn cut(status: &mut PipelineStatus) {
         interference,
         seal,
         waiting_since: _,
+        held_up_since: _,
         approval,
         failures,
         handled_retry,
@@ -151,6 +152,7 @@ fn cut(status: &mut PipelineStatus) {
         handled_adopt,
         handled_restart: _,
         handled_clear: _, // The schema knows how long it is.
+        clearing: _,      // The same.
         policies: _,      // Places and digests.
         turns,
         history,
@@ -195,8 +197,14 @@ fn cut(status: &mut PipelineStatus) {
         cut_word(found);
         set_apart.iter_mut().for_each(|it| cut_approval(it));
     }
-    if let Some(EngineContent { target, .. }) = content {
+    if let Some(EngineContent {
+        target, sending, ..
+    }) = content
+    {
         cut_target(target);
+        if let Some(sending) = sending {
+            cut_target(&mut sending.target);
+        }
     }
     if let Some(Run {
         target,

@@ -336,6 +336,12 @@ impl Decider<'_> {
         })
     }
 
+    /// Whether this is what is said of the pipeline by now.
+    pub(super) fn says(&self, reason: Reason) -> bool {
+        let mut conditions = self.status.conditions.iter();
+        conditions.any(|it| it.type_ == READY && it.reason == reason.as_str())
+    }
+
     /// The condition as it is stored: what was set and unset on the way here doesn't matter.
     fn stored(&self, type_: &str) -> Option<&Condition> {
         let status = self.input.pipeline.status.as_ref()?;

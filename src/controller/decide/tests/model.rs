@@ -14,7 +14,8 @@ use crate::crd::{
     PipelineStatus, annotation,
 };
 use crate::engine::{
-    Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
+    Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, OptionsShown, PipelineError,
+    PipelineState,
 };
 use crate::policies::{Standing, Trust};
 use crate::settings;
@@ -138,6 +139,10 @@ pub struct Engine {
     lost: Option<Box<Engine>>,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
+    /// It is older than the option, and so takes no notice of it.
+    pub knows_no_concurrent_bootstrap: bool,
+    /// It can't say of a program beforehand what it would change.
+    pub cannot_tell: bool,
     /// How many checkpoints that are asked for never come about.
     pub loses_checkpoints: u32,
     /// How many of the newest checkpoints the manager doesn't show yet.
@@ -779,7 +784,14 @@ impl Engine {
             deployment_desired_status: desired.into(),
             deployment_error: self.error.clone(),
             bootstrap_policy: self.deployment.as_ref().map(|d| d.policy.clone()),
-            options: self.deployment.as_ref().map(|d| d.options),
+            options: match &self.deployment {
+                Some(deployment) => OptionsShown {
+                    concurrent: (!self.knows_no_concurrent_bootstrap)
+                        .then_some(deployment.options.concurrent),
+                    ..deployment.options.into()
+                },
+                None => OptionsShown::default(),
+            },
             approval_diff: if status == "AwaitingApproval" {
                 self.diff()
             } else {
@@ -993,6 +1005,8 @@ impl Engine {
             Act::Preview(content) => {
                 let answer = if content.sql.starts_with("broken") {
                     DiffAnswer::CompileError("line 1, column 1: no".into())
+                } else if self.cannot_tell {
+                    DiffAnswer::CantTell("no answer from the compiler".into())
                 } else if content.sql == self.sql {
                     DiffAnswer::Diff(
                         json!({"program_diff": {"modified_views": [], "modified_tables": []}, "program_diff_error": null}),
@@ -1157,6 +1171,13 @@ impl Engine {
             }
             "Initializing" if deployment.policy == "allow" || deployment.approved => {
                 "Bootstrapping"
+            }
+            "Initializing" if deployment.policy == "reject" => {
+                self.error = Some(PipelineError {
+                    message: "Operation failed because the pipeline failed to initialize. Error details: Bootstrapping of the modified pipeline was rejected by the user..".into(),
+                    code: "InitializationError".into(),
+                });
+                "Stopping"
             }
             "Initializing" => "AwaitingApproval",
             "AwaitingApproval" if deployment.approved => "Bootstrapping",
