@@ -33,6 +33,10 @@ fn what_opens_the_gate() -> [(Value, &'static str); 6] {
             "the annotation sluice.dev/retry needs the verb approve",
         ),
         (
+            annotations(json!({"force-stop": "0199"})),
+            "the annotation sluice.dev/force-stop needs the verb approve",
+        ),
+        (
             json!({"spec": {"bootstrapPolicy": "allow"}}),
             "spec.bootstrapPolicy: allow needs the verb approve",
         ),

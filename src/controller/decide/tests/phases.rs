@@ -133,7 +133,7 @@ fn a_broken_edit_before_the_gate_does_not_stop_the_start() {
     assert_eq!(forced(&world), 0);
     let acts = world.acts.iter();
     let names: Vec<&str> = acts.map(Act::name).collect();
-    assert_eq!(names, ["diff"]);
+    assert_eq!(names, ["start", "diff"]);
     assert!(world.engine.is_up());
     assert_eq!(world.condition("Ready").unwrap().1, "CompileFailed");
 }
