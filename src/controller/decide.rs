@@ -150,6 +150,7 @@ impl<'a> Decider<'a> {
         self.show_own_gate();
         self.explain_unfounded_votes();
         self.show_missing_policies();
+        self.show_settings_not_shown();
         self.show_held();
         self.show_building();
         if let Some((act, error)) = failed {

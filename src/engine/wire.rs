@@ -194,6 +194,7 @@ impl From<Pipeline> for FullPipeline {
                 program_config: body.program_config,
                 runtime_config: body.runtime_config,
                 kept: Kept::default(),
+                sent: None,
             },
             state,
         }

@@ -7,6 +7,7 @@ use crate::crd::{
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 
 use super::{Decider, Outcome, words};
+use crate::settings;
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -47,9 +48,14 @@ impl<'a> Decider<'a> {
                 id,
                 version,
                 content,
+                not_shown,
             } => {
                 self.own(id);
-                self.status.content = Some(engine_content(*version, content));
+                self.tell_what_is_not_shown(not_shown);
+                self.status.content = Some(EngineContent {
+                    not_shown: not_shown.clone(),
+                    ..engine_content(*version, content)
+                });
                 // It isn't there for a pipeline that somebody else makes later.
                 let asked = self.input.asked.adopt.as_deref();
                 self.status.handled_adopt = asked.map(change::remembered);
@@ -241,6 +247,20 @@ impl<'a> Decider<'a> {
             };
             engine::same_content(given, &full.content) && wanted.target() == held
         });
+        let given_settings = match before.as_ref().map(|it| &it.given_settings) {
+            // All that is there.
+            Some(None) if config_is_all_given(before.as_ref()) => None,
+            known => {
+                let known = known.into_iter().flatten().flatten().cloned();
+                let sent = sending.iter().flat_map(|it| it.given_settings.clone());
+                let found =
+                    settings::unasked_in(is_wanted.and_then(|it| it.runtime_config.as_ref()));
+                let mut all: Vec<String> = known.chain(sent).chain(found).collect();
+                all.sort();
+                all.dedup();
+                Some(all)
+            }
+        };
         let now = EngineContent {
             target: held,
             // What is found there as the spec has it is the spec's, too.
@@ -248,6 +268,7 @@ impl<'a> Decider<'a> {
                 || is_wanted.is_some_and(|it| it.program_config.is_some()),
             runtime_config_is_given: runtime_config_was_given
                 || is_wanted.is_some_and(|it| it.runtime_config.is_some()),
+            given_settings,
             ..engine_content(version, is_wanted.unwrap_or(&full.content))
         };
         // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.
@@ -288,6 +309,16 @@ impl<'a> Decider<'a> {
         }
     }
 
+    /// The engine has dropped settings without a word. What it was given says nothing of what is in force.
+    fn tell_what_is_not_shown(&mut self, not_shown: &[String]) {
+        let before = self.status.content.as_ref();
+        let is_told = before.is_some_and(|before| before.not_shown == not_shown);
+        if !is_told && !not_shown.is_empty() {
+            let message = words::settings_not_shown(not_shown);
+            self.warn("SettingsNotShown", message);
+        }
+    }
+
     /// What is settled, if it is that of this version of the engine's pipeline.
     fn settled_at(&self, version: i64) -> Option<Target> {
         if self.input.pipeline.is_guest() {
@@ -322,8 +353,15 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         target: content.target(),
         config_is_given: content.program_config.is_some(),
         runtime_config_is_given: content.runtime_config.is_some(),
+        given_settings: Some(settings::unasked_in(content.runtime_config.as_ref())),
+        not_shown: vec![],
         sending: None,
     }
+}
+
+/// Whether an older release has given the engine all of its runtime configuration.
+fn config_is_all_given(content: Option<&EngineContent>) -> bool {
+    content.is_some_and(|it| it.runtime_config_is_given && it.given_settings.is_none())
 }
 
 /// Whether a target is of a content's texts, which the engine gives back to the letter.

@@ -198,9 +198,15 @@ fn cut(status: &mut PipelineStatus) {
         set_apart.iter_mut().for_each(|it| cut_approval(it));
     }
     if let Some(EngineContent {
-        target, sending, ..
+        target,
+        sending,
+        not_shown,
+        ..
     }) = content
     {
+        for name in not_shown {
+            *name = word(name);
+        }
         cut_target(target);
         if let Some(sending) = sending {
             cut_target(&mut sending.target);

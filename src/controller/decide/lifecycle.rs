@@ -503,10 +503,16 @@ impl Decider<'_> {
             Reason::Running
         };
         let phase = state.deployment_status.clone();
+        let held = self.status.content.as_ref();
+        let names = held.map_or(&[][..], |held| &held.not_shown);
+        let not_shown = match names {
+            [] => String::new(),
+            names => format!("; not in force: {}", names.join(", ")),
+        };
         self.ready(
             &phase,
             reason,
-            format!("the pipeline is {}", phase.to_lowercase()),
+            format!("the pipeline is {}{not_shown}", phase.to_lowercase()),
         );
         self.forget_old_failures();
     }

@@ -7,9 +7,11 @@ use super::own_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
 use crate::crd::{
-    BootstrapPolicy, DesiredState, Preview, PreviewOutcome, Refusal, Sending, StopKind, Target,
+    BootstrapPolicy, DesiredState, EngineContent, Preview, PreviewOutcome, Refusal, Sending,
+    StopKind, Target,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::settings;
 
 impl Decider<'_> {
     /// Returns whether an update is under way, so that there is nothing else to do. Where the
@@ -67,6 +69,13 @@ impl Decider<'_> {
                 return false;
             }
         }
+        let content = &match self.with_what_others_set(content, &held, seen) {
+            Some(content) => content,
+            None => {
+                self.act(Act::Look, Guard::default());
+                return true;
+            }
+        };
         if state.is_stopped() {
             if other_program && self.must_ask_first(state, &target) {
                 self.ask(state, content);
@@ -147,6 +156,33 @@ impl Decider<'_> {
             self.stop(state, !self.keeps_state(info));
         }
         true
+    }
+
+    /// The content as it is sent. The engine replaces its runtime configuration as a whole, so what others have set, and the spec
+    /// never named, is sent along: nobody would be asked about those settings. `None` if the engine has to be
+    /// looked at for it.
+    fn with_what_others_set(
+        &self,
+        content: &Content,
+        held: &EngineContent,
+        seen: &Seen,
+    ) -> Option<Content> {
+        let given = content.runtime_config.as_ref();
+        let is_kept = given.is_none() && content.kept.runtime_config.is_some();
+        // An empty one says that nothing is to be left.
+        let is_empty = given.is_some_and(serde_json::Map::is_empty);
+        let is_all_given = held.given_settings.is_none() && held.runtime_config_is_given;
+        if !seen.state().is_stopped() || is_kept || is_empty || is_all_given {
+            return Some(content.clone());
+        }
+        let full = seen.full()?;
+        let before = held.given_settings.clone().unwrap_or_default();
+        let all = settings::beside(given, &before, full.content.runtime_config.as_ref());
+        let is_more = !all.is_empty() && Some(&all) != given;
+        Some(Content {
+            sent: is_more.then_some(all),
+            ..content.clone()
+        })
     }
 
     /// Whether the engine should be asked about the new program before anything is stopped.
@@ -276,6 +312,7 @@ impl Decider<'_> {
                 target: content.target(),
                 config_is_given: content.program_config.is_some(),
                 runtime_config_is_given: content.runtime_config.is_some(),
+                given_settings: settings::unasked_in(content.runtime_config.as_ref()),
             });
         }
         self.act(

@@ -141,6 +141,8 @@ pub struct Engine {
     pub dropped_input: usize,
     /// It is older than the option, and so takes no notice of it.
     pub knows_no_concurrent_bootstrap: bool,
+    /// A setting that it doesn't know, and drops without a word.
+    pub drops: Option<&'static str>,
     /// It can't say of a program beforehand what it would change.
     pub cannot_tell: bool,
     /// How many checkpoints that are asked for never come about.
@@ -951,6 +953,7 @@ impl Engine {
             id: engine.pipeline_id(),
             version: engine.version,
             content: content.clone(),
+            not_shown: content.not_shown_by(&engine.content()),
         };
         match act {
             Act::Create { tags, content } => {
@@ -985,7 +988,11 @@ impl Engine {
                 self.udf_rust.clone_from(&content.udf_rust);
                 // What isn't named stays, unless it is to go back to the defaults.
                 if content.runtime_config.is_some() || content.kept.runtime_config.is_none() {
-                    self.runtime_config.clone_from(&content.runtime_config);
+                    let sent = content.sent.as_ref().or(content.runtime_config.as_ref());
+                    self.runtime_config = sent.cloned();
+                }
+                if let (Some(dropped), Some(config)) = (self.drops, &mut self.runtime_config) {
+                    config.remove(dropped);
                 }
                 self.compiled = false;
                 return updated(self, content);
