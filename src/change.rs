@@ -44,6 +44,9 @@ pub struct Content {
     pub runtime_config: Option<Map<String, Value>>,
     /// What it leaves to the engine, where that holds something already.
     pub kept: Kept,
+    /// The runtime configuration as it is sent, where more is in it than is given: what others have set, and the spec never
+    /// named. It is no part of what is compared.
+    pub sent: Option<Map<String, Value>>,
 }
 
 /// What an update leaves as the engine holds it, since it gives nothing in its place. Where there is nothing to leave,
@@ -91,6 +94,20 @@ impl Content {
             ..self.clone()
         }
         .target()
+    }
+
+    /// The settings of this that the engine's answer doesn't show. What is in force is what it says it holds, and not what
+    /// it was sent.
+    pub fn not_shown_by(&self, shown: &Content) -> Vec<String> {
+        let of_program =
+            settings::not_shown(self.program_config.as_ref(), shown.program_config.as_ref());
+        let others =
+            settings::not_shown(self.runtime_config.as_ref(), shown.runtime_config.as_ref());
+        let others = others.iter().map(|name| format!("runtimeConfig.{name}"));
+        let of_program = of_program
+            .iter()
+            .map(|name| format!("program.config.{name}"));
+        others.chain(of_program).collect()
     }
 
     /// The runtime version that the program configuration names; empty for the engine's own.

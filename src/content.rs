@@ -54,6 +54,7 @@ pub fn resolve(
         program_config: program.config.clone(),
         runtime_config: spec.runtime_config.clone(),
         kept: Kept::default(),
+        sent: None,
     }))
 }
 

@@ -450,7 +450,7 @@ fn votes_of(
     votes: Arc<votes::Votes>,
     unfit: Arc<unfit::Unfit>,
 ) -> impl futures::Stream<Item = ObjectRef<Guarded>> + Send + 'static {
-    guarded::watch(api)
+    guarded::watch_by(api, votes::PAGE)
         .default_backoff()
         .modify(kept::vote)
         .flat_map(move |event| {

@@ -29,7 +29,7 @@ pub use status::{
     Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, EngineContent, EngineView, Failures, Gate, Interference, KeptProgram,
     Loss, Omission, Outcome, PipelineStatus, PoliciesSeen, Preview, PreviewOutcome, Refusal, Run,
-    Seal, Settled, SpentVotes, StopKind, Target, Turn, Vote,
+    Seal, Sending, Settled, SpentVotes, StopKind, Target, Turn, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -78,6 +78,10 @@ pub mod annotation {
     /// Names the admission policy that a forged write is to prove. Stands in dry runs only, and is never
     /// stored.
     pub const PROOF: &str = "sluice.dev/proof";
+    /// Stops the deployment whose id it holds (`status.engine.deploymentId`) at once, where a stop or an edit waits for a
+    /// bootstrap, for a start that has passed the gate, or for a checkpoint to be written: input since the last checkpoint may be lost. Once that
+    /// deployment is gone it means nothing.
+    pub const FORCE_STOP: &str = "sluice.dev/force-stop";
     /// Lets a Pipeline with `deletionPolicy: Delete` go although its engine can't be reached.
     pub const FORCE_DELETE: &str = "sluice.dev/force-delete";
 }

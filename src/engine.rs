@@ -70,10 +70,52 @@ pub struct PipelineState {
     pub deployment_error: Option<PipelineError>,
     /// The policy that the current deployment was started with.
     pub bootstrap_policy: Option<String>,
-    /// The options that the current deployment was started with, where the engine says so.
-    pub options: Option<BootstrapOptions>,
+    /// The options that the current deployment was started with, as far as the engine says so.
+    pub options: OptionsShown,
     /// The diff that waits for approval. `Value::Null` if the engine gave none.
     pub approval_diff: Value,
+}
+
+/// The options of a start as the engine gives them back: one that it doesn't know isn't there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OptionsShown {
+    /// `silent_bootstrap`.
+    pub silent: Option<bool>,
+    /// `concurrent_bootstrap`.
+    pub concurrent: Option<bool>,
+}
+
+impl OptionsShown {
+    /// What is shown; and of what isn't, what was asked for: nothing says that it is otherwise.
+    pub fn beside(self, asked: BootstrapOptions) -> BootstrapOptions {
+        BootstrapOptions {
+            silent: self.silent.unwrap_or(asked.silent),
+            concurrent: self.concurrent.unwrap_or(asked.concurrent),
+        }
+    }
+
+    /// The names of those that were asked for and aren't shown.
+    pub fn missing(self, asked: BootstrapOptions) -> Vec<&'static str> {
+        [
+            ("silent_bootstrap", asked.silent && self.silent.is_none()),
+            (
+                "concurrent_bootstrap",
+                asked.concurrent && self.concurrent.is_none(),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_missing)| is_missing.then_some(name))
+        .collect()
+    }
+}
+
+impl From<BootstrapOptions> for OptionsShown {
+    fn from(options: BootstrapOptions) -> Self {
+        Self {
+            silent: Some(options.silent),
+            concurrent: Some(options.concurrent),
+        }
+    }
 }
 
 /// A checkpoint of a pipeline.

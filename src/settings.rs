@@ -113,6 +113,151 @@ fn name_the_fault_tolerance(config: &mut Map<String, Value>) {
     }
 }
 
+/// What the engine fills in of the settings that may change unasked. Newer ones leave it out again. (Source: as above.)
+fn unasked_defaults() -> [(&'static str, Value); 9] {
+    [
+        ("workers", json!(8)),
+        ("hosts", json!(1)),
+        ("cpu_profiler", json!(true)),
+        ("tracing", json!(false)),
+        ("tracing_endpoint_jaeger", json!("127.0.0.1:6831")),
+        ("min_batch_size_records", json!(0)),
+        ("max_buffering_delay_usecs", json!(0)),
+        ("storage.compression", json!("default")),
+        ("fault_tolerance.checkpoint_interval_secs", json!(60)),
+    ]
+}
+
+/// Settings that have another name since 0.366: the engine takes both, and shows the new one.
+const RENAMED: [(&str, &str); 12] = [
+    ("max_rss_mb", "max_rss"),
+    ("datafusion_memory_mb", "datafusion_memory"),
+    ("resources.memory_mb_min", "resources.memory_min"),
+    ("resources.memory_mb_max", "resources.memory_max"),
+    ("resources.storage_mb_max", "resources.storage_max"),
+    ("max_buffering_delay_usecs", "max_buffering_delay"),
+    ("provisioning_timeout_secs", "provisioning_timeout"),
+    ("clock_resolution_usecs", "clock_resolution"),
+    ("storage.min_storage_bytes", "storage.min_spill_size"),
+    (
+        "storage.min_step_storage_bytes",
+        "storage.min_step_spill_size",
+    ),
+    ("storage.cache_mib", "storage.cache_size"),
+    (
+        "fault_tolerance.checkpoint_interval_secs",
+        "fault_tolerance.checkpoint_interval",
+    ),
+];
+
+/// The other name of a setting, if it has one.
+fn other_name(path: &str) -> Option<&'static str> {
+    RENAMED.iter().find_map(|(old, new)| match () {
+        () if *old == path => Some(*new),
+        () if *new == path => Some(*old),
+        () => None,
+    })
+}
+
+/// How many settings are named that the engine doesn't show.
+const MOST_NAMED: usize = 20;
+
+/// The settings that were given and that the engine doesn't show in its answer, or shows with another value: it drops what it
+/// doesn't know, without a word. A text may be written in another way there, so only that it is there is looked at; and
+/// what is the engine's default anyway need not be there.
+pub fn not_shown(
+    given: Option<&Map<String, Value>>,
+    shown: Option<&Map<String, Value>>,
+) -> Vec<String> {
+    let none = Map::new();
+    let shown = shown.unwrap_or(&none);
+    let mut missing = vec![];
+    for (key, value) in given.into_iter().flatten() {
+        match value {
+            Value::Object(inner) if !inner.is_empty() => {
+                let of = shown.get(key);
+                // Some parts may be given in short, and are completed.
+                for (sub, value) in inner {
+                    let path = format!("{key}.{sub}");
+                    let is = of.and_then(|of| of.get(sub));
+                    let is = is.or_else(|| at(shown, other_name(&path)?));
+                    if !is_shown(&path, value, is) {
+                        missing.push(path);
+                    }
+                }
+            }
+            _ => {
+                let is = shown.get(key).or_else(|| at(shown, other_name(key)?));
+                if !is_shown(key, value, is) {
+                    missing.push(key.clone());
+                }
+            }
+        }
+    }
+    missing.truncate(MOST_NAMED);
+    missing
+}
+
+fn is_shown(path: &str, given: &Value, shown: Option<&Value>) -> bool {
+    let is_default = |(of, default): &(&str, Value)| *of == path && given == default;
+    match (given, shown.unwrap_or(&Value::Null)) {
+        (given, _) if is_nothing(given) => true,
+        (_, Value::Null) => {
+            path == "storage"
+                || defaults().iter().any(is_default)
+                || unasked_defaults().iter().any(is_default)
+        }
+        (Value::Bool(given), Value::Bool(shown)) => given == shown,
+        (Value::Number(given), Value::Number(shown)) => given.as_f64() == shown.as_f64(),
+        _ => true,
+    }
+}
+
+/// The settings that may change unasked and are given, by their paths.
+pub fn unasked_in(config: Option<&Map<String, Value>>) -> Vec<String> {
+    let paths = UNASKED.into_iter().map(|(path, _)| path);
+    let given = paths.filter(|path| config.is_some_and(|config| at(config, path).is_some()));
+    given.map(str::to_owned).collect()
+}
+
+/// What of the settings that may change unasked stays as the engine holds it, beside those that it is given: all that the
+/// spec doesn't name and didn't name when it was `given_before`. Of those nobody would be asked, and nobody told, that
+/// they go.
+pub fn beside(
+    given: Option<&Map<String, Value>>,
+    given_before: &[String],
+    held: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let mut all = given.cloned().unwrap_or_default();
+    let Some(held) = held else { return all };
+    for (path, _) in UNASKED {
+        let names = [Some(path), other_name(path)];
+        let is_named = names.into_iter().flatten().any(|name| {
+            at(&all, name).is_some() || given_before.iter().any(|before| before == name)
+        });
+        let Some(value) = at(held, path).filter(|value| !is_named && !is_nothing(value)) else {
+            continue;
+        };
+        match path.split_once('.') {
+            None => {
+                all.insert(path.to_owned(), value.clone());
+            }
+            Some((first, rest)) => {
+                // Where the whole is given otherwise, as `storage: false`, it has no parts. And an object without
+                // a model turns fault tolerance on.
+                let is_ours = all.get(first).is_some_and(Value::is_object);
+                if is_ours || first != "fault_tolerance" && !all.contains_key(first) {
+                    let inner = all.entry(first).or_insert_with(|| json!({}));
+                    if let Value::Object(inner) = inner {
+                        inner.insert(rest.to_owned(), value.clone());
+                    }
+                }
+            }
+        }
+    }
+    all
+}
+
 /// What a program configuration says, without what the engine fills in. (Source: `ProgramConfig` of Feldera at 0.337.)
 pub fn said_of_the_program(config: Option<&Map<String, Value>>) -> Map<String, Value> {
     let mut said = config.cloned().unwrap_or_default();
@@ -297,5 +442,81 @@ mod tests {
         let program = json!({"profile": null, "cache": true, "runtime_version": null,
                              "use_platform_compiler": false});
         assert_eq!(said_of_the_program(program.as_object()), Map::new());
+    }
+
+    fn missing(given: Value, shown: Value) -> Vec<String> {
+        not_shown(given.as_object(), shown.as_object())
+    }
+
+    #[test]
+    fn a_setting_that_is_dropped_or_has_another_value_is_not_in_force() {
+        let given =
+            json!({"workers": 4, "env": {"A": "1", "B": "2"}, "of_tomorrow": true, "x": {"y": 1}});
+        let shown = json!({"workers": 8, "env": {"A": "1"}, "hosts": 1});
+        assert_eq!(
+            missing(given, shown),
+            ["env.B", "of_tomorrow", "workers", "x.y"]
+        );
+    }
+
+    #[test]
+    fn a_setting_that_the_engine_spells_otherwise_or_has_as_its_default_is_in_force() {
+        for (given, shown) in [
+            (json!({"max_rss_mb": 100}), json!({"max_rss": "100M"})),
+            (
+                json!({"resources": {"memory_mb_max": 5}}),
+                json!({"resources": {"memory_max": "5M"}}),
+            ),
+            (
+                json!({"checkpoint_interval": "60s"}),
+                json!({"checkpoint_interval": "1m"}),
+            ),
+            (
+                json!({"workers": 8, "hosts": 1, "tracing": false, "checkpoint_during_suspend": true}),
+                json!({}),
+            ),
+            (
+                json!({"storage": true}),
+                json!({"storage": {"backend": {"name": "default"}}}),
+            ),
+            (json!({"storage": false}), json!({"storage": null})),
+            (
+                json!({"fault_tolerance": "exactly_once"}),
+                json!({"fault_tolerance": {"model": "exactly_once"}}),
+            ),
+            (
+                json!({"env": {}, "logging": null, "pin_cpus": []}),
+                json!({}),
+            ),
+            (json!({"workers": 4}), json!({"workers": 4.0})),
+        ] {
+            assert_eq!(missing(given.clone(), shown), [""; 0], "{given}");
+        }
+    }
+
+    #[test]
+    fn what_stays_beside_a_part_that_is_given_otherwise_is_no_part_of_it() {
+        let held = json!({"storage": {"cache_mib": 5, "backend": {"name": "file"}},
+                          "fault_tolerance": {"model": "at_least_once", "checkpoint_interval_secs": 10}});
+        for (given, all) in [
+            (json!({"storage": false}), json!({"storage": false})),
+            (
+                json!({"storage": {"cache_size": "1M"}}),
+                json!({"storage": {"cache_size": "1M"}}),
+            ),
+            (
+                json!({"workers": 2}),
+                json!({"workers": 2, "storage": {"cache_mib": 5}}),
+            ),
+            (
+                json!({"fault_tolerance": {"model": "none"}, "storage": null}),
+                json!({"fault_tolerance": {"model": "none", "checkpoint_interval_secs": 10}, "storage": null}),
+            ),
+        ] {
+            let found = beside(given.as_object(), &[], held.as_object());
+            assert_eq!(Value::Object(found), all, "{given}");
+            // It changes nothing of what is asked about.
+            assert_eq!(digest(all.as_object()), digest(given.as_object()));
+        }
     }
 }

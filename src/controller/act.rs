@@ -102,6 +102,7 @@ async fn call(
         Act::Create { tags, content } => {
             let created = engine.create(name, tags, content).await?;
             return Ok(Outcome::Updated {
+                not_shown: content.not_shown_by(&created.content),
                 id: created.state.id,
                 version: created.state.version,
                 content: content.clone(),
@@ -130,6 +131,7 @@ async fn call(
         Act::Update(content) => {
             let updated = engine.update(name, content).await?;
             return Ok(Outcome::Updated {
+                not_shown: content.not_shown_by(&updated.content),
                 id: updated.state.id,
                 version: updated.state.version,
                 content: content.clone(),

@@ -80,6 +80,8 @@ struct Decider<'a> {
     held: Option<conditions::Hold>,
     /// Whether the spec's content is being compiled while the old one goes on.
     building: bool,
+    /// What waits for the engine to be done with a start or a bootstrap.
+    held_up: Option<lifecycle::HeldUp>,
     /// What there is to say of Sluice's own gate.
     own_gate: Option<own_gate::Shown>,
     /// What is known of the policies; written along as soon as there is something to write.
@@ -96,6 +98,7 @@ impl<'a> Decider<'a> {
             requeue: None,
             held: None,
             building: false,
+            held_up: None,
             own_gate: None,
             policies: None,
         }
@@ -117,7 +120,7 @@ impl<'a> Decider<'a> {
             self.complete_old_targets();
             self.read_the_mark(seen.state());
             self.view(info, &seen);
-            self.follow(seen.state());
+            self.follow(info, seen.state());
             let seen = self.corrected(seen);
             self.note_the_gate_is_passed(seen.state());
             self.settle(&seen);
@@ -134,6 +137,7 @@ impl<'a> Decider<'a> {
             {
                 self.live(info, &seen);
             }
+            self.show_held_up(seen.state());
             if self.act.is_none() && !self.is_unread() {
                 self.drop_build(&seen);
             }
@@ -146,6 +150,7 @@ impl<'a> Decider<'a> {
         self.show_own_gate();
         self.explain_unfounded_votes();
         self.show_missing_policies();
+        self.show_settings_not_shown();
         self.show_held();
         self.show_building();
         if let Some((act, error)) = failed {
@@ -180,7 +185,7 @@ impl<'a> Decider<'a> {
     }
 
     /// Which deployment there is, who made it, and how it ended.
-    fn follow(&mut self, state: &PipelineState) {
+    fn follow(&mut self, info: &EngineInfo, state: &PipelineState) {
         // That it was to be stopped counts only if it is: whoever asks for it now says so again.
         if let Some(run) = &mut self.status.run
             && run.deployment_id == state.deployment_id
@@ -192,7 +197,7 @@ impl<'a> Decider<'a> {
         if self.input.pipeline.is_guest() {
             self.follow_a_guest(state);
         } else {
-            self.note_deployment(state);
+            self.note_deployment(info, state);
             self.note_what_runs(state);
             self.notice_a_foreign_start(state);
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::runtime::reflector::ObjectRef;
@@ -14,13 +13,13 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::{Context, Error, Guarded, GuardedVote};
-use crate::crd::{Pipeline, PipelineApproval, PipelineStatus, annotation};
+use super::{Context, Error, Guarded, GuardedVote, kept};
+use crate::crd::{Pipeline, PipelineApproval, PipelineStatus};
 use crate::guarded;
 use crate::votes::spent::{self, Over};
 
-/// How many votes are read at a time. Each may be 256 KiB of annotations, and there may be many.
-const PAGE: u32 = 50;
+/// How many votes are read at a time. Each may have 256 KiB of annotations, and there may be many.
+pub(super) const PAGE: u32 = 100;
 
 /// How many votes are written to in one turn, and after what time the next ones are.
 const AT_ONCE: usize = 50;
@@ -34,34 +33,18 @@ pub(super) async fn read(
     let namespace = pipeline.namespace().unwrap_or_default();
     let api = Api::<GuardedVote>::namespaced(context.client.clone(), &namespace);
     let name = pipeline.name_any();
-    let votes = guarded::list_where(&api, PIPELINE, &name, PAGE, |vote| {
+    let votes = guarded::list_where(&api, PIPELINE, &name, PAGE, |mut vote| {
+        kept::vote(&mut vote);
         // What doesn't fit its type says nothing.
-        let vote = vote.0.ok()?;
-        (vote.spec.pipeline_ref.name == name).then(|| slim(vote))
+        vote.0
+            .ok()
+            .filter(|vote| vote.spec.pipeline_ref.name == name)
     });
     Ok(oldest_first(votes.await?))
 }
 
 /// The field by which the API server selects votes, from Kubernetes 1.31 on.
 const PIPELINE: &str = "spec.pipelineRef.name";
-
-/// A vote without what nobody here reads of it. Somebody may have given it a quarter of a MiB of annotations.
-fn slim(mut vote: PipelineApproval) -> PipelineApproval {
-    let metadata = &mut vote.metadata;
-    let annotations = metadata.annotations.take();
-    let trace = annotations.and_then(|mut all| all.remove_entry(annotation::TRACEPARENT));
-    vote.metadata = ObjectMeta {
-        name: metadata.name.take(),
-        namespace: metadata.namespace.take(),
-        uid: metadata.uid.take(),
-        resource_version: metadata.resource_version.take(),
-        creation_timestamp: metadata.creation_timestamp.take(),
-        deletion_timestamp: metadata.deletion_timestamp.take(),
-        annotations: trace.map(|trace| [trace].into()),
-        ..ObjectMeta::default()
-    };
-    vote
-}
 
 fn oldest_first(mut votes: Vec<PipelineApproval>) -> Vec<PipelineApproval> {
     votes.sort_by_key(|vote| (vote.creation_timestamp().map(|at| at.0), vote.name_any()));
@@ -168,7 +151,7 @@ impl Known {
             let on = (namespace.clone(), pipeline.clone());
             self.on.insert((namespace, name.clone()), pipeline);
             let votes = self.of.entry(on.clone()).or_default();
-            votes.insert(name, Arc::new(slim(vote)));
+            votes.insert(name, Arc::new(vote));
             on
         });
         let before = before.filter(|before| Some(before) != now.as_ref());

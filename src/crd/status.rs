@@ -26,7 +26,7 @@ pub struct PipelineStatus {
     pub phase: Option<String>,
 
     /// `Ready`, `Approved` while a change is known, and `Reconciling`, `Stalled`, `StaleApproval`,
-    /// `UnfoundedApproval` and `PoliciesNotInForce` while they hold.
+    /// `UnfoundedApproval`, `PoliciesNotInForce` and `SettingsNotShown` while they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -84,6 +84,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting_since: Option<Time>,
 
+    /// Since when a stop or an edit waits for the engine to be done with a start or a bootstrap; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_up_since: Option<Time>,
+
     /// The last change that came to the gate, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
@@ -116,6 +120,11 @@ pub struct PipelineStatus {
     /// The last value of `spec.clearStorage` that was acted on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled_clear: Option<String>,
+
+    /// The value of `spec.clearStorage` for which the engine is asked to clear the storage, written before it is asked. Absent
+    /// once that is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clearing: Option<String>,
 
     /// What is known of the admission policies that vouch for the names beside votes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -254,6 +263,35 @@ pub struct EngineContent {
     /// The same of the runtime configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime_config_is_given: bool,
+    /// The settings of the runtime configuration that may change unasked and that Sluice has given the engine: one of them that
+    /// the spec doesn't name any more goes back to the engine's default. What isn't among them was put there by others, and
+    /// stays. Absent where an older release has written this: then all are Sluice's that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_settings: Option<Vec<String>>,
+    /// The settings that the engine was given and doesn't show in its answer, so that they aren't in force.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_shown: Vec<String>,
+    /// What the engine is about to be given, written before it is: where a crash comes in between, nobody else is blamed for
+    /// what is found there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<Sending>,
+}
+
+/// A content that the engine is about to be given.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Sending {
+    /// The digests of its parts.
+    pub target: Target,
+    /// Whether it has a program configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_is_given: bool,
+    /// Whether it has a runtime configuration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub runtime_config_is_given: bool,
+    /// Which of the settings that may change unasked are in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_settings: Vec<String>,
 }
 
 /// Digests (the first 32 hex digits of SHA-256) of the parts of what would run.

@@ -446,7 +446,7 @@ fn content_body(content: &Content) -> Value {
     if let Some(config) = &content.program_config {
         body["program_config"] = json!(config);
     }
-    if let Some(config) = &content.runtime_config {
+    if let Some(config) = content.sent.as_ref().or(content.runtime_config.as_ref()) {
         body["runtime_config"] = json!(config);
     }
     body

@@ -6,9 +6,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Checkpoint, Connectors, EngineInfo, FullPipeline, PipelineError, PipelineState};
+use super::{
+    Checkpoint, Connectors, EngineInfo, FullPipeline, OptionsShown, PipelineError, PipelineState,
+};
 use crate::change::{Content, Kept};
-use crate::crd::BootstrapOptions;
 use crate::text::{self, word};
 
 /// `GET /config`.
@@ -177,14 +178,10 @@ impl From<Pipeline> for FullPipeline {
                 code: word(&error.error_code),
             }),
             bootstrap_policy: body.bootstrap_policy.map(|policy| word(&policy)),
-            options: body
-                .silent_bootstrap
-                .or(body.concurrent_bootstrap)
-                .is_some()
-                .then(|| BootstrapOptions {
-                    silent: body.silent_bootstrap.unwrap_or_default(),
-                    concurrent: body.concurrent_bootstrap.unwrap_or_default(),
-                }),
+            options: OptionsShown {
+                silent: body.silent_bootstrap,
+                concurrent: body.concurrent_bootstrap,
+            },
             approval_diff: super::diff::taken_in(approval_diff),
         };
         Self {
@@ -197,6 +194,7 @@ impl From<Pipeline> for FullPipeline {
                 program_config: body.program_config,
                 runtime_config: body.runtime_config,
                 kept: Kept::default(),
+                sent: None,
             },
             state,
         }

@@ -205,6 +205,6 @@ definition.
 {{/* Everything in the status of a Pipeline but its conditions; a test holds this to the definition. */}}
 {{- define "sluice.statusFields" -}}
 [observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,
- seal, waitingSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, policies,
+ seal, waitingSince, heldUpSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, clearing, policies,
  auditPending, turns, history, mark, refusedMark, lost, madeAnew, spentVotes]
 {{- end }}

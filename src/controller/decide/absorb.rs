@@ -7,6 +7,7 @@ use crate::crd::{
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 
 use super::{Decider, Outcome, words};
+use crate::settings;
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -47,9 +48,14 @@ impl<'a> Decider<'a> {
                 id,
                 version,
                 content,
+                not_shown,
             } => {
                 self.own(id);
-                self.status.content = Some(engine_content(*version, content));
+                self.tell_what_is_not_shown(not_shown);
+                self.status.content = Some(EngineContent {
+                    not_shown: not_shown.clone(),
+                    ..engine_content(*version, content)
+                });
                 // It isn't there for a pipeline that somebody else makes later.
                 let asked = self.input.asked.adopt.as_deref();
                 self.status.handled_adopt = asked.map(change::remembered);
@@ -126,6 +132,9 @@ impl<'a> Decider<'a> {
             }
             "update" => {
                 self.take_the_retry_asked_for();
+                if let Some(held) = &mut self.status.content {
+                    held.sending = None;
+                }
                 let sent = self.input.asked.content.as_ref();
                 self.status.refusal = sent.map(|content| Refusal {
                     digest: content.digest(),
@@ -199,6 +208,7 @@ impl<'a> Decider<'a> {
         let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
         let before = self.status.content.take();
         let is_known = before.is_some();
+        let sending = before.as_ref().and_then(|before| before.sending.clone());
         let settled = self.settled_at(version);
         let is_guest = self.input.pipeline.is_guest();
         let went_back = before.as_ref().is_some_and(|it| it.version > version) && !is_guest;
@@ -222,8 +232,12 @@ impl<'a> Decider<'a> {
             Some(settled) => settled,
             None => full.content.target_as_held(given),
         };
-        let config_was_given = before.as_ref().is_some_and(|it| it.config_is_given);
-        let runtime_config_was_given = before.as_ref().is_some_and(|it| it.runtime_config_is_given);
+        let was_given = before.as_ref();
+        let was_sent = sending.as_ref();
+        let config_was_given = was_given.is_some_and(|it| it.config_is_given)
+            || was_sent.is_some_and(|it| it.config_is_given);
+        let runtime_config_was_given = was_given.is_some_and(|it| it.runtime_config_is_given)
+            || was_sent.is_some_and(|it| it.runtime_config_is_given);
         // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
         let is_wanted = given.filter(|given| {
             let mut wanted = (*given).clone();
@@ -233,6 +247,20 @@ impl<'a> Decider<'a> {
             };
             engine::same_content(given, &full.content) && wanted.target() == held
         });
+        let given_settings = match before.as_ref().map(|it| &it.given_settings) {
+            // All that is there.
+            Some(None) if config_is_all_given(before.as_ref()) => None,
+            known => {
+                let known = known.into_iter().flatten().flatten().cloned();
+                let sent = sending.iter().flat_map(|it| it.given_settings.clone());
+                let found =
+                    settings::unasked_in(is_wanted.and_then(|it| it.runtime_config.as_ref()));
+                let mut all: Vec<String> = known.chain(sent).chain(found).collect();
+                all.sort();
+                all.dedup();
+                Some(all)
+            }
+        };
         let now = EngineContent {
             target: held,
             // What is found there as the spec has it is the spec's, too.
@@ -240,6 +268,7 @@ impl<'a> Decider<'a> {
                 || is_wanted.is_some_and(|it| it.program_config.is_some()),
             runtime_config_is_given: runtime_config_was_given
                 || is_wanted.is_some_and(|it| it.runtime_config.is_some()),
+            given_settings,
             ..engine_content(version, is_wanted.unwrap_or(&full.content))
         };
         // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.
@@ -248,8 +277,18 @@ impl<'a> Decider<'a> {
                 .as_ref()
                 .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
         });
-        let is_edited =
-            before.is_some_and(|before| before.target != now.target) && !is_brought && !went_back;
+        // What was sent just before a crash is nobody's edit, whatever the spec says by now. Of settings the engine may have
+        // left out what it doesn't know.
+        let is_sent = sending.as_ref().is_some_and(|sent| {
+            let before = before.as_ref().map_or(0, |before| before.version);
+            sent.target == now.target
+                || version == before.saturating_add(1)
+                    && has_the_texts_of(&sent.target, &full.content)
+        });
+        let is_edited = before.is_some_and(|before| before.target != now.target)
+            && !is_brought
+            && !is_sent
+            && !went_back;
         self.status.content = Some(now);
         if is_edited && !is_guest {
             let then = match is_wanted {
@@ -267,6 +306,16 @@ impl<'a> Decider<'a> {
                     "somebody else edited the pipeline's program or settings at the engine; {then}"
                 ),
             );
+        }
+    }
+
+    /// The engine has dropped settings without a word. What it was given says nothing of what is in force.
+    fn tell_what_is_not_shown(&mut self, not_shown: &[String]) {
+        let before = self.status.content.as_ref();
+        let is_told = before.is_some_and(|before| before.not_shown == not_shown);
+        if !is_told && !not_shown.is_empty() {
+            let message = words::settings_not_shown(not_shown);
+            self.warn("SettingsNotShown", message);
         }
     }
 
@@ -304,7 +353,15 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         target: content.target(),
         config_is_given: content.program_config.is_some(),
         runtime_config_is_given: content.runtime_config.is_some(),
+        given_settings: Some(settings::unasked_in(content.runtime_config.as_ref())),
+        not_shown: vec![],
+        sending: None,
     }
+}
+
+/// Whether an older release has given the engine all of its runtime configuration.
+fn config_is_all_given(content: Option<&EngineContent>) -> bool {
+    content.is_some_and(|it| it.runtime_config_is_given && it.given_settings.is_none())
 }
 
 /// Whether a target is of a content's texts, which the engine gives back to the letter.

@@ -144,6 +144,7 @@ fn cut(status: &mut PipelineStatus) {
         interference,
         seal,
         waiting_since: _,
+        held_up_since: _,
         approval,
         failures,
         handled_retry,
@@ -152,6 +153,7 @@ fn cut(status: &mut PipelineStatus) {
         handled_adopt,
         handled_restart: _,
         handled_clear: _, // The schema knows how long it is.
+        clearing: _,      // The same.
         policies: _,      // Places and digests.
         spent_votes,
         turns,
@@ -197,8 +199,20 @@ fn cut(status: &mut PipelineStatus) {
         cut_word(found);
         set_apart.iter_mut().for_each(|it| cut_approval(it));
     }
-    if let Some(EngineContent { target, .. }) = content {
+    if let Some(EngineContent {
+        target,
+        sending,
+        not_shown,
+        ..
+    }) = content
+    {
+        for name in not_shown {
+            *name = word(name);
+        }
         cut_target(target);
+        if let Some(sending) = sending {
+            cut_target(&mut sending.target);
+        }
     }
     if let Some(Run {
         target,

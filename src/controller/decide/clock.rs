@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::Decider;
+use crate::crd::{Approval, Failures, Interference, Loss, PipelineStatus, Run, Seal};
 
 /// By how much the clocks of two replicas may differ without anybody minding.
 const SKEW: Duration = Duration::from_secs(60);
@@ -21,44 +22,80 @@ impl Decider<'_> {
     /// was ahead, or this one was set back. Pauses and periods begin anew once, and don't last until that
     /// time has come. No time makes anything count that didn't.
     pub(super) fn no_time_lies_ahead(&mut self) {
-        let status = &self.status;
-        let approval = status.approval.as_ref();
-        let all = [
-            status.waiting_since.as_ref(),
-            status.failures.as_ref().map(|failures| &failures.last_at),
-            status.interference.as_ref().map(|known| &known.last_at),
-            status.seal.as_ref().map(|seal| &seal.requested_at),
-            status
-                .run
-                .as_ref()
-                .and_then(|run| run.past_gate_since.as_ref()),
-            approval.and_then(|approval| approval.last_call_at.as_ref()),
-        ];
-        if !all.into_iter().flatten().any(|time| self.lies_ahead(time)) {
-            return;
-        }
-        let now = self.now();
-        let latest = |time: &mut Time| {
-            if time.0 > now.0 {
-                *time = now.clone();
+        let mut status = std::mem::take(&mut self.status);
+        let mut all = waited_since(&mut status);
+        if all.iter().any(|time| self.lies_ahead(time)) {
+            let now = self.now();
+            for time in &mut all {
+                if time.0 > now.0 {
+                    **time = now.clone();
+                }
             }
-        };
-        let status = &mut self.status;
-        let approval = status.approval.as_mut();
-        let all = [
-            status.waiting_since.as_mut(),
-            status
-                .failures
-                .as_mut()
-                .map(|failures| &mut failures.last_at),
-            status.interference.as_mut().map(|known| &mut known.last_at),
-            status.seal.as_mut().map(|seal| &mut seal.requested_at),
-            status
-                .run
-                .as_mut()
-                .and_then(|run| run.past_gate_since.as_mut()),
-            approval.and_then(|approval| approval.last_call_at.as_mut()),
-        ];
-        all.into_iter().flatten().for_each(latest);
+        }
+        self.status = status;
     }
+}
+
+/// All times since which something is waited for. Taken apart whole, so that whoever adds one says here what it is.
+fn waited_since(status: &mut PipelineStatus) -> Vec<&mut Time> {
+    let PipelineStatus {
+        lost,
+        run,
+        interference,
+        seal,
+        waiting_since,
+        held_up_since,
+        approval,
+        failures,
+        // No times, or such as only say when something was.
+        observed_generation: _,
+        phase: _,
+        conditions: _,
+        pipeline_name: _,
+        engine: _,
+        made_anew: _,
+        content: _,
+        settled: _,
+        preview: _,
+        build: _,
+        refusal: _,
+        handled_retry: _,
+        mark: _,
+        refused_mark: _,
+        handled_adopt: _,
+        handled_restart: _,
+        handled_clear: _,
+        clearing: _,
+        policies: _,
+        turns: _,
+        spent_votes: _,
+        history: _,
+        audit_pending: _,
+    } = status;
+    let last_look_at = lost
+        .as_mut()
+        .and_then(|Loss { last_look_at, .. }| last_look_at.as_mut());
+    let past_gate_since = run.as_mut().and_then(
+        |Run {
+             past_gate_since, ..
+         }| past_gate_since.as_mut(),
+    );
+    let last_call_at = approval
+        .as_mut()
+        .and_then(|Approval { last_call_at, .. }| last_call_at.as_mut());
+    [
+        waiting_since.as_mut(),
+        held_up_since.as_mut(),
+        last_look_at,
+        past_gate_since,
+        last_call_at,
+        interference
+            .as_mut()
+            .map(|Interference { last_at, .. }| last_at),
+        seal.as_mut().map(|Seal { requested_at, .. }| requested_at),
+        failures.as_mut().map(|Failures { last_at, .. }| last_at),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use super::Decider;
 use super::plan::is_beside;
+use super::words;
 use crate::crd::{ApprovalState, Outcome};
 use crate::engine;
 use crate::text;
@@ -19,6 +20,7 @@ pub(super) const STALLED: &str = "Stalled";
 const STALE_APPROVAL: &str = "StaleApproval";
 const UNFOUNDED_APPROVAL: &str = "UnfoundedApproval";
 const POLICIES_NOT_IN_FORCE: &str = "PoliciesNotInForce";
+const SETTINGS_NOT_SHOWN: &str = "SettingsNotShown";
 
 /// Why `Ready` is what it is: a short fixed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,6 +273,17 @@ impl Decider<'_> {
         }
     }
 
+    /// That what the engine was given isn't all in force, by its own word.
+    pub(super) fn show_settings_not_shown(&mut self) {
+        let held = self.status.content.as_ref();
+        let names = held.map_or(&[][..], |held| &held.not_shown);
+        let message = match names {
+            [] => String::new(),
+            names => words::settings_not_shown(names),
+        };
+        self.shows_only_while(SETTINGS_NOT_SHOWN, "NotInTheEnginesAnswer", &message);
+    }
+
     /// A condition that is there only while there is something to say. Whether that is news.
     fn shows_only_while(&mut self, type_: &str, reason: &str, message: &str) -> bool {
         if message.is_empty() {
@@ -334,6 +347,12 @@ impl Decider<'_> {
             ready.status == "True"
                 && ready.observed_generation == self.input.pipeline.metadata.generation
         })
+    }
+
+    /// Whether this is what is said of the pipeline by now.
+    pub(super) fn says(&self, reason: Reason) -> bool {
+        let mut conditions = self.status.conditions.iter();
+        conditions.any(|it| it.type_ == READY && it.reason == reason.as_str())
     }
 
     /// The condition as it is stored: what was set and unset on the way here doesn't matter.

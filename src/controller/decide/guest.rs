@@ -31,7 +31,7 @@ impl Decider<'_> {
             change_id: String::new(),
             target: target.clone(),
             bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
-            options: state.options.unwrap_or_default(),
+            options: state.options.beside(BootstrapOptions::default()),
             deployment_id: state.deployment_id.clone(),
             base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
             resumes_all: false,

@@ -8,6 +8,15 @@ use crate::crd::{
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 
+/// What waits for the engine to be done with a start or a bootstrap.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum HeldUp {
+    /// It is to be stopped.
+    Stop,
+    /// It is to be given another content.
+    Edit,
+}
+
 /// The statuses of a start before the engine compares what it runs with the checkpoint.
 pub(super) const BEFORE_THE_GATE: &[&str] = &["Provisioning", "Initializing"];
 
@@ -18,7 +27,11 @@ impl Decider<'_> {
         if state.is_stopped() {
             self.stopped(info, seen);
         } else if state.is_stopping() {
-            self.stopping();
+            if self.may_be_forced(state) {
+                self.force_stop(state);
+            } else {
+                self.stopping();
+            }
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             // What is seen counts before what is wished: what runs is applied, also if it is to be stopped.
             if state.awaits_approval() || !self.past_the_gate(state) || self.act.is_none() {
@@ -247,11 +260,11 @@ impl Decider<'_> {
             Some(settled) => settled.change_id.clone(),
             None => self.change_id(&target, self.revision_of(&target)),
         };
-        // Without checkpoints there is nothing to bootstrap from, and no gate.
-        let policy = if info.has_checkpoints() {
-            spec.bootstrap_policy
-        } else {
-            BootstrapPolicy::AwaitApproval
+        // Without checkpoints there is nothing to bootstrap from, and no gate. And what is refused is rejected at the gate, by
+        // name and on record: told to reject by itself, the engine lets the pipeline fail.
+        let policy = match spec.bootstrap_policy {
+            BootstrapPolicy::Allow if info.has_checkpoints() => BootstrapPolicy::Allow,
+            _ => BootstrapPolicy::AwaitApproval,
         };
         let last = self.status.run.as_ref();
         let this_start = last.filter(|run| run.deployment_id.is_none() && !run.failed);
@@ -335,16 +348,14 @@ impl Decider<'_> {
             );
             self.stop_before_the_gate(state);
         } else if !state.is_up() {
-            self.transitional(state);
-            if matches!(state.deployment_status.as_str(), "Suspended" | "Stopping") {
+            if self.may_be_forced(state) {
+                self.force_stop(state);
                 return;
             }
-            let phase = self.status.phase.clone().unwrap_or_default();
-            let message = format!(
-                "the engine reports {}; the pipeline is stopped, with a checkpoint, once that is over",
-                state.deployment_status
-            );
-            self.progressing(&phase, Reason::Stopping, message);
+            self.transitional(state);
+            if !matches!(state.deployment_status.as_str(), "Suspended" | "Stopping") {
+                self.held_up = Some(HeldUp::Stop);
+            }
         } else if self.keeps_state(info) || can_lose {
             self.progressing(
                 "Stopping",
@@ -361,7 +372,7 @@ impl Decider<'_> {
     }
 
     /// Whether this start has neither come to the gate nor passed it, so that nothing is lost if it ends.
-    fn is_before_the_gate(&self, state: &PipelineState) -> bool {
+    pub(super) fn is_before_the_gate(&self, state: &PipelineState) -> bool {
         let run = self.status.run.as_ref();
         let is_this = run.is_some_and(|run| {
             run.deployment_id.is_some()
@@ -375,7 +386,70 @@ impl Decider<'_> {
         is_this && !told && BEFORE_THE_GATE.contains(&state.deployment_status.as_str())
     }
 
-    fn stop_before_the_gate(&mut self, state: &PipelineState) {
+    /// Whether somebody who may says that just this deployment is to be stopped at once. It is done only for what the spec
+    /// asks for anyway, and waits: a stop, or an edit.
+    pub(super) fn may_be_forced(&self, state: &PipelineState) -> bool {
+        let asked = self.input.pipeline.annotation(annotation::FORCE_STOP);
+        asked.is_some() && asked == state.deployment_id.as_deref()
+    }
+
+    pub(super) fn force_stop(&mut self, state: &PipelineState) {
+        let run = self.status.run.as_ref();
+        let is_news = run.is_some_and(|run| run.stop != Some(StopKind::Force));
+        self.progressing(
+            "Stopping",
+            Reason::Stopping,
+            format!(
+                "the pipeline is stopped at once, as the annotation {} says",
+                annotation::FORCE_STOP
+            ),
+        );
+        self.stop(state, true);
+        if is_news {
+            self.warn(
+                "ForcedStop",
+                format!(
+                    "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost, and a bootstrap that was under way begins anew",
+                    state.deployment_status,
+                    annotation::FORCE_STOP
+                ),
+            );
+        }
+    }
+
+    /// Says what waits for the engine to be done, since when, and how to wait no longer.
+    pub(super) fn show_held_up(&mut self, state: &PipelineState) {
+        let since = self.status.held_up_since.take();
+        let is_unknown = self.says(Reason::EngineStatusUnknown);
+        let Some(held_up) = self.held_up.take().filter(|_| !is_unknown) else {
+            return;
+        };
+        let since = since.unwrap_or_else(|| self.now());
+        let (reason, what) = match held_up {
+            HeldUp::Stop => (
+                Reason::Stopping,
+                "the pipeline is stopped, with a checkpoint,",
+            ),
+            HeldUp::Edit => (Reason::Updating, "the new content is brought there"),
+        };
+        let mut message = format!(
+            "the engine reports {}; {what} once that is over (asked for at {})",
+            state.deployment_status,
+            // As status holds it: what is read again must be what was written.
+            since.0.strftime("%Y-%m-%dT%H:%M:%SZ")
+        );
+        if let Some(id) = &state.deployment_id {
+            let command = self.command(annotation::FORCE_STOP, id);
+            message += &format!(
+                ". To stop it at once, which may lose what came in since the last checkpoint: {command}"
+            );
+        }
+        self.status.held_up_since = Some(since);
+        let phase = self.status.phase.clone().unwrap_or_default();
+        self.progressing(&phase, reason, message);
+    }
+
+    pub(super) fn stop_before_the_gate(&mut self, state: &PipelineState) {
         if let Some(run) = &mut self.status.run {
             run.stop = Some(StopKind::Force);
         }
@@ -429,10 +503,16 @@ impl Decider<'_> {
             Reason::Running
         };
         let phase = state.deployment_status.clone();
+        let held = self.status.content.as_ref();
+        let names = held.map_or(&[][..], |held| &held.not_shown);
+        let not_shown = match names {
+            [] => String::new(),
+            names => format!("; not in force: {}", names.join(", ")),
+        };
         self.ready(
             &phase,
             reason,
-            format!("the pipeline is {}", phase.to_lowercase()),
+            format!("the pipeline is {}{not_shown}", phase.to_lowercase()),
         );
         self.forget_old_failures();
     }
@@ -506,7 +586,7 @@ impl Decider<'_> {
             change_id,
             target,
             bootstrap_policy: state.bootstrap_policy.clone().unwrap_or_default(),
-            options: state.options.unwrap_or_default(),
+            options: state.options.beside(BootstrapOptions::default()),
             deployment_id: state.deployment_id.clone(),
             base_checkpoint: state.newest_checkpoint().map(|c| c.uuid.clone()),
             resumes_all: false,
@@ -524,7 +604,7 @@ impl Decider<'_> {
 
     /// Writes down which deployment the start made. One that Sluice didn't ask for takes its place:
     /// nothing is known of how the one before ended.
-    pub(super) fn note_deployment(&mut self, state: &PipelineState) {
+    pub(super) fn note_deployment(&mut self, info: &EngineInfo, state: &PipelineState) {
         let Some(run) = &mut self.status.run else {
             return;
         };
@@ -542,6 +622,19 @@ impl Decider<'_> {
             run.failed = false;
         }
         run.deployment_id = state.deployment_id.clone();
+        let missing = state.options.missing(run.options);
+        // Where it doesn't show the policy, either, it shows none of what a start was asked for.
+        let is_known = !missing.is_empty() && state.bootstrap_policy.is_some() && !unasked;
+        if is_known {
+            self.warn(
+                "OptionNotShown",
+                format!(
+                    "the engine doesn't show {} of this start, so it may not know it, and may bootstrap without: its version is {}",
+                    missing.join(" and "),
+                    info.version
+                ),
+            );
+        }
         if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
@@ -578,7 +671,7 @@ impl Decider<'_> {
         let (Some(actual), Some(run)) = (&state.bootstrap_policy, &mut self.status.run) else {
             return;
         };
-        let options = state.options.unwrap_or(run.options);
+        let options = state.options.beside(run.options);
         if state.is_stopped() || run.bootstrap_policy == *actual && run.options == options {
             return;
         }

@@ -546,6 +546,8 @@ impl<'a> Decider<'a> {
             refused_mark,
             handled_restart,
             handled_clear,
+            clearing,
+            held_up_since,
             lost,
             made_anew,
             turns,
@@ -576,6 +578,8 @@ impl<'a> Decider<'a> {
         *failures = None;
         *mark = None;
         *refused_mark = None;
+        *clearing = None;
+        *held_up_since = None;
         *lost = None;
         *made_anew = None;
         turns.clear();

@@ -75,18 +75,29 @@ impl Decider<'_> {
     /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
     /// nothing.
     pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
+        if !state.is_stopped() && state.storage_status == "InUse" {
+            // It was never cleared, or has begun anew since.
+            self.status.clearing = None;
+        }
         let asked = &self.input.pipeline.spec.clear_storage;
         let ours = asked.is_some() && *asked != self.status.handled_clear;
-        let settled = self.status.settled.as_ref();
-        let had_a_checkpoint = settled.is_some_and(|settled| settled.checkpoint.is_some());
-        if ours || !had_a_checkpoint || !state.is_stopped() || state.storage_status != "Cleared" {
+        if ours || !state.is_stopped() || state.storage_status != "Cleared" {
             return;
         }
-        self.begin_from_nothing();
-        self.interfered(
-            "OutsideClear",
-            "somebody else cleared the pipeline's storage at the engine: what it has computed is lost, and it starts from nothing".into(),
-        );
+        if let Some(asked) = self.status.clearing.take() {
+            // The spec doesn't ask for it any more, but it did when the engine was asked.
+            self.status.handled_clear = Some(asked);
+            self.storage_is_cleared();
+            return;
+        }
+        let settled = self.status.settled.as_ref();
+        if settled.is_some_and(|settled| settled.checkpoint.is_some()) {
+            self.begin_from_nothing();
+            self.interfered(
+                "OutsideClear",
+                "somebody else cleared the pipeline's storage at the engine: what it has computed is lost, and it starts from nothing".into(),
+            );
+        }
     }
 
     /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.

@@ -275,6 +275,8 @@ pub enum Outcome {
         version: i64,
         /// What it consists of.
         content: Content,
+        /// The settings in it that the engine's answer doesn't show.
+        not_shown: Vec<String>,
     },
     /// The engine's word on a program.
     Previewed {

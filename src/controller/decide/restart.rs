@@ -50,11 +50,7 @@ impl Decider<'_> {
         }
         if state.storage_status == "Cleared" && state.is_stopped() {
             self.status.handled_clear = asked;
-            self.begin_from_nothing();
-            self.report(
-                "StorageCleared",
-                "the pipeline's storage is cleared, as spec.clearStorage asks; it starts from nothing".into(),
-            );
+            self.storage_is_cleared();
             return false;
         }
         self.progressing(
@@ -63,6 +59,7 @@ impl Decider<'_> {
             "the pipeline is stopped and its storage cleared, as spec.clearStorage asks".into(),
         );
         if state.is_stopped() && state.storage_status != "Clearing" {
+            self.status.clearing = asked;
             let guard = Guard {
                 status: &["Stopped"],
                 ..Guard::default()
@@ -74,6 +71,17 @@ impl Decider<'_> {
             self.stop(state, true);
         }
         true
+    }
+
+    /// It was asked for, by the spec as it is or as it was.
+    pub(super) fn storage_is_cleared(&mut self) {
+        self.status.clearing = None;
+        self.begin_from_nothing();
+        self.report(
+            "StorageCleared",
+            "the pipeline's storage is cleared, as spec.clearStorage asks; it starts from nothing"
+                .into(),
+        );
     }
 
     /// The engine's checkpoints are gone. What waited is void, and what comes is a new link of the

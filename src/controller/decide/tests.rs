@@ -1,6 +1,7 @@
 //! The decision against an engine in memory: whole stories, tables of cases, and random histories.
 
 mod audit;
+mod blame;
 mod clock;
 mod duties;
 mod held;
@@ -11,6 +12,7 @@ mod names;
 mod origin;
 mod own_gate;
 mod ownership;
+mod phases;
 mod properties;
 mod regressions;
 mod released;

@@ -2,13 +2,16 @@
 //! never take its place.
 
 use super::conditions::{Hold, Reason};
+use super::lifecycle::HeldUp;
 use super::own_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::change::Content;
 use crate::crd::{
-    BootstrapPolicy, DesiredState, Preview, PreviewOutcome, Refusal, StopKind, Target,
+    BootstrapPolicy, DesiredState, EngineContent, Preview, PreviewOutcome, Refusal, Sending,
+    StopKind, Target,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::settings;
 
 impl Decider<'_> {
     /// Returns whether an update is under way, so that there is nothing else to do. Where the
@@ -36,18 +39,20 @@ impl Decider<'_> {
         // Settings are nothing to the compiler.
         let other_program = held.target.without_settings() != target.without_settings();
         self.reopen_own_gate(&target);
+        let before_the_gate = self.is_before_the_gate(state);
+        let is_at_rest = state.is_up() || state.is_stopped() || before_the_gate;
         let hold = self
             .preview_forbids(&held.target, &target)
             .or_else(|| self.build_forbids(&target))
             .or_else(|| self.was_refused(state, content));
         if let Some(hold) = hold
-            && (state.is_up() || state.is_stopped())
+            && is_at_rest
             && !self.retry_is_new()
         {
             self.held = Some(hold);
             return false;
         }
-        if state.storage_status == "InUse" && (state.is_up() || state.is_stopped()) {
+        if state.storage_status == "InUse" && is_at_rest {
             let Some(full) = seen.full() else {
                 self.act(Act::Look, Guard::default());
                 return true;
@@ -64,6 +69,13 @@ impl Decider<'_> {
                 return false;
             }
         }
+        let content = &match self.with_what_others_set(content, &held, seen) {
+            Some(content) => content,
+            None => {
+                self.act(Act::Look, Guard::default());
+                return true;
+            }
+        };
         if state.is_stopped() {
             if other_program && self.must_ask_first(state, &target) {
                 self.ask(state, content);
@@ -77,6 +89,10 @@ impl Decider<'_> {
                 }
             }
         } else if state.is_stopping() {
+            if self.may_be_forced(state) {
+                self.force_stop(state);
+                return true;
+            }
             self.progressing(
                 "Stopping",
                 Reason::Updating,
@@ -100,10 +116,31 @@ impl Decider<'_> {
             self.ask(state, content);
             // While the engine can't be asked, what runs is looked after as before.
             return self.act.is_some();
+        } else if before_the_gate {
+            if other_program && self.must_build_first(content, &target)
+                || self.own_gate(info, seen, &target) != Passage::Open
+            {
+                return self.act.is_some();
+            }
+            // It would be stopped again as soon as it is up, and nothing has come in yet.
+            self.progressing(
+                "Stopping",
+                Reason::Updating,
+                "the pipeline is stopped before it comes to the gate, for an update".into(),
+            );
+            self.stop_before_the_gate(state);
+        } else if !state.is_up() {
+            // On its way to being up: what is approved is done first.
+            if self.may_be_forced(state) {
+                self.force_stop(state);
+                return true;
+            }
+            self.held_up = Some(HeldUp::Edit);
+            return false;
         } else if let Some(hold) = self.state_would_be_lost(info) {
             self.held = Some(hold);
             return false;
-        } else if state.is_up() {
+        } else {
             if other_program && self.must_build_first(content, &target) {
                 // What runs is looked after as before, unless there is a call to make.
                 return self.act.is_some();
@@ -117,11 +154,35 @@ impl Decider<'_> {
                 "the pipeline stops with a checkpoint for an update".into(),
             );
             self.stop(state, !self.keeps_state(info));
-        } else {
-            // Neither up nor stopped: it is on its way to one of them.
-            return false;
         }
         true
+    }
+
+    /// The content as it is sent. The engine replaces its runtime configuration as a whole, so what others have set, and the spec
+    /// never named, is sent along: nobody would be asked about those settings. `None` if the engine has to be
+    /// looked at for it.
+    fn with_what_others_set(
+        &self,
+        content: &Content,
+        held: &EngineContent,
+        seen: &Seen,
+    ) -> Option<Content> {
+        let given = content.runtime_config.as_ref();
+        let is_kept = given.is_none() && content.kept.runtime_config.is_some();
+        // An empty one says that nothing is to be left.
+        let is_empty = given.is_some_and(serde_json::Map::is_empty);
+        let is_all_given = held.given_settings.is_none() && held.runtime_config_is_given;
+        if !seen.state().is_stopped() || is_kept || is_empty || is_all_given {
+            return Some(content.clone());
+        }
+        let full = seen.full()?;
+        let before = held.given_settings.clone().unwrap_or_default();
+        let all = settings::beside(given, &before, full.content.runtime_config.as_ref());
+        let is_more = !all.is_empty() && Some(&all) != given;
+        Some(Content {
+            sent: is_more.then_some(all),
+            ..content.clone()
+        })
     }
 
     /// Whether the engine should be asked about the new program before anything is stopped.
@@ -132,7 +193,8 @@ impl Decider<'_> {
         let held = self.status.content.as_ref().map(|held| &held.target);
         let settled = self.status.settled.as_ref().map(|settled| &settled.target);
         let at_rest = state.is_stopped() && state.is_compiled() && held == settled;
-        (state.is_up() || at_rest) && !asked
+        let may_be_asked = state.is_up() || self.is_before_the_gate(state) && state.is_compiled();
+        (may_be_asked || at_rest) && !asked
     }
 
     fn ask(&mut self, state: &PipelineState, content: &Content) {
@@ -174,6 +236,19 @@ impl Decider<'_> {
                     message: format!(
                         "bootstrapPolicy is reject, and the old program goes on; refused: {}",
                         preview.summary.clone().unwrap_or_default()
+                    ),
+                })
+            }
+            // The gate may show once what runs is stopped, and then that would be down for what is refused.
+            Some(preview)
+                if preview.outcome == PreviewOutcome::Unknown
+                    && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject =>
+            {
+                Some(Hold {
+                    reason: Reason::ChangeRefused,
+                    message: format!(
+                        "bootstrapPolicy is reject, and the old program goes on, since the engine can't tell beforehand whether it would ask about the new one: {}",
+                        message(preview)
                     ),
                 })
             }
@@ -232,6 +307,14 @@ impl Decider<'_> {
             return;
         }
         self.status.failures = None;
+        if let Some(held) = &mut self.status.content {
+            held.sending = Some(Sending {
+                target: content.target(),
+                config_is_given: content.program_config.is_some(),
+                runtime_config_is_given: content.runtime_config.is_some(),
+                given_settings: settings::unasked_in(content.runtime_config.as_ref()),
+            });
+        }
         self.act(
             Act::Update(content.clone()),
             Guard {

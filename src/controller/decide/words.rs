@@ -173,6 +173,14 @@ fn enumerate(names: &[&str], left_out: usize) -> String {
     }
 }
 
+/// That the engine doesn't show settings that it was given.
+pub(super) fn settings_not_shown(names: &[String]) -> String {
+    format!(
+        "the engine took the content and doesn't show these settings of it, so they aren't in force: {}. This version of it may not know them, or by another name",
+        names.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

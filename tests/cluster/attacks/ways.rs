@@ -10,7 +10,7 @@ use super::super::support::{
 use super::scene::{Scene, annotations, both, refused, stamps};
 
 /// What opens the gate, each as a merge patch, and what is said to somebody who may not.
-fn what_opens_the_gate() -> [(Value, &'static str); 6] {
+fn what_opens_the_gate() -> [(Value, &'static str); 7] {
     [
         (
             json!({"spec": {"approved": true}}),
@@ -31,6 +31,10 @@ fn what_opens_the_gate() -> [(Value, &'static str); 6] {
         (
             annotations(json!({"retry": CHANGE})),
             "the annotation sluice.dev/retry needs the verb approve",
+        ),
+        (
+            annotations(json!({"force-stop": "0199"})),
+            "the annotation sluice.dev/force-stop needs the verb approve",
         ),
         (
             json!({"spec": {"bootstrapPolicy": "allow"}}),

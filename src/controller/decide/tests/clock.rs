@@ -73,3 +73,15 @@ fn no_jump_of_the_clock_approves_anything_or_stops_what_waits() {
         assert!(since.0 <= world.now, "{since:?}");
     }
 }
+
+/// A look that lies ahead would put off the next one, and so the question, until its day has come.
+#[test]
+fn a22_a_pipeline_is_missed_for_certain_also_if_the_clock_is_set_back() {
+    let mut world = World::running("A");
+    world.engine.lose();
+    world.reconcile();
+    assert!(world.status().lost.unwrap().last_look_at.is_some());
+    world.now -= DAY;
+    world.settle();
+    assert_eq!(world.condition("Ready").unwrap().1, "PipelineLost");
+}

@@ -14,7 +14,8 @@ use crate::crd::{
     PipelineStatus, annotation,
 };
 use crate::engine::{
-    Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, PipelineError, PipelineState,
+    Checkpoint, Connectors, DiffAnswer, EngineInfo, FullPipeline, OptionsShown, PipelineError,
+    PipelineState,
 };
 use crate::policies::{Standing, Trust};
 use crate::settings;
@@ -138,6 +139,12 @@ pub struct Engine {
     lost: Option<Box<Engine>>,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
+    /// It is older than the option, and so takes no notice of it.
+    pub knows_no_concurrent_bootstrap: bool,
+    /// A setting that it doesn't know, and drops without a word.
+    pub drops: Option<&'static str>,
+    /// It can't say of a program beforehand what it would change.
+    pub cannot_tell: bool,
     /// How many checkpoints that are asked for never come about.
     pub loses_checkpoints: u32,
     /// How many of the newest checkpoints the manager doesn't show yet.
@@ -779,7 +786,14 @@ impl Engine {
             deployment_desired_status: desired.into(),
             deployment_error: self.error.clone(),
             bootstrap_policy: self.deployment.as_ref().map(|d| d.policy.clone()),
-            options: self.deployment.as_ref().map(|d| d.options),
+            options: match &self.deployment {
+                Some(deployment) => OptionsShown {
+                    concurrent: (!self.knows_no_concurrent_bootstrap)
+                        .then_some(deployment.options.concurrent),
+                    ..deployment.options.into()
+                },
+                None => OptionsShown::default(),
+            },
             approval_diff: if status == "AwaitingApproval" {
                 self.diff()
             } else {
@@ -939,6 +953,7 @@ impl Engine {
             id: engine.pipeline_id(),
             version: engine.version,
             content: content.clone(),
+            not_shown: content.not_shown_by(&engine.content()),
         };
         match act {
             Act::Create { tags, content } => {
@@ -973,7 +988,11 @@ impl Engine {
                 self.udf_rust.clone_from(&content.udf_rust);
                 // What isn't named stays, unless it is to go back to the defaults.
                 if content.runtime_config.is_some() || content.kept.runtime_config.is_none() {
-                    self.runtime_config.clone_from(&content.runtime_config);
+                    let sent = content.sent.as_ref().or(content.runtime_config.as_ref());
+                    self.runtime_config = sent.cloned();
+                }
+                if let (Some(dropped), Some(config)) = (self.drops, &mut self.runtime_config) {
+                    config.remove(dropped);
                 }
                 self.compiled = false;
                 return updated(self, content);
@@ -993,6 +1012,8 @@ impl Engine {
             Act::Preview(content) => {
                 let answer = if content.sql.starts_with("broken") {
                     DiffAnswer::CompileError("line 1, column 1: no".into())
+                } else if self.cannot_tell {
+                    DiffAnswer::CantTell("no answer from the compiler".into())
                 } else if content.sql == self.sql {
                     DiffAnswer::Diff(
                         json!({"program_diff": {"modified_views": [], "modified_tables": []}, "program_diff_error": null}),
@@ -1157,6 +1178,13 @@ impl Engine {
             }
             "Initializing" if deployment.policy == "allow" || deployment.approved => {
                 "Bootstrapping"
+            }
+            "Initializing" if deployment.policy == "reject" => {
+                self.error = Some(PipelineError {
+                    message: "Operation failed because the pipeline failed to initialize. Error details: Bootstrapping of the modified pipeline was rejected by the user..".into(),
+                    code: "InitializationError".into(),
+                });
+                "Stopping"
             }
             "Initializing" => "AwaitingApproval",
             "AwaitingApproval" if deployment.approved => "Bootstrapping",
