@@ -175,7 +175,7 @@ fn label_of(target: &Target) -> String {
         content.target() == target.without_settings()
     });
     let (sql, functions) = of_it.next().expect("one of those that there are");
-    Engine::label(sql, functions, &target.settings)
+    Engine::label(sql, functions, &target.runtime_version, &target.settings)
 }
 
 fn happen(world: &mut World, approved: &mut Approved, what: Happening) {
