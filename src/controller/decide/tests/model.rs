@@ -264,6 +264,15 @@ impl World {
         self.engine.pass(seconds);
     }
 
+    /// Whatever didn't work does from now on, and whoever was in the way is gone.
+    pub fn end_of_faults(&mut self) {
+        self.engine_answers = true;
+        self.engine.end_of_faults();
+        self.audit_is_stuck = false;
+        self.rival = None;
+        self.unread = None;
+    }
+
     /// The operator is started anew: what it kept in memory is gone.
     pub fn restart_operator(&mut self) {
         self.last_call = None;

@@ -381,6 +381,7 @@ impl Engine {
             compiles_for_long: self.compiles_for_long,
             is_wordy: self.is_wordy,
             fault: self.fault,
+            build: self.build.take(),
             ..*lost
         };
     }
@@ -515,6 +516,17 @@ impl Engine {
         self.kept_config.clone_from(&self.program_config);
     }
 
+    pub(super) fn end_of_faults(&mut self) {
+        self.fault = None;
+        self.forgets = 0;
+        self.loses_checkpoints = 0;
+        self.fails_checkpoints = 0;
+        self.compiler_is_down = false;
+        self.builds_fail = false;
+        self.compiles_for_long = false;
+        self.polls_late = false;
+    }
+
     fn refusal(&self, act: &Act) -> Outcome {
         Outcome::Failed {
             act: act.name(),
@@ -535,7 +547,11 @@ impl Engine {
         match self.fault.take() {
             None => self.call(act),
             Some(Fault::NotTaken) => unheard_of,
-            Some(Fault::Refused) => self.refusal(act),
+            Some(Fault::Refused) => {
+                // It stays there beside the next one, and is of no concern any more.
+                self.build.take_if(|_| matches!(act, Act::DropBuild { .. }));
+                self.refusal(act)
+            }
             Some(Fault::AnswerLost) => {
                 self.call(act);
                 unheard_of

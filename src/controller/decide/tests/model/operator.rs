@@ -49,11 +49,9 @@ impl World {
         effects: usize,
         mut others: impl FnMut(&mut Self, usize),
     ) -> Option<Duration> {
-        let held = self.what_is_held_back();
         self.asked = Asked::default();
-        let is_beside = |failed: &Outcome| failed.holds_back_only_itself();
-        let mut outcome = held.clone().filter(|failed| !is_beside(failed));
-        let mut held_back = held.filter(is_beside);
+        let mut held_back = self.what_is_held_back();
+        let mut outcome = None;
         let mut read = self.pipeline.clone();
         let mut is_live = false;
         let mut seen = self.observed(&read, false);
@@ -65,17 +63,12 @@ impl World {
             self.see_what_is_up();
             self.write_audit();
             let plan = self.plan_of(&read, &seen, outcome.as_ref(), held_back.as_ref());
-            let failed = matches!(outcome, Some(Outcome::Failed { .. }));
             others(self, step);
             if self.pipeline.metadata.uid != read.metadata.uid {
                 return None;
             }
             match plan.step {
                 Step::Wait => {
-                    if let Some(outcome) = outcome.filter(|_| failed) {
-                        self.hold_back(outcome, &read);
-                        return self.rest_of_holding_back();
-                    }
                     let rest = self.rest_of_holding_back();
                     return plan.requeue.into_iter().chain(rest).min();
                 }
@@ -89,7 +82,7 @@ impl World {
                     self.reports.extend(plan.reports);
                     read = self.pipeline.clone();
                     is_live = true;
-                    outcome = outcome.filter(|_| failed);
+                    outcome = None;
                     done += 1;
                 }
                 Step::Act(act, _) if !is_live && act != Act::Look => {
@@ -100,7 +93,8 @@ impl World {
                     is_live = false;
                     outcome = self.perform(act, guard, &read, &mut done);
                     seen = self.observed_again(&seen);
-                    if let Some(failed) = outcome.take_if(|it| it.holds_back_only_itself()) {
+                    if let Some(failed) = outcome.clone().filter(Outcome::holds_back) {
+                        outcome.take_if(|it| it.holds_back_only_itself());
                         self.hold_back(failed.clone(), &read);
                         held_back = Some(failed);
                     }
@@ -151,6 +145,12 @@ impl World {
         if at_the_gate && self.engine.has_left_the_gate() {
             return Some(Outcome::LeftTheGate);
         }
+        let is_held = |it: &Outcome| matches!(it, Outcome::Failed { act: failed, .. } if *failed == act.name());
+        let held = self.failed.as_ref().filter(|it| it.asked == asked_of(read));
+        assert!(
+            !held.is_some_and(|it| is_held(&it.outcome)),
+            "made again at once what has just failed: {act:?}"
+        );
         self.check_call(&act, live.as_ref());
         self.acts.push(act.clone());
         *done += 1;
@@ -160,7 +160,12 @@ impl World {
         if let Act::Approve(_) = act {
             self.about_to_tell = None;
         }
+        let dropped = self.engine.dropped_input;
         let outcome = self.engine.answer(&act);
+        if is_to_be_cleared(read) {
+            // What is thrown away with the storage is none that is dropped by a stop.
+            self.engine.dropped_input = dropped;
+        }
         let edit = match act {
             Act::Update(_) => self.edit_after_update.take(),
             _ => None,
@@ -178,14 +183,11 @@ impl World {
     }
 
     fn hold_back(&mut self, outcome: Outcome, read: &Pipeline) {
-        let is_held = self.failed.as_ref().is_some_and(|it| it.outcome == outcome);
-        if !is_held {
-            self.failed = Some(Failed {
-                outcome,
-                until: self.now + PAUSE,
-                asked: asked_of(read),
-            });
-        }
+        self.failed = Some(Failed {
+            outcome,
+            until: self.now + PAUSE,
+            asked: asked_of(read),
+        });
     }
 
     /// What has just failed and isn't tried again yet.
@@ -216,8 +218,7 @@ impl World {
 
     /// What would be done next.
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
-        let failed = self.failed.as_ref().map(|failed| &failed.outcome);
-        let held_back = failed.filter(|it| it.holds_back_only_itself());
+        let held_back = self.failed.as_ref().map(|failed| &failed.outcome);
         let seen = self.observed(&self.pipeline, full);
         self.plan_of(&self.pipeline, &seen, outcome, held_back)
     }
@@ -326,4 +327,10 @@ fn asked_of(pipeline: &Pipeline) -> (Option<i64>, BTreeMap<String, String>) {
     let ours = annotations.into_iter();
     let ours = ours.filter(|(key, _)| key.starts_with("sluice.dev/"));
     (pipeline.metadata.generation, ours.collect())
+}
+
+fn is_to_be_cleared(pipeline: &Pipeline) -> bool {
+    let asked = pipeline.spec.clear_storage.as_ref();
+    let status = pipeline.status.as_ref();
+    asked.is_some() && asked != status.and_then(|status| status.handled_clear.as_ref())
 }
