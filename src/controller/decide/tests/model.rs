@@ -42,6 +42,8 @@ pub struct World {
     failed: Option<operator::Failed>,
     /// How often a status came too late: the Pipeline was another one by then.
     pub conflicts: usize,
+    /// The digests of what the engine refused to take.
+    pub refused: Vec<String>,
     /// The approval that is about to be told: its change and the number of the call.
     about_to_tell: Option<(String, i64)>,
     /// Whether nothing is known of the engine, as when the operator has just been started.
@@ -91,6 +93,7 @@ impl World {
             asked: Asked::default(),
             failed: None,
             conflicts: 0,
+            refused: vec![],
             about_to_tell: None,
             engine_is_unasked: false,
             engine_answers: true,

@@ -3,6 +3,7 @@
 
 mod at_rest;
 mod happening;
+mod long_lives;
 
 use std::collections::HashSet;
 

@@ -58,6 +58,8 @@ pub struct Engine {
     stops_at_once: bool,
     /// A stop that writes a checkpoint never ends.
     pub stops_hang: bool,
+    /// A start never comes as far as the gate.
+    pub starts_hang: bool,
     /// `/diff` gives no answer.
     pub compiler_is_down: bool,
     /// Nothing can be compiled beforehand.
@@ -202,7 +204,7 @@ impl Engine {
     /// What it says, as long as it likes it.
     fn says(&self, text: &str) -> String {
         match self.is_wordy {
-            true => format!("{text}: {}", "and so on, \"ü\"\n".repeat(20_000)),
+            true => format!("{text}: {}", "and so on, \"ü\"\n".repeat(6_000)),
             false => text.to_owned(),
         }
     }
@@ -213,7 +215,7 @@ impl Engine {
             return shown.clone();
         }
         if self.is_wordy && self.base() != Some(self.sql.as_str()) {
-            let names = (0..8_000).map(|n| format!("{}_of_the_view_number_{n}", self.sql));
+            let names = (0..4_000).map(|n| format!("{}_of_the_view_number_{n}", self.sql));
             let names: Vec<String> = names.collect();
             return diff::taken_in(
                 json!({"program_diff": {"modified_views": names}, "program_diff_error": null}),
@@ -783,6 +785,7 @@ impl Engine {
         };
         deployment.status = match deployment.status {
             "Provisioning" => "Initializing",
+            "Initializing" if self.starts_hang => "Initializing",
             "Initializing" if !gated => {
                 if mixes {
                     self.bootstraps.push(change);

@@ -162,6 +162,14 @@ impl World {
         }
         let dropped = self.engine.dropped_input;
         let outcome = self.engine.answer(&act);
+        if let Act::Update(content) = &act
+            && let Outcome::Failed {
+                error: Error::Refused { .. },
+                ..
+            } = &outcome
+        {
+            self.refused.push(content.digest());
+        }
         if is_to_be_cleared(read) {
             // What is thrown away with the storage is none that is dropped by a stop.
             self.engine.dropped_input = dropped;
