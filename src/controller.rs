@@ -563,12 +563,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     let mut view = observe::begin(&pipeline, context, turn).await;
     let object = ObjectRef::from_obj(&pipeline);
     // What has just failed isn't tried again because its own report in status came back as a change.
-    let held = context.retries.held(&object, &pipeline);
-    let (mut held_back, held) = match held {
-        Some((failed, rest)) if failed.holds_back_only_itself() => (Some((failed, rest)), None),
-        other => (None, other),
-    };
-    let mut outcome: Option<Outcome> = held.as_ref().map(|(failed, _)| failed.clone());
+    let mut held_back = context.retries.held(&object, &pipeline);
+    let mut outcome: Option<Outcome> = None;
     let mut asked = decide::Asked::default();
     let may_note_policies = context.notes.may_note(&pipeline, &context.trust.borrow());
     let mut confirmed = false;
@@ -604,7 +600,6 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
             now: Timestamp::now(),
             timing: context.settings.timing,
         });
-        let failed = matches!(outcome, Some(Outcome::Failed { .. }));
         match plan.step {
             // What the policies vouched for when they were looked at last isn't known to hold now.
             Step::Record(ref next)
@@ -620,8 +615,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                     context.engines.note_lost(&stored);
                     pipeline = *stored;
                     is_live = true;
-                    // What failed stays in view, so that nothing further is tried now.
-                    outcome = outcome.filter(|_| failed);
+                    // Taken in once more, it would be counted again.
+                    outcome = None;
                 }
                 // Somebody was faster. What came of the last act must not get lost over it.
                 status::Written::Conflict(fresh) => {
@@ -685,20 +680,19 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
                 if let Some(outcome) = &outcome {
                     context.calls.made(&object, call, outcome);
                 }
-                if let Some(failed) = outcome.take_if(|it| it.holds_back_only_itself()) {
+                if let Some(failed) = outcome.clone().filter(Outcome::holds_back) {
                     let pause = context.retries.failed(&object, &pipeline, failed.clone());
+                    outcome.take_if(|it| it.holds_back_only_itself());
+                    // It stays in view, so that nothing further is tried now.
                     held_back = Some((failed, pause));
                 }
             }
-            Step::Wait if failed => {
-                let pause = match (held, outcome) {
-                    (Some((_, rest)), _) => rest,
-                    (None, Some(failed)) => context.retries.failed(&object, &pipeline, failed),
-                    (None, None) => context.retries.next(&object),
-                };
-                return Ok(Action::requeue(pause));
-            }
             Step::Wait => {
+                if let Some((failed, rest)) = &held_back
+                    && !failed.holds_back_only_itself()
+                {
+                    return Ok(Action::requeue(*rest));
+                }
                 let rest = held_back.map(|(_, rest)| rest);
                 if rest.is_none() {
                     context.retries.forget(&object);

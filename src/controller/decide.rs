@@ -245,7 +245,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// The call that failed a while ago, without which all else goes on.
+    /// The call that failed a while ago, and is known to have.
     fn held_back(&self) -> Option<(&'static str, &'a engine::Error)> {
         match self.input.held_back? {
             Outcome::Failed { act, error } => Some((act, error)),

@@ -34,11 +34,12 @@ pub struct Input<'a> {
     pub rival: Option<&'a str>,
     /// Whether whoever may edit the Engine says that marks of Pipelines that are gone don't count.
     pub mark_is_released: bool,
-    /// What came of the last act of this reconcile.
+    /// What came of the last act of this reconcile, until that is written down.
     pub outcome: Option<&'a Outcome>,
     /// What that act was made for.
     pub asked: &'a Asked,
-    /// A call that failed a while ago and isn't made again yet, without which all else goes on.
+    /// A call that failed, is known to have failed, and isn't made again yet: nothing is done meanwhile, or all else,
+    /// if it is one that is beside what runs.
     pub held_back: Option<&'a Outcome>,
     /// Whether this process has written down that it tells the engine of the approval, and hasn't done
     /// so yet. No other process can know that.

@@ -314,6 +314,17 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether the call failed, so that it isn't made again for a while. What was refused for good, and a checkpoint
+    /// that can't be had, are written down, and that decides when it is tried again.
+    pub fn holds_back(&self) -> bool {
+        let Self::Failed { act, error } = self else {
+            return false;
+        };
+        let is_refused = matches!(error, engine::Error::Refused { .. });
+        *act != "checkpoint"
+            && !(is_refused && ["build", "drop_build", "mark", "update"].contains(act))
+    }
+
     /// Whether only what was called for can't go on: the engine's compiler, or what is compiled beforehand, can't be had. What
     /// runs is looked after as before.
     pub fn holds_back_only_itself(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What once went wrong, told as stories.
 
-use super::model::World;
+use super::model::{Fault, World};
 use crate::controller::decide::{Act, Step};
 use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, StopKind, annotation,
@@ -786,4 +786,30 @@ fn an_update_that_is_refused_because_of_what_the_engine_does_not_show_is_sent_on
     world.engine.refuses_updates = None;
     world.settle();
     assert_eq!(world.engine.sql, "B");
+}
+
+#[test]
+fn an_update_that_the_engine_refuses_while_nothing_runs_is_not_sent_again() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.engine.refuses_updates = Some("Broken");
+    world.edit_functions("+f");
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(count(&world, |act| matches!(act, Act::Update(_))), 1);
+    assert!(world.status().refusal.is_some());
+}
+
+#[test]
+fn a3_an_approval_that_the_engine_refuses_to_hear_is_told_again_later() {
+    let mut world = World::waiting("A", "B");
+    world.engine.fault = Some(Fault::Refused);
+    world.approve_by_annotation();
+    world.reconcile();
+    assert_eq!(world.approve_calls(), 1);
+    world.settle();
+    assert_eq!((world.approve_calls(), world.approval().calls), (2, 2));
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
 }

@@ -1,0 +1,128 @@
+//! What must hold of every status that is stored, and of every call, whatever came before.
+
+use serde_json::json;
+
+use super::World;
+use crate::controller::decide::{Act, Guard, Report};
+use crate::crd::{ApprovalState, PipelineStatus};
+use crate::engine::PipelineState;
+
+impl World {
+    /// What becomes of a change is told when it does, and not at each look at it.
+    pub(super) fn check_reports(&self, reports: &[Report], next: &PipelineStatus) {
+        const TURNS: [&str; 8] = [
+            "AwaitingApproval",
+            "Approved",
+            "Rejected",
+            "Applied",
+            "Sealed",
+            "Superseded",
+            "GateOpened",
+            "ApprovalRepeated",
+        ];
+        let standing = |status: &PipelineStatus| {
+            let approval = status.approval.as_ref();
+            approval.map(|approval| (approval.change_id.clone(), approval.state, approval.calls))
+        };
+        for report in reports.iter().filter(|it| TURNS.contains(&it.reason)) {
+            assert_ne!(standing(&self.status()), standing(next), "{report:?}");
+        }
+        let stale = |status: &PipelineStatus| {
+            let mut conditions = status.conditions.iter();
+            conditions.find(|it| it.type_ == "StaleApproval").cloned()
+        };
+        if reports
+            .iter()
+            .any(|report| report.reason == "StaleApproval")
+        {
+            assert_ne!(stale(&self.status()), stale(next));
+        }
+    }
+
+    /// What must hold of every call, whatever came before.
+    pub(super) fn check_call(&self, act: &Act, live: Option<&PipelineState>) {
+        let status = self.status();
+        match act {
+            Act::Approve(options) => {
+                let live = live.expect("there is a pipeline");
+                let approval = status.approval.expect("a change was published");
+                assert!(live.awaits_approval(), "approved what doesn't wait");
+                assert_eq!(
+                    approval.state,
+                    ApprovalState::Applying,
+                    "that it is told is in status first"
+                );
+                assert!(approval.calls > 0 && approval.last_call_at.is_some());
+                assert!(approval.decision.is_some());
+                assert_eq!(approval.deployment_id, live.deployment_id);
+                assert_eq!(approval.options, *options);
+                assert_eq!(
+                    approval.target,
+                    self.engine.content().target(),
+                    "what is approved is what runs"
+                );
+            }
+            Act::Stop { force: false } => {
+                assert!(
+                    !live.is_some_and(PipelineState::awaits_approval),
+                    "a graceful stop parks the gate"
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+/// kstatus compares the generation of the status with the object's, and then takes `Ready` as it is.
+pub(super) fn check_that_it_speaks_of_the_spec(status: &PipelineStatus) {
+    let mut conditions = status.conditions.iter();
+    let ready = conditions.find(|condition| condition.type_ == "Ready");
+    assert_eq!(
+        ready.map(|ready| ready.observed_generation),
+        Some(status.observed_generation),
+        "Ready is about the spec that the status is about"
+    );
+}
+
+/// A guard that holds whatever the engine shows is no guard.
+#[test]
+fn a_guard_holds_only_for_what_it_names() {
+    let mut world = World::waiting("A", "B");
+    let live = world.engine.state().unwrap();
+    let guard = Guard {
+        deployment_id: live.deployment_id.clone(),
+        status: &["AwaitingApproval"],
+        version: Some(live.version),
+        diff_digest: Some(crate::change::digest(&live.approval_diff)),
+        absent: false,
+        tags: Some(live.tags.clone()),
+    };
+    assert!(guard.holds(Some(&live)));
+    assert!(!guard.holds(None));
+    let others = [
+        PipelineState {
+            deployment_id: Some("another".into()),
+            ..live.clone()
+        },
+        PipelineState {
+            deployment_status: "Initializing".into(),
+            ..live.clone()
+        },
+        PipelineState {
+            version: live.version + 1,
+            ..live.clone()
+        },
+        PipelineState {
+            tags: vec!["another".into()],
+            ..live.clone()
+        },
+        PipelineState {
+            approval_diff: json!({"program_diff": {"removed_tables": ["t"]}}),
+            ..live.clone()
+        },
+    ];
+    for other in others {
+        assert!(!guard.holds(Some(&other)), "{other:?}");
+    }
+    world.engine.tick();
+}

@@ -1,0 +1,447 @@
+//! What can happen in a history, and who has said yes to what.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::model::{Engine, Fault as Wrong, World};
+use crate::change::Content;
+use crate::crd::{
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Moment, PipelineApproval,
+    Target, VoteDecision, annotation,
+};
+
+/// What people, the engine and the operator can do.
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Edit(u8),
+    EditFunctions(u8),
+    EditSettings(u8),
+    EditConfig(u8),
+    /// Something comes between what the operator reads and what it writes or calls, at this step of a reconcile.
+    Amid(usize, Box<Happening>),
+    /// The next call to the engine goes wrong.
+    Fault(Wrong),
+    /// The next checkpoint that is asked for can't be written, or isn't and nobody says so.
+    CheckpointFails,
+    CheckpointGetsLost,
+    /// The engine doesn't answer, or does again; only its compiler; or nothing can be compiled beforehand.
+    ToggleEngine,
+    ToggleCompiler,
+    ToggleBuilds,
+    /// What is compiled beforehand takes long, or doesn't any more.
+    ToggleSlowBuilds,
+    /// The engine's plans are others.
+    OtherPlans,
+    /// What the spec refers to isn't there, or is again.
+    ToggleContent,
+    /// Somebody else has the same pipeline, or is gone.
+    ToggleRival,
+    ToggleRefusePolicy,
+    TogglePaused,
+    ClearStorage,
+    /// The engine loses the pipeline, or has it again.
+    Lose,
+    FindAgain,
+    /// The object is deleted and created again, and somebody who may takes the engine's pipeline over.
+    MakeAgain,
+    /// Somebody gives the stopped pipeline other functions at the engine itself.
+    EditByHand(u8),
+    ApproveByAnnotation,
+    ApproveByField,
+    ApproveTrue,
+    ApproveNothing,
+    Reject,
+    ToggleStopped,
+    ToggleSilent,
+    KillProcess(bool),
+    ForgetApproval,
+    CrashAfter(usize),
+    RestartOperator,
+    /// The operator looks before it has heard of the engine.
+    ReconcileUnasked,
+    /// The manager's answers are as old as they can be.
+    PollLate,
+    /// Somebody approves at the engine itself.
+    ApproveOutside,
+    /// Somebody starts it at the engine itself, under this policy.
+    StartOutside(bool),
+    /// The engine writes a checkpoint by itself.
+    Checkpoint,
+    /// The pipeline fails, for good or not.
+    Fail(bool),
+    /// Somebody votes by an object.
+    Vote(bool),
+    Retry,
+    Restart,
+    /// The audit log can't be written, or can again.
+    ToggleAudit,
+    Reconcile,
+    Tick,
+    Pass(u8),
+}
+
+/// What happens in a history.
+pub fn happening() -> impl Strategy<Value = Happening> {
+    let amid =
+        (0usize..7, by_others()).prop_map(|(step, what)| Happening::Amid(step, Box::new(what)));
+    prop_oneof![5 => by_others(), 3 => of_the_operator(), 1 => amid]
+}
+
+/// What the operator does.
+fn of_the_operator() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        4 => (1usize..5).prop_map(CrashAfter),
+        1 => Just(RestartOperator),
+        2 => Just(ReconcileUnasked),
+        8 => Just(Reconcile),
+        8 => Just(Tick),
+        4 => (1u8..12).prop_map(Pass),
+    ]
+}
+
+/// What anybody else does.
+fn by_others() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    let fault = prop_oneof![
+        Just(Wrong::NotTaken),
+        Just(Wrong::AnswerLost),
+        Just(Wrong::Refused),
+    ];
+    prop_oneof![
+        3 => (0u8..3).prop_map(Edit),
+        1 => (4u8..6).prop_map(Edit),
+        1 => (0u8..3).prop_map(EditConfig),
+        2 => fault.prop_map(Fault),
+        1 => Just(CheckpointFails),
+        1 => Just(CheckpointGetsLost),
+        1 => Just(ToggleEngine),
+        1 => Just(ToggleCompiler),
+        1 => Just(ToggleBuilds),
+        1 => Just(ToggleSlowBuilds),
+        1 => Just(OtherPlans),
+        1 => Just(ToggleContent),
+        1 => Just(ToggleRival),
+        1 => Just(ToggleRefusePolicy),
+        1 => Just(TogglePaused),
+        1 => Just(ClearStorage),
+        2 => (0u8..3).prop_map(EditFunctions),
+        1 => (0u8..3).prop_map(EditSettings),
+        1 => Just(MakeAgain),
+        1 => Just(Lose),
+        1 => Just(FindAgain),
+        1 => (0u8..3).prop_map(EditByHand),
+        3 => Just(ApproveByAnnotation),
+        2 => Just(ApproveByField),
+        2 => Just(ApproveTrue),
+        1 => Just(ApproveNothing),
+        1 => Just(Reject),
+        1 => Just(ToggleStopped),
+        1 => Just(ToggleSilent),
+        1 => any::<bool>().prop_map(KillProcess),
+        1 => Just(ForgetApproval),
+        3 => Just(PollLate),
+        1 => Just(ApproveOutside),
+        1 => any::<bool>().prop_map(StartOutside),
+        1 => Just(Checkpoint),
+        1 => any::<bool>().prop_map(Fail),
+        2 => any::<bool>().prop_map(Vote),
+        1 => Just(Retry),
+        1 => Just(Restart),
+        1 => Just(ToggleAudit),
+    ]
+}
+
+/// The last two can't be compiled. Of the one the engine says so when it is asked what would change, of the other only its
+/// compiler.
+const PROGRAMS: [&str; 6] = ["A", "B", "C", "D", "broken", "bad rust"];
+const FUNCTIONS: [&str; 3] = ["", "+f", "+g"];
+
+/// Settings that don't change unasked.
+fn settings(number: u8) -> Value {
+    match number {
+        0 => json!({}),
+        1 => json!({"env": {"A": "1"}}),
+        _ => json!({"storage": false}),
+    }
+}
+
+/// Configurations of the program. The engine's gate doesn't look at the version of the runtime.
+fn config(number: u8) -> Option<Value> {
+    match number {
+        0 => None,
+        1 => Some(json!({"profile": "dev"})),
+        _ => Some(json!({"runtime_version": "v1"})),
+    }
+}
+
+/// Which programs people have approved from which, by having seen that very change published.
+#[derive(Default)]
+pub struct Approved {
+    by_people: HashSet<(String, String)>,
+    /// Those of them that were asked about before what runs was stopped.
+    beforehand: HashSet<(String, String)>,
+    /// Those that somebody let through at the engine itself.
+    at_the_engine: HashSet<(String, String)>,
+    /// The questions, said yes to, whether a lost pipeline is made anew.
+    pub losses: HashSet<String>,
+}
+
+impl Approved {
+    /// Somebody says yes to what status shows.
+    fn note(&mut self, world: &World) {
+        let Some(approval) = world.status().approval else {
+            return;
+        };
+        let link = world.status().lost.and_then(|lost| lost.link);
+        if link.as_ref() == Some(&approval.parent) {
+            self.losses.insert(approval.change_id);
+        } else if approval.gate == Gate::Sluice {
+            // It says yes to what is shown, whatever the spec asks for by now.
+            self.beforehand
+                .insert((world.engine.kept(), label_of(&approval.target)));
+        } else if approval.target == world.engine.content().target() {
+            let change = (world.engine.kept(), world.engine.given());
+            self.by_people.insert(change);
+        }
+    }
+
+    /// Somebody goes round the gate.
+    fn outside(&mut self, world: &World) {
+        let change = (world.engine.kept(), world.engine.given());
+        self.at_the_engine.insert(change);
+    }
+
+    /// There is another checkpoint: what was approved from another program than it holds is spent.
+    pub fn keep_only_what_was_asked_beforehand(&mut self, kept: &str) {
+        self.by_people.clear();
+        self.at_the_engine.clear();
+        self.losses.clear();
+        self.beforehand.retain(|(base, _)| base == kept);
+    }
+
+    /// Whether somebody has let a program begin from nothing, from whichever checkpoint.
+    pub fn lets_lose(&self, given: &str) -> bool {
+        let all = [&self.by_people, &self.beforehand, &self.at_the_engine];
+        all.iter()
+            .any(|some| some.iter().any(|(_, to)| to == given))
+    }
+
+    pub fn covers(&self, change: &(String, String)) -> bool {
+        self.by_people.contains(change)
+            || self.beforehand.contains(change)
+            || self.at_the_engine.contains(change)
+    }
+}
+
+/// The program, its functions and its settings, in one word, of a target.
+fn label_of(target: &Target) -> String {
+    let all = PROGRAMS
+        .into_iter()
+        .flat_map(|sql| FUNCTIONS.map(|udf_rust| (sql, udf_rust)));
+    let mut of_it = all.filter(|(sql, udf_rust)| {
+        let content = Content {
+            sql: (*sql).to_owned(),
+            udf_rust: (*udf_rust).to_owned(),
+            ..Content::default()
+        };
+        let of_it = content.target();
+        (of_it.sql, of_it.udf_rust) == (target.sql.clone(), target.udf_rust.clone())
+    });
+    let (sql, functions) = of_it.next().expect("one of those that there are");
+    Engine::label(sql, functions, &target.runtime_version, &target.settings)
+}
+
+fn toggle(it: &mut bool) {
+    *it = !*it;
+}
+
+fn may_be_started(world: &World) -> bool {
+    let engine = &world.engine;
+    engine.deployment.is_none() && engine.compiled && engine.compile_error().is_none()
+}
+
+/// Has it happen.
+pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
+    let waiting = world
+        .status()
+        .approval
+        .filter(|approval| approval.state == ApprovalState::Awaiting);
+    match *what {
+        Happening::EditFunctions(functions) => {
+            world.edit_functions(FUNCTIONS[usize::from(functions)]);
+        }
+        Happening::EditSettings(number) => world.set(settings(number)),
+        Happening::EditConfig(number) => world.configure(config(number)),
+        Happening::Amid(step, ref what) => {
+            world.reconcile_amid(usize::MAX, |world, now| {
+                if now == step {
+                    happen(world, approved, what);
+                }
+            });
+        }
+        Happening::Fault(fault) => world.engine.fault = Some(fault),
+        Happening::CheckpointFails => world.engine.fails_checkpoints = 1,
+        Happening::CheckpointGetsLost => world.engine.loses_checkpoints = 1,
+        Happening::ToggleEngine => world.engine_answers = !world.engine_answers,
+        Happening::ToggleCompiler => toggle(&mut world.engine.compiler_is_down),
+        Happening::ToggleBuilds => toggle(&mut world.engine.builds_fail),
+        Happening::ToggleSlowBuilds => toggle(&mut world.engine.compiles_for_long),
+        Happening::OtherPlans => toggle(&mut world.engine.other_plans),
+        Happening::ToggleContent => {
+            world.unread = match world.unread {
+                None => Some("there is no ConfigMap".to_owned()),
+                Some(_) => None,
+            };
+        }
+        Happening::ToggleRival => {
+            world.rival = match world.rival {
+                None => Some("shop/older".to_owned()),
+                Some(_) => None,
+            };
+        }
+        Happening::ToggleRefusePolicy => world.spec(|spec| {
+            spec.bootstrap_policy = match spec.bootstrap_policy {
+                BootstrapPolicy::Reject => BootstrapPolicy::AwaitApproval,
+                _ => BootstrapPolicy::Reject,
+            }
+        }),
+        Happening::TogglePaused => world.spec(|spec| {
+            spec.desired_state = match spec.desired_state {
+                DesiredState::Paused => DesiredState::Running,
+                _ => DesiredState::Paused,
+            }
+        }),
+        Happening::ClearStorage => {
+            let now = world.now;
+            world.spec(|spec| spec.clear_storage = Some(now.to_string()));
+        }
+        Happening::Lose => world.engine.lose(),
+        Happening::FindAgain => world.engine.find_again(),
+        Happening::MakeAgain => {
+            if world.engine.exists {
+                world.make_again();
+                world.adopt();
+            }
+        }
+        Happening::EditByHand(functions) => {
+            if world.engine.deployment.is_none() {
+                world.engine.version += 1;
+                FUNCTIONS[usize::from(functions)].clone_into(&mut world.engine.udf_rust);
+            }
+        }
+        Happening::Edit(program) => world.edit(PROGRAMS[usize::from(program)]),
+        Happening::ApproveByAnnotation => {
+            if let Some(approval) = waiting {
+                approved.note(world);
+                world.annotate(annotation::APPROVE, &approval.change_id);
+            }
+        }
+        Happening::ApproveByField => {
+            if let Some(approval) = waiting {
+                approved.note(world);
+                world.spec(|spec| spec.approved_change = Some(approval.change_id));
+            }
+        }
+        Happening::ApproveTrue => {
+            // Taking it away is seen before it is set again, or it is no new answer.
+            if world.pipeline.spec.approved == Some(true) {
+                world.spec(|spec| spec.approved = None);
+            } else {
+                if waiting.is_some() {
+                    approved.note(world);
+                }
+                world.spec(|spec| spec.approved = Some(true));
+            }
+        }
+        Happening::ApproveNothing => world.annotate(annotation::APPROVE, "true"),
+        Happening::Reject => {
+            if let Some(approval) = waiting {
+                world.annotate(annotation::REJECT, &approval.change_id);
+            }
+        }
+        Happening::ToggleStopped => world.spec(|spec| {
+            spec.desired_state = match spec.desired_state {
+                DesiredState::Stopped => DesiredState::Running,
+                _ => DesiredState::Stopped,
+            }
+        }),
+        Happening::ToggleSilent => world.spec(|spec| {
+            spec.bootstrap_options = BootstrapOptions {
+                silent: !spec.bootstrap_options.silent,
+                concurrent: false,
+            }
+        }),
+        Happening::PollLate => world.engine.polls_late = true,
+        Happening::ApproveOutside => {
+            if world.engine.deployment.is_some() {
+                approved.outside(world);
+                world.engine.approve();
+            }
+        }
+        Happening::StartOutside(allowed) => {
+            if may_be_started(world) {
+                // Of other functions or settings the engine asks nobody, nor without storage.
+                let asks = world.engine.base() != Some(world.engine.sql.as_str())
+                    && !world.engine.reads_no_checkpoint();
+                if allowed || !asks {
+                    approved.outside(world);
+                }
+                let policy = if allowed { "allow" } else { "await_approval" };
+                world.engine.start(policy, BootstrapOptions::default());
+            }
+        }
+        Happening::Checkpoint => {
+            if world.engine.is_up() {
+                world.engine.write_checkpoint();
+            }
+        }
+        Happening::Fail(for_good) => world.engine.fail(if for_good {
+            "InitializationError"
+        } else {
+            "Panic"
+        }),
+        Happening::Vote(approves) => {
+            if let Some(approval) = waiting {
+                if approves {
+                    approved.note(world);
+                }
+                let decision = if approves {
+                    VoteDecision::Approve
+                } else {
+                    VoteDecision::Reject
+                };
+                let (id, pipeline) = (&approval.change_id, &world.pipeline);
+                let vote = PipelineApproval::for_vote(pipeline, id, "alice", decision, None, None);
+                world.objects.push(vote);
+            }
+        }
+        Happening::Retry => {
+            if let Some(approval) = world.status().approval {
+                world.annotate(annotation::RETRY, &approval.change_id);
+            }
+        }
+        Happening::Restart => {
+            let now = world.now;
+            world.spec(|spec| spec.restarted_at = Some(Moment(now.to_string())));
+        }
+        Happening::KillProcess(forgets) => world.engine.kill_process(forgets),
+        Happening::ForgetApproval => world.engine.forgets = 1,
+        Happening::CrashAfter(effects) => {
+            world.reconcile_until(effects);
+            world.restart_operator();
+        }
+        Happening::RestartOperator => world.restart_operator(),
+        Happening::ReconcileUnasked => {
+            world.engine_is_unasked = true;
+            world.reconcile();
+            world.engine_is_unasked = false;
+        }
+        Happening::ToggleAudit => world.audit_is_stuck = !world.audit_is_stuck,
+        Happening::Reconcile => world.reconcile(),
+        Happening::Tick => world.engine.tick(),
+        Happening::Pass(seconds) => world.pass(seconds.into()),
+    }
+}
