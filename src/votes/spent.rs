@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::crd::{
@@ -66,8 +67,8 @@ impl<'a> Over<'a> {
         let state = self.states.get(id).copied();
         // The REST endpoint takes only votes on what waits: a change that isn't there any more had its turn.
         let is_forgotten = vote.spec.on_behalf_of.is_some() && !self.current.contains(&id);
-        (state.is_some() || is_forgotten).then(|| PipelineApprovalStatus {
-            spent_since: Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now)),
+        (state.is_some() || is_forgotten).then_some(PipelineApprovalStatus {
+            spent_since: Some(Time(now)),
             change_state: state,
         })
     }

@@ -96,24 +96,24 @@ impl History {
     pub async fn happen(&mut self) {
         use Happening::*;
         const ALL: [(Happening, usize); 19] = [
-            (Edit, 4),
-            (EditFunctions, 5),
-            (Approve, 8),
-            (ApproveTooEarly, 1),
-            (Reject, 1),
-            (Retry, 1),
-            (StopOrStart, 1),
-            (Pause, 1),
-            (RefuseOrAsk, 1),
-            (Restart, 1),
-            (KillOperator, 2),
-            (KillProcess, 2),
-            (RestartManager, 1),
-            (Checkpoint, 1),
-            (ForgetsApproval, 1),
-            (LosesAnswer, 1),
-            (ShowsOldAnswers, 1),
-            (CompilesNothing, 1),
+            (Edit, 12),
+            (EditFunctions, 15),
+            (Approve, 24),
+            (ApproveTooEarly, 3),
+            (Reject, 3),
+            (Retry, 3),
+            (StopOrStart, 3),
+            (Pause, 2),
+            (RefuseOrAsk, 2),
+            (Restart, 3),
+            (KillOperator, 6),
+            (KillProcess, 6),
+            (RestartManager, 3),
+            (Checkpoint, 3),
+            (ForgetsApproval, 3),
+            (LosesAnswer, 3),
+            (ShowsOldAnswers, 3),
+            (CompilesNothing, 3),
             (LosesPipeline, 1),
         ];
         for _ in 0..HAPPENINGS {
@@ -170,7 +170,7 @@ impl History {
                     .await;
             }
             Happening::RefuseOrAsk => {
-                let policy = self.one_of(&["reject", "await_approval"]);
+                let policy = self.one_of(&["reject", "await_approval", "await_approval"]);
                 self.patch(json!({"spec": {"bootstrapPolicy": policy}}))
                     .await;
             }
