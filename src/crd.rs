@@ -78,9 +78,9 @@ pub mod annotation {
     /// Names the admission policy that a forged write is to prove. Stands in dry runs only, and is never
     /// stored.
     pub const PROOF: &str = "sluice.dev/proof";
-    /// Stops the deployment whose id it holds (`status.engine.deploymentId`) at once, where a stop or an edit waits for a
-    /// bootstrap, for a start that has passed the gate, or for a checkpoint to be written: input since the last checkpoint may be lost. Once that
-    /// deployment is gone it means nothing.
+    /// Stops the deployment whose id it holds (`status.engine.deploymentId`) at once, where a stop that `spec.desiredState`
+    /// asks for waits for a bootstrap, for a start that has passed the gate, or for a checkpoint to be written: input since the last checkpoint may
+    /// be lost. Written before a stop waits, it means nothing, also later; nor does it once that deployment is gone.
     pub const FORCE_STOP: &str = "sluice.dev/force-stop";
     /// Lets a Pipeline with `deletionPolicy: Delete` go although its engine can't be reached.
     pub const FORCE_DELETE: &str = "sluice.dev/force-delete";

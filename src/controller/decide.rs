@@ -121,6 +121,7 @@ impl<'a> Decider<'a> {
             self.read_the_mark(seen.state());
             self.view(info, &seen);
             self.follow(info, seen.state());
+            self.note_an_idle_force_stop(seen.state());
             let seen = self.corrected(seen);
             self.note_the_gate_is_passed(seen.state());
             self.settle(&seen);
@@ -287,6 +288,12 @@ impl<'a> Decider<'a> {
         if state != ApprovalState::Awaiting {
             self.status.waiting_since = None;
         }
+    }
+
+    /// Whether whatever was called last shows in the engine's answers by now.
+    fn last_call_shows(&self) -> bool {
+        let last = self.input.last_call.map(|last| Time(last.at));
+        last.is_none_or(|at| self.since(&at) > self.input.timing.resend_after)
     }
 
     /// How long the same call, just made, is given to show in the engine's answers.

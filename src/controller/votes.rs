@@ -187,6 +187,7 @@ pub(super) async fn keep_house(pipeline: &Pipeline, context: &Context) -> Option
         &pipeline.namespace().unwrap_or_default(),
     );
     let (mut room, mut next) = (AT_ONCE, None);
+    let mut failed = false;
     for vote in context.votes.all_of(pipeline) {
         let name = vote.name_any();
         let written = if vote.metadata.deletion_timestamp.is_some() {
@@ -206,19 +207,21 @@ pub(super) async fn keep_house(pipeline: &Pipeline, context: &Context) -> Option
         };
         match written {
             Ok(()) => debug!(vote = %name, "a spent vote was marked or deleted"),
-            // It is gone already, which is as well.
-            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            // One that can't be written is in no other's way.
             Err(error) => {
                 warn!(vote = %name, %error, "a spent vote could not be marked or deleted; later");
-                return Some(LATER);
+                failed = true;
             }
         }
         room -= 1;
-        if room == 0 {
+        if room == 0 && !failed {
             return Some(NEXT_ONES);
         }
+        if room == 0 {
+            break;
+        }
     }
-    next
+    failed.then_some(LATER).or(next)
 }
 
 /// How long it is let be after a failure.

@@ -88,6 +88,10 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_up_since: Option<Time>,
 
+    /// The value of the annotation `sluice.dev/force-stop`, where it was there before any stop waited: it means nothing then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_force_stop: Option<String>,
+
     /// The last change that came to the gate, and what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,

@@ -23,7 +23,7 @@ pub struct Over<'a> {
 impl<'a> Over<'a> {
     /// As far as a status remembers them.
     pub fn of(status: &'a PipelineStatus) -> Self {
-        use ApprovalState::{Expired, Rejected, Sealed, Superseded};
+        use ApprovalState::{Applied, Expired, Rejected, Sealed, Superseded};
         let mut states = HashMap::new();
         for turn in &status.turns {
             let state = turn.rejected.as_ref().map_or(Superseded, |_| Rejected);
@@ -33,9 +33,12 @@ impl<'a> Over<'a> {
         for record in status.history.iter().rev() {
             states.insert(record.change_id.as_str(), record.state);
         }
-        if let Some(settled) = &status.settled {
-            states.insert(settled.change_id.as_str(), Sealed);
-        }
+        // Without a checkpoint there is nothing to seal: that it was applied is its end.
+        let settled = status.settled.as_ref().map(|settled| {
+            let state = settled.checkpoint.as_ref().map_or(Applied, |_| Sealed);
+            (settled.change_id.as_str(), state)
+        });
+        states.extend(settled);
         let set_apart = status.lost.as_ref();
         let set_apart = set_apart.and_then(|lost| lost.set_apart.as_deref());
         let current = status.approval.iter().chain(set_apart);
@@ -50,6 +53,7 @@ impl<'a> Over<'a> {
                 // That it was rejected before another one took its place says more.
                 Superseded => _ = over.states.entry(id).or_insert(Superseded),
                 Sealed | Expired => _ = over.states.insert(id, approval.state),
+                Applied if settled == Some((id, Applied)) => {}
                 _ => _ = over.states.remove(id),
             }
             over.current.push(id);
@@ -174,8 +178,15 @@ mod tests {
             ),
             (json!({"turns": [{"changeId": "c"}]}), Some(Superseded)),
             (
-                json!({"settled": {"changeId": "c", "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""}}}),
+                json!({"settled": {"changeId": "c", "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""}, "checkpoint": {"uuid": "u"}}}),
                 Some(Sealed),
+            ),
+            (
+                json!({
+                    "approval": approval("c", "Applied"), "history": [record("c", "Applied")],
+                    "settled": {"changeId": "c", "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""}},
+                }),
+                Some(Applied),
             ),
             (
                 json!({

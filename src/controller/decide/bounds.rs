@@ -145,6 +145,7 @@ fn cut(status: &mut PipelineStatus) {
         seal,
         waiting_since: _,
         held_up_since: _,
+        idle_force_stop: _, // The id of a deployment, as it stands in `engine`.
         approval,
         failures,
         handled_retry,

@@ -66,6 +66,7 @@ fn waited_since(status: &mut PipelineStatus) -> Vec<&mut Time> {
         handled_restart: _,
         handled_clear: _,
         clearing: _,
+        idle_force_stop: _,
         policies: _,
         turns: _,
         spent_votes: _,

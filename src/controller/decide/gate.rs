@@ -48,7 +48,13 @@ impl Decider<'_> {
         let mut votes = self.count_votes().votes;
         // What waits there already when a Pipeline comes is somebody else's, whom to reject needs the verb.
         let is_own = self.input.pipeline.is_guest() || self.status.run.is_some();
-        if is_own && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject {
+        // What the engine was told stays approved, whatever the policy is by then: to set it needs no right to reject.
+        let approval = self.status.approval.as_ref();
+        let is_told = approval.is_some_and(|approval| approval.calls > 0);
+        if is_own
+            && !is_told
+            && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject
+        {
             votes.insert(0, policy_rejects());
         }
         let decided = approval::decide(&votes).cloned();

@@ -24,11 +24,22 @@ pub(super) fn refused(wanted: &Content, held: &Content) -> Option<String> {
         .filter_map(|path| {
             let new = setting(wanted.runtime_config.as_ref(), path)?;
             let old = setting(held.runtime_config.as_ref(), path).unwrap_or(&Value::Null);
-            let same = new == old || new.as_f64().is_some_and(|n| old.as_f64() == Some(n));
-            (!same).then(|| format!("runtimeConfig.{path} can't change from {old} to {new}"))
+            (!is_in(new, old))
+                .then(|| format!("runtimeConfig.{path} can't change from {old} to {new}"))
         })
         .collect();
     (!changes.is_empty()).then(|| changes.join("; "))
+}
+
+/// Whether a value is what the engine holds, which completes what is given to it in part.
+fn is_in(new: &Value, old: &Value) -> bool {
+    match (new, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            let held = |key| old.get(key).unwrap_or(&Value::Null);
+            new.iter().all(|(key, value)| is_in(value, held(key)))
+        }
+        _ => new == old || new.as_f64().is_some_and(|n| old.as_f64() == Some(n)),
+    }
 }
 
 fn setting<'a>(config: Option<&'a Map<String, Value>>, path: &str) -> Option<&'a Value> {
@@ -56,12 +67,19 @@ mod tests {
     #[test]
     fn only_other_values_of_what_cannot_change_are_refused() {
         let held = content(json!({
-            "workers": 4, "max_rss_mb": null, "resources": {"storage_class": null, "cpu_cores_max": 2},
+            "workers": 4, "max_rss_mb": null, "fault_tolerance": {"model": "at_least_once", "checkpoint_interval_secs": 60}, "resources": {"storage_class": null, "cpu_cores_max": 2},
         }));
         for (wanted, refusal) in [
             (json!({"workers": 4}), None),
             (json!({"workers": 4.0}), None),
             (json!({"max_rss_mb": 100}), None),
+            (json!({"fault_tolerance": {"model": "at_least_once"}}), None),
+            (
+                json!({"fault_tolerance": {"model": "exactly_once"}}),
+                Some(
+                    "runtimeConfig.fault_tolerance can't change from {\"checkpoint_interval_secs\":60,\"model\":\"at_least_once\"} to {\"model\":\"exactly_once\"}",
+                ),
+            ),
             (json!({"resources": {"cpu_cores_max": 8}}), None),
             (
                 json!({"workers": 8}),

@@ -1,9 +1,11 @@
 //! The life of a pipeline whose engine holds the right content: compile, start, run, pause, stop.
 
+use std::time::Duration;
+
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen};
 use crate::crd::{
-    Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Run, StopKind,
+    Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Run, StopKind,
     annotation,
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
@@ -16,6 +18,9 @@ pub(super) enum HeldUp {
     /// It is to be given another content.
     Edit,
 }
+
+/// After what time a stop that writes its checkpoint is one that somebody may want to end at once.
+const LONG_FOR_A_STOP: Duration = Duration::from_secs(30);
 
 /// The statuses of a start before the engine compares what it runs with the checkpoint.
 pub(super) const BEFORE_THE_GATE: &[&str] = &["Provisioning", "Initializing"];
@@ -31,6 +36,8 @@ impl Decider<'_> {
                 self.force_stop(state);
             } else {
                 self.stopping();
+                let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+                self.held_up = is_to_stay.then_some(HeldUp::Stop);
             }
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             // What is seen counts before what is wished: what runs is applied, also if it is to be stopped.
@@ -386,11 +393,49 @@ impl Decider<'_> {
         is_this && !told && BEFORE_THE_GATE.contains(&state.deployment_status.as_str())
     }
 
-    /// Whether somebody who may says that just this deployment is to be stopped at once. It is done only for what the spec
-    /// asks for anyway, and waits: a stop, or an edit.
+    /// Whether somebody who may says that just this deployment is to be stopped at once. It is done only for a stop that the
+    /// spec asks for anyway and that waits. An edit is no reason: whether it may go in is asked when it can.
     pub(super) fn may_be_forced(&self, state: &PipelineState) -> bool {
         let asked = self.input.pipeline.annotation(annotation::FORCE_STOP);
-        asked.is_some() && asked == state.deployment_id.as_deref()
+        asked.is_some()
+            && asked == state.deployment_id.as_deref()
+            && asked != self.status.idle_force_stop.as_deref()
+            && self.a_stop_waits(state)
+    }
+
+    /// Whether the spec wants a stop that couldn't be carried out yet.
+    fn a_stop_waits(&self, state: &PipelineState) -> bool {
+        let is_under_way = !state.is_up() && !state.is_stopped() && !state.is_stopping();
+        let waits = is_under_way || self.status.held_up_since.is_some() || self.is_being_forced();
+        self.input.pipeline.spec.desired_state == DesiredState::Stopped && waits
+    }
+
+    fn is_being_forced(&self) -> bool {
+        let run = self.status.run.as_ref();
+        run.is_some_and(|run| run.stop == Some(StopKind::Force))
+    }
+
+    /// What was written while nothing waited was meant for nothing that comes later: a deployment may live for weeks, and who
+    /// has it stopped then need not have the right to lose what came in.
+    pub(super) fn note_an_idle_force_stop(&mut self, state: &PipelineState) {
+        let asked = self.input.pipeline.annotation(annotation::FORCE_STOP);
+        let of_this = asked.filter(|asked| Some(*asked) == state.deployment_id.as_deref());
+        let known = self.status.idle_force_stop.take();
+        let Some(asked) = of_this else { return };
+        let is_known = known.as_deref() == Some(asked);
+        if !is_known && self.a_stop_waits(state) {
+            return;
+        }
+        self.status.idle_force_stop = Some(asked.to_owned());
+        if !is_known && !self.is_being_forced() && !state.is_stopped() {
+            self.warn(
+                "IdleForceStop",
+                format!(
+                    "the annotation {} names the deployment {asked}, and no stop of it waits: it does nothing, also later. Take it away; where a stop waits, set it then",
+                    annotation::FORCE_STOP
+                ),
+            );
+        }
     }
 
     pub(super) fn force_stop(&mut self, state: &PipelineState) {
@@ -406,14 +451,41 @@ impl Decider<'_> {
         );
         self.stop(state, true);
         if is_news {
+            self.ask_anew_what_promised_a_checkpoint();
+            let bootstrap = match state.deployment_status.as_str() {
+                "Bootstrapping" => {
+                    ", and the bootstrap that was under way begins anew at the next start: sinks get everything once more"
+                }
+                _ => "",
+            };
             self.warn(
                 "ForcedStop",
                 format!(
-                    "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost, and a bootstrap that was under way begins anew",
+                    "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost{bootstrap}",
                     state.deployment_status,
                     annotation::FORCE_STOP
                 ),
             );
+        }
+    }
+
+    /// What was approved at Sluice's own gate, before the stop, was approved as something that loses no input. Now the stop
+    /// writes no checkpoint (rule A18).
+    fn ask_anew_what_promised_a_checkpoint(&mut self) {
+        let Some(approval) = &self.status.approval else {
+            return;
+        };
+        let is_promised = approval.gate == Gate::Sluice
+            && approval.calls == 0
+            && matches!(
+                approval.state,
+                ApprovalState::Awaiting | ApprovalState::Approved
+            );
+        if is_promised {
+            let id = approval.change_id.clone();
+            self.had_its_turn(&id, None);
+            self.set_approval_state(ApprovalState::Superseded);
+            self.remember();
         }
     }
 
@@ -425,25 +497,45 @@ impl Decider<'_> {
             return;
         };
         let since = since.unwrap_or_else(|| self.now());
-        let (reason, what) = match held_up {
-            HeldUp::Stop => (
-                Reason::Stopping,
-                "the pipeline is stopped, with a checkpoint,",
-            ),
-            HeldUp::Edit => (Reason::Updating, "the new content is brought there"),
+        // As status holds it: what is read again must be what was written.
+        let asked_at = since.0.strftime("%Y-%m-%dT%H:%M:%SZ");
+        let is_stop = held_up == HeldUp::Stop;
+        let command = match &state.deployment_id {
+            Some(id) if is_stop => {
+                let command = self.command(annotation::FORCE_STOP, id);
+                let bootstrap = match state.deployment_status.as_str() {
+                    "Bootstrapping" => ", and has the bootstrap begin anew",
+                    _ => "",
+                };
+                format!(
+                    ". To stop it at once, which may lose what came in since the last checkpoint{bootstrap}: {command}"
+                )
+            }
+            _ => String::new(),
         };
-        let mut message = format!(
-            "the engine reports {}; {what} once that is over (asked for at {})",
-            state.deployment_status,
-            // As status holds it: what is read again must be what was written.
-            since.0.strftime("%Y-%m-%dT%H:%M:%SZ")
-        );
-        if let Some(id) = &state.deployment_id {
-            let command = self.command(annotation::FORCE_STOP, id);
-            message += &format!(
-                ". To stop it at once, which may lose what came in since the last checkpoint: {command}"
+        let shown = &state.deployment_status;
+        let (reason, message) = if state.is_stopping() {
+            let rest = LONG_FOR_A_STOP.checked_sub(self.since(&since));
+            if let Some(rest) = rest {
+                // Most stops are over by then.
+                self.status.held_up_since = Some(since);
+                self.look_again_in(rest);
+                return;
+            }
+            let message =
+                format!("the engine stops the pipeline (asked for at {asked_at}){command}");
+            (Reason::Stopping, message)
+        } else if is_stop {
+            let message = format!(
+                "the engine reports {shown}; the pipeline is stopped, with a checkpoint, once that is over (asked for at {asked_at}){command}"
             );
-        }
+            (Reason::Stopping, message)
+        } else {
+            let message = format!(
+                "the engine reports {shown}; the new content is looked at once that is over (asked for at {asked_at})"
+            );
+            (Reason::Updating, message)
+        };
         self.status.held_up_since = Some(since);
         let phase = self.status.phase.clone().unwrap_or_default();
         self.progressing(&phase, reason, message);

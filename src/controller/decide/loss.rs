@@ -548,6 +548,7 @@ impl<'a> Decider<'a> {
             handled_clear,
             clearing,
             held_up_since,
+            idle_force_stop,
             lost,
             made_anew,
             turns,
@@ -580,6 +581,7 @@ impl<'a> Decider<'a> {
         *refused_mark = None;
         *clearing = None;
         *held_up_since = None;
+        *idle_force_stop = None;
         *lost = None;
         *made_anew = None;
         turns.clear();

@@ -75,11 +75,13 @@ impl Decider<'_> {
     /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
     /// nothing.
     pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
-        if !state.is_stopped() && state.storage_status == "InUse" {
-            // It was never cleared, or has begun anew since.
+        let asked = &self.input.pipeline.spec.clear_storage;
+        // It was never cleared, or has begun anew since; or the engine didn't take the call, and nobody asks for it any more.
+        let is_over =
+            !state.is_stopped() || self.status.clearing != *asked && self.last_call_shows();
+        if state.storage_status == "InUse" && is_over {
             self.status.clearing = None;
         }
-        let asked = &self.input.pipeline.spec.clear_storage;
         let ours = asked.is_some() && *asked != self.status.handled_clear;
         if ours || !state.is_stopped() || state.storage_status != "Cleared" {
             return;

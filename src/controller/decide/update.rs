@@ -2,6 +2,7 @@
 //! never take its place.
 
 use super::conditions::{Hold, Reason};
+use super::input::Observation;
 use super::lifecycle::HeldUp;
 use super::own_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
@@ -33,6 +34,11 @@ impl Decider<'_> {
             return true;
         };
         if content.is(&held.digest, held.exact.as_deref()) {
+            // The engine didn't take what was sent, and nobody asks for it any more: from now on it is somebody's edit.
+            let shows = self.last_call_shows();
+            if let Some(held) = self.status.content.as_mut().filter(|_| shows) {
+                held.sending = None;
+            }
             return false;
         }
         let target = content.target();
@@ -93,6 +99,8 @@ impl Decider<'_> {
                 self.force_stop(state);
                 return true;
             }
+            let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+            self.held_up = is_to_stay.then_some(HeldUp::Stop);
             self.progressing(
                 "Stopping",
                 Reason::Updating,
@@ -131,10 +139,6 @@ impl Decider<'_> {
             self.stop_before_the_gate(state);
         } else if !state.is_up() {
             // On its way to being up: what is approved is done first.
-            if self.may_be_forced(state) {
-                self.force_stop(state);
-                return true;
-            }
             self.held_up = Some(HeldUp::Edit);
             return false;
         } else if let Some(hold) = self.state_would_be_lost(info) {
@@ -242,6 +246,7 @@ impl Decider<'_> {
             // The gate may show once what runs is stopped, and then that would be down for what is refused.
             Some(preview)
                 if preview.outcome == PreviewOutcome::Unknown
+                    && self.engine_may_ask()
                     && self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject =>
             {
                 Some(Hold {
@@ -254,6 +259,17 @@ impl Decider<'_> {
             }
             _ => None,
         }
+    }
+
+    /// Whether the engine has a gate, and something to compare with.
+    fn engine_may_ask(&self) -> bool {
+        let info = match self.input.engine {
+            Observation::Answered { info, .. } => Some(info),
+            _ => None,
+        };
+        let settled = self.status.settled.as_ref();
+        info.is_some_and(EngineInfo::has_checkpoints)
+            && settled.is_some_and(|settled| settled.checkpoint.is_some() || !settled.is_known())
     }
 
     /// Why the pipeline can't be stopped for an update.

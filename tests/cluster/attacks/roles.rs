@@ -58,7 +58,7 @@ const ACTS: [(&str, Act); 15] = [
         Act::Patch(|| json!({"spec": {"clearStorage": "now"}})),
     ),
     (
-        "`sluice.dev/retry`, `sluice.dev/adopt`",
+        "`sluice.dev/retry`, `sluice.dev/adopt`, `sluice.dev/force-stop`",
         Act::Patch(|| annotations(json!({"adopt": "orders"}))),
     ),
     ("write `status`", Act::Status),

@@ -62,6 +62,57 @@ fn an_edit_at_the_engine_is_told_also_right_after_an_update_was_written_down() {
     assert_eq!(world.engine.sql, "B");
 }
 
+/// What was about to be sent, and never was, and isn't asked for any more.
+#[test]
+fn what_the_engine_never_took_hides_no_edit_and_no_clear_of_anybody_else() {
+    let mut world = World::running("A");
+    world.spec(|spec| {
+        spec.bootstrap_policy = BootstrapPolicy::Allow;
+        spec.desired_state = crate::crd::DesiredState::Stopped;
+    });
+    world.settle();
+    world.set(serde_json::json!({"env": {"A": "1"}}));
+    for _ in 0..40 {
+        if world.status().content.unwrap().sending.is_some() {
+            break;
+        }
+        world.reconcile_until(1);
+        world.engine.tick();
+    }
+    assert!(world.status().content.unwrap().sending.is_some());
+    world.restart_operator();
+    world.spec(|spec| spec.runtime_config = None);
+    world.settle();
+    assert_eq!(world.status().content.unwrap().sending, None);
+    world.engine.version += 1;
+    world.engine.runtime_config = serde_json::json!({"env": {"EVIL": "1"}})
+        .as_object()
+        .cloned();
+    world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 1);
+
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = crate::crd::DesiredState::Stopped);
+    world.settle();
+    world.spec(|spec| spec.clear_storage = Some("now".into()));
+    for _ in 0..40 {
+        if world.status().clearing.is_some() {
+            break;
+        }
+        world.reconcile_until(1);
+        world.engine.tick();
+    }
+    assert!(world.status().clearing.is_some() && !world.engine.cleared);
+    world.restart_operator();
+    world.spec(|spec| spec.clear_storage = None);
+    world.settle();
+    assert_eq!(world.status().clearing, None);
+    world.engine.checkpoints.clear();
+    world.engine.cleared = true;
+    world.settle();
+    assert_eq!(world.reported("OutsideClear"), 1);
+}
+
 #[test]
 fn a_storage_that_the_spec_had_cleared_is_cleared_by_nobody_else() {
     for wish in [None, Some("later".to_owned())] {

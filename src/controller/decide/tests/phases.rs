@@ -45,9 +45,11 @@ fn a_stop_or_an_edit_during_a_bootstrap_is_shown_with_reason_and_since_when() {
         let shown = world.condition("Ready").unwrap();
         assert_eq!((shown.0.as_str(), shown.1.as_str()), ("False", reason));
         let time = asked_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        for part in ["Bootstrapping", &time, &deployment(&world)] {
+        for part in ["Bootstrapping", &time] {
             assert!(shown.2.contains(part), "{part}: {}", shown.2);
         }
+        // Whether an edit may go in is asked when it can, so nothing is ended for it.
+        assert_eq!(shown.2.contains(&deployment(&world)), stop, "{}", shown.2);
         // It says so for as long as it lasts, and begins no new wait.
         world.pass(300);
         world.reconcile();
@@ -141,7 +143,7 @@ fn a_broken_edit_before_the_gate_does_not_stop_the_start() {
 }
 
 #[test]
-fn force_stop_ends_a_bootstrap_only_where_a_stop_or_an_edit_waits_for_it() {
+fn force_stop_ends_a_bootstrap_only_where_a_stop_waits_for_it() {
     for (stop, edit) in [(false, false), (true, false), (false, true)] {
         let mut world = bootstrapping();
         if stop || edit {
@@ -150,12 +152,83 @@ fn force_stop_ends_a_bootstrap_only_where_a_stop_or_an_edit_waits_for_it() {
         let id = deployment(&world);
         world.annotate(annotation::FORCE_STOP, &id);
         world.reconcile();
-        let is_due = usize::from(stop || edit);
+        let is_due = usize::from(stop);
         assert_eq!(forced(&world), is_due, "{stop} {edit}");
         assert_eq!(world.reported("ForcedStop"), is_due);
         world.reconcile();
         assert_eq!(world.reported("ForcedStop"), is_due, "told once");
+        world.settle();
+        assert_eq!(world.reported("IdleForceStop"), 1 - is_due);
+        let approved_state = world.approval_state();
+        assert_ne!(
+            approved_state,
+            Some(ApprovalState::Superseded),
+            "{stop} {edit}"
+        );
     }
+}
+
+/// A deployment may live for weeks, and whoever has it stopped then need not have the right to lose what came in.
+#[test]
+fn a13_a_force_stop_that_was_left_there_makes_no_later_stop_a_forced_one() {
+    let stop: fn(&mut World) = |world| {
+        world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    };
+    let restart: fn(&mut World) = |world| {
+        let now = world.now.to_string();
+        world.spec(|spec| spec.restarted_at = Some(crate::crd::Moment(now)));
+    };
+    let edit: fn(&mut World) = |world| {
+        world.set(serde_json::json!({"clock_resolution_usecs": 1}));
+        world.settle();
+        world.approve_by_annotation();
+    };
+    for later in [stop, restart, edit] {
+        let mut world = World::running("A");
+        let id = deployment(&world);
+        world.annotate(annotation::FORCE_STOP, &id);
+        world.settle();
+        assert_eq!(world.reported("IdleForceStop"), 1);
+        world.acts.clear();
+        later(&mut world);
+        world.settle();
+        assert_eq!(forced(&world), 0);
+        assert!(world.acts.contains(&Act::Stop { force: false }));
+        assert_eq!(world.engine.dropped_input, 0);
+    }
+}
+
+/// It was approved as something that loses no input.
+#[test]
+fn a18_what_was_approved_before_a_forced_stop_is_asked_about_anew() {
+    let mut world = World::running("A");
+    world.set(serde_json::json!({"env": {"A": "1"}}));
+    world.settle();
+    let asked = world.approve_by_annotation();
+    world.engine.stops_hang = true;
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    let id = deployment(&world);
+    world.annotate(annotation::FORCE_STOP, &id);
+    world.settle();
+    assert!(world.engine.deployment.is_none());
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    assert_ne!(world.approval().change_id, asked);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
+
+/// Whoever may set the policy need not have the right to reject.
+#[test]
+fn a3_the_policy_reject_takes_back_nothing_that_the_engine_was_told() {
+    let mut world = bootstrapping();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+    world.engine.stop_by_hand();
+    world.engine.tick();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.reported("Rejected"), 0);
+    assert_eq!(world.engine.sql, "B");
 }
 
 #[test]
