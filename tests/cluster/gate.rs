@@ -819,7 +819,21 @@ async fn a11_neither_spec_nor_annotations_nor_peoples_votes_are_touched() {
         .get("yes")
         .await
         .expect("it is still there");
-    assert_eq!(kept.resource_version(), vote.resource_version());
+    // Beside its status, in which stands what became of it.
+    assert_eq!(kept.spec, vote.spec);
+    let untouched = |vote: &PipelineApproval| {
+        let metadata = vote.metadata.clone();
+        (
+            (metadata.uid, metadata.generation, metadata.labels),
+            (
+                metadata.annotations,
+                metadata.finalizers,
+                metadata.owner_references,
+            ),
+            metadata.deletion_timestamp,
+        )
+    };
+    assert_eq!(untouched(&kept), untouched(&vote));
 }
 
 #[tokio::test]
