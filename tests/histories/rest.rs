@@ -29,11 +29,24 @@ const QUIET: std::time::Duration = std::time::Duration::from_secs(2);
 pub async fn place(history: &History) -> String {
     let (story, seed) = (&history.story, history.seed);
     let place = eventually(
-        "it is where its spec wants it, or says what holds it",
+        "it rests where its spec wants it, or says what holds it",
         || async {
             let pipeline = story.now().await;
             let engine = shown_by_the_engine(history).await;
-            is_explained(&pipeline, &engine).map_err(|problem| {
+            let place = is_explained(&pipeline, &engine);
+            let moves = || "it is written still".to_owned();
+            let place = place.map(|place| async move {
+                story.engine.ticks(2).await;
+                tokio::time::sleep(QUIET).await;
+                let after = story.now().await.metadata.resource_version;
+                let is_quiet = after == pipeline.metadata.resource_version;
+                is_quiet.then_some(place).ok_or_else(moves)
+            });
+            let place = match place {
+                Ok(rests) => rests.await,
+                Err(problem) => Err(problem),
+            };
+            place.map_err(|problem| {
                 format!(
                     "SLUICE_HISTORY_SEED={seed}: {problem}; what happened:\n{}\nseen:\n{}",
                     history.log.join("\n"),
@@ -42,15 +55,6 @@ pub async fn place(history: &History) -> String {
             })
         },
     )
-    .await;
-    eventually("nothing is written any more", || async {
-        let before = story.now().await.metadata.resource_version;
-        story.engine.ticks(2).await;
-        tokio::time::sleep(QUIET).await;
-        let after = story.now().await.metadata.resource_version;
-        let moves = || format!("SLUICE_HISTORY_SEED={seed}: {place}, and it is written still");
-        (before == after).then_some(()).ok_or_else(moves)
-    })
     .await;
     // What waits for its approval is kept compiled, and of everything else nothing is left at the engine.
     let names = story.engine.names().await;
