@@ -44,9 +44,8 @@ pub struct Content {
     pub runtime_config: Option<Map<String, Value>>,
     /// What it leaves to the engine, where that holds something already.
     pub kept: Kept,
-    /// The runtime configuration as it is sent, where more is in it than is given: what others have set, and the spec never
-    /// named. It is no part of what is compared.
-    pub sent: Option<Map<String, Value>>,
+    /// What is sent in the place of what is given, where that is more. It is no part of what is compared.
+    pub sent: Sent,
 }
 
 /// What an update leaves as the engine holds it, since it gives nothing in its place. Where there is nothing to leave,
@@ -57,6 +56,15 @@ pub struct Kept {
     pub program_config: Option<Target>,
     /// The target whose runtime settings stay.
     pub runtime_config: Option<Target>,
+}
+
+/// Configurations as they are sent, where others have set something beside what is given, and the spec never named it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    /// The program configuration.
+    pub program_config: Option<Map<String, Value>>,
+    /// The runtime configuration.
+    pub runtime_config: Option<Map<String, Value>>,
 }
 
 impl Content {
@@ -94,6 +102,15 @@ impl Content {
             ..self.clone()
         }
         .target()
+    }
+
+    /// Those of its settings that may change unasked, as statuses name them.
+    pub fn unasked(&self) -> Vec<String> {
+        let mut names = settings::unasked_in(self.runtime_config.as_ref());
+        names.extend(settings::unasked_of_the_program_in(
+            self.program_config.as_ref(),
+        ));
+        names
     }
 
     /// The settings of this that the engine's answer doesn't show. What is in force is what it says it holds, and not what

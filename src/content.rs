@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::change::{Content, Kept};
+use crate::change::{Content, Kept, Sent};
 use crate::crd::{ConfigMapKeyRef, ContentSource, PipelineSpec, Program};
 
 /// The names of the ConfigMaps that a program refers to.
@@ -54,7 +54,7 @@ pub fn resolve(
         program_config: program.config.clone(),
         runtime_config: spec.runtime_config.clone(),
         kept: Kept::default(),
-        sent: None,
+        sent: Sent::default(),
     }))
 }
 

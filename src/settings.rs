@@ -258,6 +258,40 @@ pub fn beside(
     all
 }
 
+/// What of a program configuration changes no result, only how the program is compiled. (Source: `ProgramConfig` of Feldera at
+/// 0.337.)
+const UNASKED_OF_THE_PROGRAM: [&str; 3] = ["profile", "cache", "use_platform_compiler"];
+
+/// How statuses name a setting of the program configuration.
+fn name_of_the_program(key: &str) -> String {
+    format!("program.config.{key}")
+}
+
+/// The settings of a program configuration that may change unasked and are given, as statuses name them.
+pub fn unasked_of_the_program_in(config: Option<&Map<String, Value>>) -> Vec<String> {
+    let given = UNASKED_OF_THE_PROGRAM
+        .into_iter()
+        .filter(|key| config.is_some_and(|config| config.contains_key(*key)));
+    given.map(name_of_the_program).collect()
+}
+
+/// The same as [`beside`] of a program configuration.
+pub fn beside_in_the_program(
+    given: Option<&Map<String, Value>>,
+    given_before: &[String],
+    held: Option<&Map<String, Value>>,
+) -> Map<String, Value> {
+    let mut all = given.cloned().unwrap_or_default();
+    let held = said_of_the_program(held);
+    for key in UNASKED_OF_THE_PROGRAM {
+        let is_named = all.contains_key(key) || given_before.contains(&name_of_the_program(key));
+        if let Some(value) = held.get(key).filter(|_| !is_named) {
+            all.insert(key.to_owned(), value.clone());
+        }
+    }
+    all
+}
+
 /// What a program configuration says, without what the engine fills in. (Source: `ProgramConfig` of Feldera at 0.337.)
 pub fn said_of_the_program(config: Option<&Map<String, Value>>) -> Map<String, Value> {
     let mut said = config.cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
-use sluice::crd::{Approval, AtStake, BaseCheckpoint, BootstrapOptions, Pipeline, Settled};
+use sluice::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled};
 use sluice::engine::diff::{CUT, all_left_out};
 
 use crate::age::age;
@@ -68,7 +68,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         }
     }
     line("\nWhat approving does:".into());
-    for item in stake(change.at_stake.as_ref()) {
+    for item in stake(change) {
         line(format!("  {item}"));
     }
     text
@@ -240,8 +240,8 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// What approving destroys or repeats. What isn't known is said to be unknown, never left out.
-fn stake(stake: Option<&AtStake>) -> Vec<String> {
-    let Some(stake) = stake else {
+fn stake(change: &Approval) -> Vec<String> {
+    let Some(stake) = &change.at_stake else {
         return vec!["unknown: Sluice could not find out what it destroys or repeats".into()];
     };
     let names = |what: &str, names: &Option<Vec<String>>| match names {
@@ -270,8 +270,13 @@ fn stake(stake: Option<&AtStake>) -> Vec<String> {
             &stake.sinks_repeated,
         ),
         format!(
-            "input since the checkpoint that is dropped: {}",
-            one_line(&stake.dropped_input)
+            "input since the checkpoint that is dropped: {}{}",
+            one_line(&stake.dropped_input),
+            // The stop is still to come.
+            match change.gate == Gate::Sluice && stake.drops_no_input() {
+                true => ", if the stop for it writes a checkpoint; otherwise it isn't made, and is asked about anew",
+                false => "",
+            }
         ),
     ]);
     lines.extend(
@@ -289,6 +294,7 @@ mod tests {
     use crate::choose::tests::{CHANGE, pipeline};
     use crate::choose::waiting;
     use serde_json::json;
+    use sluice::crd::AtStake;
 
     fn lines(diff: Value) -> Vec<String> {
         changes(diff.as_object())
@@ -330,8 +336,11 @@ mod tests {
             changes(None),
             ["! the engine gave no diff: anything may have changed"]
         );
+        let mut pipeline = pipeline("Awaiting");
+        let change = pipeline.status.as_mut().unwrap().approval.as_mut().unwrap();
+        change.at_stake = None;
         assert_eq!(
-            stake(None),
+            stake(change),
             ["unknown: Sluice could not find out what it destroys or repeats"]
         );
     }
@@ -374,16 +383,18 @@ mod tests {
 
     #[test]
     fn what_is_at_stake_is_unknown_rather_than_nothing() {
-        let at_stake = AtStake {
+        let mut pipeline = pipeline("Awaiting");
+        let change = pipeline.status.as_mut().unwrap().approval.as_mut().unwrap();
+        change.at_stake = Some(AtStake {
             tables_refilled: Some(vec![]),
             tables_lost: Some(vec!["orders".into(), "customers".into()]),
             sinks_repeated: None,
             dropped_input: "unknown".into(),
             state_lost: false,
             unknown: vec!["sinks: the engine gave no list of connectors".into()],
-        };
+        });
         assert_eq!(
-            stake(Some(&at_stake)),
+            stake(change),
             [
                 "tables that are emptied, and that nothing fills again: orders, customers",
                 "tables that are emptied, and read again from their connectors: none",
@@ -392,6 +403,27 @@ mod tests {
                 "not known: sinks: the engine gave no list of connectors",
             ]
         );
+    }
+
+    #[test]
+    fn that_no_input_is_dropped_hangs_on_a_stop_that_is_still_to_come() {
+        let mut pipeline = pipeline("Awaiting");
+        let change = pipeline.status.as_mut().unwrap().approval.as_mut().unwrap();
+        change.at_stake = Some(AtStake {
+            dropped_input: AtStake::NO_INPUT.into(),
+            ..AtStake::default()
+        });
+        for (gate, said) in [
+            (Gate::Engine, "dropped: none"),
+            (
+                Gate::Sluice,
+                "dropped: none, if the stop for it writes a checkpoint; otherwise it isn't made, and is asked about anew",
+            ),
+        ] {
+            change.gate = gate;
+            let lines = stake(change);
+            assert!(lines.iter().any(|line| line.ends_with(said)), "{lines:?}");
+        }
     }
 
     #[test]

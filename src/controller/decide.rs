@@ -239,8 +239,16 @@ impl<'a> Decider<'a> {
         Duration::try_from(self.input.now.duration_since(then.0)).unwrap_or_default()
     }
 
-    /// Sets what is called next, unless that has just failed.
-    fn act(&mut self, act: Act, guard: Guard) {
+    /// Sets what is called next, unless that has just failed. What is called for a pipeline that was seen is for that one.
+    fn act(&mut self, act: Act, mut guard: Guard) {
+        if let Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+            && !guard.is_empty()
+        {
+            guard.pipeline_id = Some(seen.state().id.clone());
+        }
         if !self.is_held_back(&act) {
             self.act = Some((act, guard));
         }

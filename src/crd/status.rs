@@ -267,8 +267,8 @@ pub struct EngineContent {
     /// The same of the runtime configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime_config_is_given: bool,
-    /// The settings of the runtime configuration that may change unasked and that Sluice has given the engine: one of them that
-    /// the spec doesn't name any more goes back to the engine's default. What isn't among them was put there by others, and
+    /// The settings that may change unasked and that Sluice has given the engine, those of the program's configuration as
+    /// `program.config.NAME`: one of them that the spec doesn't name any more goes back to the engine's default. What isn't among them was put there by others, and
     /// stays. Absent where an older release has written this: then all are Sluice's that are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_settings: Option<Vec<String>>,
@@ -351,6 +351,9 @@ pub struct Run {
     /// How Sluice asked to stop this run: `Checkpoint` or `Force`; `Outside` if somebody else did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopKind>,
+    /// The newest checkpoint that was there when Sluice asked to stop this run with another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_before_stop: Option<String>,
     /// Whether the failure that ended this run has been counted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
@@ -734,7 +737,8 @@ pub struct AtStake {
     /// Sinks that get the whole of their view again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sinks_repeated: Option<Vec<String>>,
-    /// Input since the checkpoint that would be dropped: `none`, or `unknown`.
+    /// Input since the checkpoint that would be dropped: `none`, or `unknown`. Where it is asked before the pipeline is stopped,
+    /// `none` holds if the stop writes a checkpoint: after one that writes none the change isn't made, and is asked about anew.
     pub dropped_input: String,
     /// Whether everything that the pipeline has computed is lost, so that it begins from nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -742,6 +746,16 @@ pub struct AtStake {
     /// What of this couldn't be found out, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unknown: Vec<String>,
+}
+
+impl AtStake {
+    /// What stands in `droppedInput` where nothing is dropped.
+    pub const NO_INPUT: &str = "none";
+
+    /// Whether no input is dropped.
+    pub fn drops_no_input(&self) -> bool {
+        self.dropped_input == Self::NO_INPUT
+    }
 }
 
 /// What the votes on a change amounted to.

@@ -443,10 +443,16 @@ fn content_body(content: &Content) -> Value {
         "udf_rust": content.udf_rust,
         "udf_toml": content.udf_toml,
     });
-    if let Some(config) = &content.program_config {
+    let sent = &content.sent;
+    let config = sent.program_config.as_ref();
+    if let Some(config) = config.or(content.program_config.as_ref()) {
         body["program_config"] = json!(config);
     }
-    if let Some(config) = content.sent.as_ref().or(content.runtime_config.as_ref()) {
+    if let Some(config) = sent
+        .runtime_config
+        .as_ref()
+        .or(content.runtime_config.as_ref())
+    {
         body["runtime_config"] = json!(config);
     }
     body

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     Checkpoint, Connectors, EngineInfo, FullPipeline, OptionsShown, PipelineError, PipelineState,
 };
-use crate::change::{Content, Kept};
+use crate::change::{Content, Kept, Sent};
 use crate::text::{self, word};
 
 /// `GET /config`.
@@ -194,7 +194,7 @@ impl From<Pipeline> for FullPipeline {
                 program_config: body.program_config,
                 runtime_config: body.runtime_config,
                 kept: Kept::default(),
-                sent: None,
+                sent: Sent::default(),
             },
             state,
         }

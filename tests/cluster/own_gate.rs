@@ -1,13 +1,13 @@
 //! Sluice's own gate: what the engine would take up without asking (rule A9).
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Door, Gate, annotation};
 
 use super::story::{
     ORDERS, OTHER_FUNCTIONS, Story, approval, has, has_type, id, is_at, is_current, is_in, message,
     status,
 };
-use super::support::token;
+use super::support::{eventually, token};
 
 impl Story {
     /// Gives the functions another body, and waits until that is asked about.
@@ -56,6 +56,42 @@ async fn a9_changed_functions_wait_while_the_old_program_goes_on_and_come_up_onc
     for blamed in ["OutsideApproval", "UnaskedChange", "OutsideStart"] {
         assert!(story.events(blamed).await.is_empty(), "{blamed}");
     }
+}
+
+/// While the operator is away somebody approves, and somebody ends the pipeline at once.
+#[tokio::test]
+async fn a18_a_change_that_was_to_drop_no_input_is_not_made_after_a_stop_without_a_checkpoint() {
+    let mut story = Story::with_own_operator(&[]).await;
+    let first = story.asked_about_functions().await;
+    assert!(approval(&first).at_stake.unwrap().drops_no_input());
+    story.kill_operator();
+    story.approve(&id(&first)).await;
+    story
+        .engine
+        .by_hand("POST", "/pipelines/orders/stop?force=true", Value::Null)
+        .await;
+    eventually("it is stopped", || async {
+        let status = story.engine.pipeline(ORDERS).await["deployment_status"].clone();
+        (status == "Stopped").then_some(()).ok_or(status)
+    })
+    .await;
+    story.start_operator().await;
+    let event = story.until_event("StoppedWithoutCheckpoint").await;
+    assert!(event.contains(&id(&first)), "{event}");
+    let again = story
+        .until("it is asked about anew", |p| {
+            is_current(p) && is_at(p, ApprovalState::Awaiting) && id(p) != id(&first)
+        })
+        .await;
+    assert!(!approval(&again).at_stake.unwrap().drops_no_input());
+    story.until_ready("True", "AwaitingApproval").await;
+    let engine = story.engine.pipeline(ORDERS).await;
+    assert_ne!(engine["udf_rust"], OTHER_FUNCTIONS);
+    story.approve(&id(&again)).await;
+    let sealed = story.until_sealed().await;
+    assert_eq!(id(&sealed), id(&again));
+    let engine = story.engine.pipeline(ORDERS).await;
+    assert_eq!(engine["udf_rust"], OTHER_FUNCTIONS);
 }
 
 #[tokio::test]

@@ -7,7 +7,6 @@ use crate::crd::{
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 
 use super::{Decider, Outcome, words};
-use crate::settings;
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -253,8 +252,7 @@ impl<'a> Decider<'a> {
             known => {
                 let known = known.into_iter().flatten().flatten().cloned();
                 let sent = sending.iter().flat_map(|it| it.given_settings.clone());
-                let found =
-                    settings::unasked_in(is_wanted.and_then(|it| it.runtime_config.as_ref()));
+                let found = is_wanted.map(Content::unasked).unwrap_or_default();
                 let mut all: Vec<String> = known.chain(sent).chain(found).collect();
                 all.sort();
                 all.dedup();
@@ -353,7 +351,7 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         target: content.target(),
         config_is_given: content.program_config.is_some(),
         runtime_config_is_given: content.runtime_config.is_some(),
-        given_settings: Some(settings::unasked_in(content.runtime_config.as_ref())),
+        given_settings: Some(content.unasked()),
         not_shown: vec![],
         sending: None,
     }

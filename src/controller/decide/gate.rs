@@ -10,7 +10,7 @@ use crate::approval;
 use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
-    StopKind, Target, Vote, annotation,
+    Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState, diff};
 
@@ -250,9 +250,12 @@ impl Decider<'_> {
             Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
             _ if state.is_stopped() => {
                 let run = self.status.run.as_ref();
-                run.is_some_and(|run| run.stop == Some(StopKind::Checkpoint) && !run.failed)
+                run.is_some_and(|run| self.was_kept_by_its_stop(run, state))
             }
-            _ => state.is_up(),
+            _ => {
+                let held = self.status.content.as_ref();
+                state.is_up() && !held.is_some_and(|held| held.target.without_storage)
+            }
         };
         let mut at_stake = stake::at_stake(&shown, connectors, self.options(), resumes_all);
         if loses_state {

@@ -37,6 +37,7 @@ impl Decider<'_> {
             resumes_all: false,
             past_gate_since: None,
             stop: None,
+            checkpoint_before_stop: None,
             failed: false,
         });
         self.status.seal = None;

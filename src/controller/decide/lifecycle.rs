@@ -286,20 +286,17 @@ impl Decider<'_> {
                 // This very start was written down before; the run before it is gone from status.
                 Some(run) => run.resumes_all,
                 None => last.is_some_and(|run| {
-                    !run.failed
-                        && match run.stop {
-                            Some(StopKind::Checkpoint) => true,
-                            Some(StopKind::Outside) => false,
-                            // Nothing comes in at the gate.
-                            Some(StopKind::Force) => {
-                                run.resumes_all && self.never_left_the_gate(run)
-                            }
-                            None => false,
-                        }
+                    self.was_kept_by_its_stop(run, state)
+                        // Nothing comes in at the gate.
+                        || !run.failed
+                            && run.stop == Some(StopKind::Force)
+                            && run.resumes_all
+                            && self.never_left_the_gate(run)
                 }),
             },
             past_gate_since: None,
             stop: None,
+            checkpoint_before_stop: None,
             failed: false,
         };
         let (change_id, target) = (run.change_id.clone(), run.target.clone());
@@ -324,6 +321,15 @@ impl Decider<'_> {
                 ..Guard::default()
             },
         );
+    }
+
+    /// Whether a run that is over was stopped with a checkpoint, so that nothing came in since. That one was asked for isn't
+    /// enough: the stop may have been cut short at the engine, or have written none.
+    pub(super) fn was_kept_by_its_stop(&self, run: &Run, state: &PipelineState) -> bool {
+        let newest = state.newest_checkpoint();
+        let is_newer =
+            newest.is_some_and(|newest| Some(&newest.uuid) != run.checkpoint_before_stop.as_ref());
+        run.stop == Some(StopKind::Checkpoint) && !run.failed && is_newer
     }
 
     /// Whether a run's change came to the gate and was taken back or rejected there.
@@ -684,6 +690,7 @@ impl Decider<'_> {
             resumes_all: false,
             past_gate_since: None,
             stop: None,
+            checkpoint_before_stop: None,
             failed: false,
         });
         // Whoever takes a pipeline over has had no gate to go round.

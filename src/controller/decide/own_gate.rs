@@ -17,8 +17,8 @@ use super::gate::{Question, reason_of};
 use super::input::Observation;
 use super::{Act, Decider, Guard, Seen, words};
 use crate::crd::{
-    ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, PreviewOutcome,
-    Settled, Target, annotation,
+    ApprovalState, AtStake, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome,
+    PreviewOutcome, Settled, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::{kept, settings};
@@ -96,20 +96,24 @@ impl Decider<'_> {
     /// Whether an update to a target may be made, as far as this gate is concerned.
     pub(super) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
         let passage = self.passage(info, seen, target);
-        let held = self.status.content.as_ref().map(|held| &held.target);
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
-        // What was taken back or refused must not be started in the place of what is asked about.
-        let other = match self.base(seen.state()).0 {
-            Base::Nothing => false,
-            Base::Known(settled) => held != Some(&settled),
-            Base::Unknown | Base::Before => true,
-        };
-        let other = other || self.status.made_anew.is_some();
-        if passage == Passage::Shut && seen.state().is_stopped() && other && wanted {
+        if passage == Passage::Shut && wanted && self.is_left_stopped(seen.state()) {
             self.nothing_goes_on();
             return Passage::Blocked;
         }
         passage
+    }
+
+    /// Whether what the engine holds, stopped, isn't what was kept: what was taken back or refused must not be started in
+    /// the place of what is asked about.
+    fn is_left_stopped(&self, state: &PipelineState) -> bool {
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let is_another = match self.base(state).0 {
+            Base::Nothing => false,
+            Base::Known(settled) => held != Some(&settled),
+            Base::Unknown | Base::Before => true,
+        };
+        state.is_stopped() && (is_another || self.status.made_anew.is_some())
     }
 
     /// Whether what the engine holds may be started. It can be there without having been asked about: by
@@ -262,6 +266,7 @@ impl Decider<'_> {
         {
             return Passage::Open;
         }
+        self.ask_anew_after_a_stop_without_checkpoint(seen.state());
         let id = self.change_id(target, self.revision_of(target));
         let known = self.status.approval.as_ref();
         let known = known.filter(|approval| approval.change_id == id);
@@ -362,6 +367,44 @@ impl Decider<'_> {
             _ => return self.publish_at_own_gate(seen, target),
         }
         Passage::Shut
+    }
+
+    /// A change was asked about as one that drops no input, since it would be stopped for with a checkpoint. Where it is
+    /// stopped by now and none was written, that isn't so, and the change isn't made (rule A18). As long as it waits, and
+    /// what runs is started again meanwhile, it still is.
+    fn ask_anew_after_a_stop_without_checkpoint(&mut self, state: &PipelineState) {
+        let is_kept = self
+            .status
+            .run
+            .as_ref()
+            .is_some_and(|run| self.was_kept_by_its_stop(run, state));
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let approval = self.status.approval.as_ref();
+        let broken = approval.filter(|approval| {
+            let stake = approval.at_stake.as_ref();
+            let would_be_made = match approval.state {
+                ApprovalState::Approved => true,
+                ApprovalState::Awaiting => self.is_left_stopped(state),
+                _ => false,
+            };
+            approval.gate == Gate::Sluice
+                && would_be_made
+                && held != Some(&approval.target)
+                && stake.is_some_and(AtStake::drops_no_input)
+        });
+        let Some(approval) = broken.filter(|_| state.is_stopped() && !is_kept) else {
+            return;
+        };
+        let id = approval.change_id.clone();
+        self.had_its_turn(&id, None);
+        self.set_approval_state(ApprovalState::Superseded);
+        self.remember();
+        self.warn(
+            "StoppedWithoutCheckpoint",
+            format!(
+                "change {id} was asked about as one that drops no input, and the pipeline stopped without a checkpoint: the change isn't made, and is asked about anew"
+            ),
+        );
     }
 
     /// Whether a change was rejected that another one has taken the place of since.

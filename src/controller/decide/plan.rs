@@ -138,6 +138,8 @@ impl Act {
 pub struct Guard {
     /// The pipeline is absent.
     pub absent: bool,
+    /// The engine's id of the pipeline is this one, and not that of another that has its name by now.
+    pub pipeline_id: Option<String>,
     /// The deployment is this one.
     pub deployment_id: Option<String>,
     /// The deployment's status is one of these.
@@ -157,6 +159,7 @@ impl Guard {
             return self.absent;
         };
         !self.absent
+            && self.pipeline_id.as_ref().is_none_or(|id| *id == live.id)
             && (self.deployment_id.is_none() || self.deployment_id == live.deployment_id)
             && (self.status.is_empty() || self.status.contains(&live.deployment_status.as_str()))
             && self.version.is_none_or(|version| version == live.version)

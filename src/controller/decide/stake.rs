@@ -21,7 +21,10 @@ pub(super) fn at_stake(
     options: BootstrapOptions,
     resumes_all: bool,
 ) -> AtStake {
-    let dropped_input = if resumes_all { "none" } else { "unknown" }.to_owned();
+    let dropped_input = match resumes_all {
+        true => AtStake::NO_INPUT.to_owned(),
+        false => "unknown".to_owned(),
+    };
     if !PipelineState::diff_is_known(diff) {
         return AtStake {
             dropped_input,

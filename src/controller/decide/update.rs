@@ -1,6 +1,8 @@
 //! Brings the spec's content to the engine, without stopping what runs for something that could
 //! never take its place.
 
+use serde_json::{Map, Value};
+
 use super::conditions::{Hold, Reason};
 use super::input::Observation;
 use super::lifecycle::HeldUp;
@@ -162,7 +164,7 @@ impl Decider<'_> {
         true
     }
 
-    /// The content as it is sent. The engine replaces its runtime configuration as a whole, so what others have set, and the spec
+    /// The content as it is sent. The engine replaces a configuration as a whole, so what others have set of it, and the spec
     /// never named, is sent along: nobody would be asked about those settings. `None` if the engine has to be
     /// looked at for it.
     fn with_what_others_set(
@@ -171,22 +173,45 @@ impl Decider<'_> {
         held: &EngineContent,
         seen: &Seen,
     ) -> Option<Content> {
-        let given = content.runtime_config.as_ref();
-        let is_kept = given.is_none() && content.kept.runtime_config.is_some();
-        // An empty one says that nothing is to be left.
-        let is_empty = given.is_some_and(serde_json::Map::is_empty);
-        let is_all_given = held.given_settings.is_none() && held.runtime_config_is_given;
-        if !seen.state().is_stopped() || is_kept || is_empty || is_all_given {
+        // All that is there was given by an older release, which didn't write down what it gave.
+        let is_ours = |is_given: bool| held.given_settings.is_none() && is_given;
+        let is_beside = |given: Option<&Map<String, Value>>, kept: bool, is_ours: bool| {
+            // An empty one says that nothing is to be left.
+            let is_empty = given.is_some_and(Map::is_empty);
+            !(given.is_none() && kept || is_empty || is_ours)
+        };
+        let program = content.program_config.as_ref();
+        let runtime = content.runtime_config.as_ref();
+        let kept = &content.kept;
+        let of_program = is_beside(
+            program,
+            kept.program_config.is_some(),
+            is_ours(held.config_is_given),
+        );
+        let of_runtime = is_beside(
+            runtime,
+            kept.runtime_config.is_some(),
+            is_ours(held.runtime_config_is_given),
+        );
+        if !seen.state().is_stopped() || !of_program && !of_runtime {
             return Some(content.clone());
         }
-        let full = seen.full()?;
+        let there = &seen.full()?.content;
         let before = held.given_settings.clone().unwrap_or_default();
-        let all = settings::beside(given, &before, full.content.runtime_config.as_ref());
-        let is_more = !all.is_empty() && Some(&all) != given;
-        Some(Content {
-            sent: is_more.then_some(all),
-            ..content.clone()
-        })
+        let is_more = |all: Map<String, Value>, given| {
+            (!all.is_empty() && Some(&all) != given).then_some(all)
+        };
+        let mut content = content.clone();
+        if of_runtime {
+            let all = settings::beside(runtime, &before, there.runtime_config.as_ref());
+            content.sent.runtime_config = is_more(all, runtime);
+        }
+        if of_program {
+            let there = there.program_config.as_ref();
+            let all = settings::beside_in_the_program(program, &before, there);
+            content.sent.program_config = is_more(all, program);
+        }
+        Some(content)
     }
 
     /// Whether the engine should be asked about the new program before anything is stopped.
@@ -328,7 +353,7 @@ impl Decider<'_> {
                 target: content.target(),
                 config_is_given: content.program_config.is_some(),
                 runtime_config_is_given: content.runtime_config.is_some(),
-                given_settings: settings::unasked_in(content.runtime_config.as_ref()),
+                given_settings: content.unasked(),
             });
         }
         self.act(
@@ -343,12 +368,23 @@ impl Decider<'_> {
 
     /// Stops the pipeline, having written down how.
     pub(super) fn stop(&mut self, state: &PipelineState, force: bool) {
+        // What the engine shows by now may be the checkpoint that a stop asked for before has written.
+        let stored = self.input.pipeline.status.as_ref();
+        let asked_before = stored
+            .and_then(|stored| stored.run.as_ref())
+            .filter(|run| run.stop == Some(StopKind::Checkpoint))
+            .filter(|run| run.deployment_id == state.deployment_id);
+        let before = match asked_before {
+            Some(run) => run.checkpoint_before_stop.clone(),
+            None => state.newest_checkpoint().map(|newest| newest.uuid.clone()),
+        };
         if let Some(run) = &mut self.status.run {
             run.stop = Some(if force {
                 StopKind::Force
             } else {
                 StopKind::Checkpoint
             });
+            run.checkpoint_before_stop = before.filter(|_| !force);
         }
         let guard = Guard {
             deployment_id: state.deployment_id.clone(),

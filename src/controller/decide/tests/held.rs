@@ -272,6 +272,37 @@ fn a18_storage_that_is_turned_on_again_tells_what_is_lost_by_it() {
     );
 }
 
+/// Of how a program is compiled nobody is asked, so what others have set of it stays beside what the spec names.
+#[test]
+fn how_others_have_a_program_compiled_stays_and_what_was_given_once_goes() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.program_config = json!({"profile": "dev"}).as_object().cloned();
+    world.settle();
+    world.configure(Some(json!({"runtime_version": "v1", "cache": false})));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(
+        json!(world.engine.program_config),
+        json!({"runtime_version": "v1", "cache": false, "profile": "dev"})
+    );
+    world.configure(Some(json!({"runtime_version": "v1"})));
+    world.settle();
+    assert_eq!(
+        json!(world.engine.program_config),
+        json!({"runtime_version": "v1", "profile": "dev"})
+    );
+    // An empty one says that nothing is to be left.
+    world.configure(Some(json!({})));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(json!(world.engine.program_config), json!({}));
+}
+
 #[test]
 fn a7_nobody_is_blamed_for_a_pipeline_that_is_taken_over_with_another_program_or_an_edited_mark() {
     let mut world = World::running("A");

@@ -58,6 +58,8 @@ pub struct World {
     pub edit_after_call: Option<fn(&mut World)>,
     /// The same, while the engine is given another content.
     pub edit_after_update: Option<fn(&mut World)>,
+    /// How many acts there were when somebody last asked for another try.
+    pub retry_is_from: usize,
     /// What is known of the admission policies.
     pub trust: Trust,
     pub may_note_policies: bool,
@@ -101,6 +103,7 @@ impl World {
             replaced: 0,
             edit_after_call: None,
             edit_after_update: None,
+            retry_is_from: 0,
             trust: Trust {
                 required: false,
                 pipelines: Standing::Absent("nobody has installed any".to_owned()),
@@ -197,7 +200,10 @@ impl World {
 
     pub fn annotate(&mut self, key: &str, value: &str) {
         let annotations = self.pipeline.metadata.annotations.get_or_insert_default();
-        annotations.insert(key.to_owned(), value.to_owned());
+        let before = annotations.insert(key.to_owned(), value.to_owned());
+        if key == annotation::RETRY && before.as_deref() != Some(value) {
+            self.retry_is_from = self.acts.len();
+        }
     }
 
     pub fn approve_by_annotation(&mut self) -> String {
@@ -271,6 +277,7 @@ impl World {
     pub fn end_of_faults(&mut self) {
         self.engine_answers = true;
         self.engine.end_of_faults();
+        self.edit_after_update = None;
         self.audit_is_stuck = false;
         self.rival = None;
         self.unread = None;

@@ -426,8 +426,12 @@ fn a9_functions_are_asked_about_also_of_a_pipeline_that_was_taken_over() {
 #[test]
 fn a9_functions_that_are_taken_back_before_they_are_kept_stop_nothing() {
     let mut world = asked();
-    world.engine.loses_checkpoints = 2;
     world.approve_by_annotation();
+    while world.engine.udf_rust.is_empty() {
+        world.reconcile();
+        world.engine.tick();
+    }
+    world.engine.loses_checkpoints = 1;
     world.settle();
     assert_eq!(world.approval_state(), Some(ApprovalState::Applied));
     let before = stops(&world);
@@ -478,4 +482,46 @@ fn what_is_decided_against_is_not_left_compiled_at_the_engine() {
     world.settle();
     assert!(world.engine.build.is_some());
     assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
+
+/// It was approved as what drops no input, and only a checkpoint makes that true. How the stop went wrong doesn't matter.
+#[test]
+fn a18_a_change_that_was_to_drop_no_input_is_not_made_after_a_stop_without_a_checkpoint() {
+    type Stop = fn(&mut World);
+    let ways: [(&str, Stop); 4] = [
+        ("no checkpoint is written, and nobody says so", |world| {
+            world.engine.loses_checkpoints = 1;
+        }),
+        ("it is stopped at once at the engine", |world| {
+            world.engine.stop_by_hand();
+        }),
+        ("it fails", |world| world.engine.fail("Panic")),
+        ("its stop is cut short at the engine", |world| {
+            let asked = stops(world);
+            world.engine.loses_checkpoints = 1;
+            while stops(world) == asked {
+                world.reconcile();
+            }
+            world.engine.stop_by_hand();
+        }),
+    ];
+    for (way, stop) in ways {
+        let mut world = asked();
+        assert!(world.approval().at_stake.unwrap().drops_no_input());
+        let first = world.approve_by_annotation();
+        stop(&mut world);
+        world.settle();
+        assert_eq!(world.engine.udf_rust, "", "{way}");
+        assert_eq!(world.reported("StoppedWithoutCheckpoint"), 1, "{way}");
+        let approval = world.approval();
+        assert_ne!(approval.change_id, first, "{way}");
+        assert_eq!(approval.state, ApprovalState::Awaiting, "{way}");
+        assert!(!approval.at_stake.unwrap().drops_no_input(), "{way}");
+        assert!(world.engine.is_up(), "{way}: the old program goes on");
+        // Whoever says yes to that has it.
+        world.approve_by_annotation();
+        world.settle();
+        assert_ne!(world.engine.udf_rust, "", "{way}");
+        assert_eq!(world.phase(), "Running", "{way}");
+    }
 }

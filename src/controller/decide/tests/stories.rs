@@ -808,6 +808,7 @@ fn a6_the_call_is_made_only_if_the_engine_shows_what_was_approved() {
     };
     let live = world.engine.state().unwrap();
     let expected = Guard {
+        pipeline_id: world.engine.state().map(|it| it.id),
         absent: false,
         deployment_id: live.deployment_id.clone(),
         status: &["AwaitingApproval"],

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::World;
 use crate::controller::decide::{Act, Guard, Report};
-use crate::crd::{ApprovalState, PipelineStatus};
+use crate::crd::{ApprovalState, AtStake, Gate, PipelineStatus};
 use crate::engine::PipelineState;
 
 impl World {
@@ -68,6 +68,18 @@ impl World {
                     "a graceful stop parks the gate"
                 );
             }
+            Act::Update(content) => {
+                let approval = status.approval.as_ref().filter(|approval| {
+                    approval.gate == Gate::Sluice
+                        && approval.state == ApprovalState::Approved
+                        && approval.target == content.target()
+                });
+                let stake = approval.and_then(|approval| approval.at_stake.as_ref());
+                assert!(
+                    !stake.is_some_and(AtStake::drops_no_input) || !self.engine.has_unkept_input,
+                    "it was approved as what drops no input"
+                );
+            }
             _ => {}
         }
     }
@@ -90,6 +102,7 @@ fn a_guard_holds_only_for_what_it_names() {
     let mut world = World::waiting("A", "B");
     let live = world.engine.state().unwrap();
     let guard = Guard {
+        pipeline_id: Some(live.id.clone()),
         deployment_id: live.deployment_id.clone(),
         status: &["AwaitingApproval"],
         version: Some(live.version),
@@ -100,6 +113,10 @@ fn a_guard_holds_only_for_what_it_names() {
     assert!(guard.holds(Some(&live)));
     assert!(!guard.holds(None));
     let others = [
+        PipelineState {
+            id: "another".into(),
+            ..live.clone()
+        },
         PipelineState {
             deployment_id: Some("another".into()),
             ..live.clone()

@@ -87,6 +87,8 @@ pub struct Engine {
     lost: Option<Box<Engine>>,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
+    /// What came in since the newest checkpoint is in none.
+    pub has_unkept_input: bool,
     /// It is older than the option, and so takes no notice of it.
     pub knows_no_concurrent_bootstrap: bool,
     /// A setting that it doesn't know, and drops without a word.
@@ -107,6 +109,8 @@ pub struct Engine {
     incarnation: u64,
     /// What becomes of the next call.
     pub fault: Option<Fault>,
+    /// What becomes of the next update.
+    pub fault_of_update: Option<Fault>,
     /// Whatever it says, it says at length.
     pub is_wordy: bool,
 }
@@ -402,6 +406,18 @@ impl Engine {
         };
     }
 
+    /// Somebody deletes the pipeline, and makes another one of its name, with as many edits.
+    pub fn replace_by_hand(&mut self, sql: &str) {
+        let version = self.version;
+        self.lose();
+        self.made += 1;
+        self.number = self.made;
+        self.exists = true;
+        self.cleared = true;
+        self.version = version;
+        self.sql = sql.to_owned();
+    }
+
     /// Somebody stops it at once.
     pub fn stop_by_hand(&mut self) {
         self.deployment = None;
@@ -525,6 +541,7 @@ impl Engine {
         if self.reads_no_checkpoint() {
             return;
         }
+        self.has_unkept_input = false;
         self.kept_settings = self.settings();
         let uuid = self.id("checkpoint");
         self.checkpoints.push((uuid, self.sql.clone()));
@@ -534,6 +551,7 @@ impl Engine {
 
     pub(super) fn end_of_faults(&mut self) {
         self.fault = None;
+        self.fault_of_update = None;
         self.forgets = 0;
         self.loses_checkpoints = 0;
         self.fails_checkpoints = 0;
@@ -560,7 +578,11 @@ impl Engine {
             act: act.name(),
             error: Error::Unreachable(self.says("timed out")),
         };
-        match self.fault.take() {
+        let of_update = match act {
+            Act::Update(_) => self.fault_of_update.take(),
+            _ => None,
+        };
+        match of_update.or(self.fault.take()) {
             None => self.call(act),
             Some(Fault::NotTaken) => unheard_of,
             Some(Fault::Refused) => {
@@ -616,10 +638,13 @@ impl Engine {
                 self.udf_rust.clone_from(&content.udf_rust);
                 // What isn't named stays, unless it is to go back to the defaults.
                 if content.program_config.is_some() || content.kept.program_config.is_none() {
-                    self.program_config.clone_from(&content.program_config);
+                    let sent = content.sent.program_config.as_ref();
+                    let sent = sent.or(content.program_config.as_ref());
+                    self.program_config = sent.cloned();
                 }
                 if content.runtime_config.is_some() || content.kept.runtime_config.is_none() {
-                    let sent = content.sent.as_ref().or(content.runtime_config.as_ref());
+                    let sent = content.sent.runtime_config.as_ref();
+                    let sent = sent.or(content.runtime_config.as_ref());
                     self.runtime_config = sent.cloned();
                 }
                 if let (Some(dropped), Some(config)) = (self.drops, &mut self.runtime_config) {
@@ -726,6 +751,7 @@ impl Engine {
             }
             Act::Recompile(_) => self.compiled = false,
             Act::Clear => {
+                self.has_unkept_input = false;
                 assert!(self.deployment.is_none(), "cleared what is not stopped");
                 self.checkpoints.clear();
                 self.cleared = true;
@@ -765,6 +791,7 @@ impl Engine {
     /// Time passes in the engine.
     pub fn tick(&mut self) {
         self.go_on();
+        self.has_unkept_input |= self.is_up();
         if !self.polls_late {
             self.poll();
         }

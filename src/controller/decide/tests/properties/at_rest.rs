@@ -97,7 +97,12 @@ impl World {
             "ContentNotFound" => self.unread.is_some(),
             "ChangeRefused" => spec.bootstrap_policy == BootstrapPolicy::Reject,
             "StateLossNotAllowed" => self.engine.reads_no_checkpoint() && !spec.allow_state_loss,
-            "EngineRefused" => self.refused.contains(&self.wanted().digest()),
+            "EngineRefused" => {
+                // Whoever asks for another try has one.
+                let mut since = self.acts.iter().skip(self.retry_is_from);
+                let is_tried = since.any(|act| matches!(act, Act::Update(_)));
+                self.refused.contains(&self.wanted().digest()) && is_tried
+            }
             // Only what is to come is held up by that.
             "EngineUnreachable" => {
                 let is_down = self.engine.compiler_is_down || self.engine.builds_fail;
@@ -118,9 +123,11 @@ impl World {
             _ => false,
         };
         if holds && let Some(state @ (ApprovalState::Approved | ApprovalState::Applying)) = state {
-            let is_kept =
-                self.status().settled.map(|it| it.target) == approval.map(|it| it.target.clone());
-            if is_kept && self.has_its_pipeline() {
+            let target = approval.map(|it| it.target.clone());
+            let is_settled = self.status().settled.map(|it| it.target) == target;
+            let is_held = Some(self.engine.content().target()) == target
+                && self.engine.kept() == self.engine.given();
+            if (is_settled || is_held) && self.has_its_pipeline() {
                 return Some(format!("what is kept is still {state:?}"));
             }
         }

@@ -23,6 +23,8 @@ pub enum Happening {
     Amid(usize, Box<Happening>),
     /// The next call to the engine goes wrong.
     Fault(Wrong),
+    /// The same of the next update, and meanwhile somebody edits what was asked for.
+    UpdateMeets(Option<Wrong>, usize),
     /// The next checkpoint that is asked for can't be written, or isn't and nobody says so.
     CheckpointFails,
     CheckpointGetsLost,
@@ -46,6 +48,10 @@ pub enum Happening {
     FindAgain,
     /// The object is deleted and created again, and somebody who may takes the engine's pipeline over.
     MakeAgain,
+    /// Somebody stops it at once at the engine itself.
+    StopOutside,
+    /// Somebody deletes it at the engine, and makes another one of its name.
+    ReplaceByHand(u8),
     /// Somebody gives the stopped pipeline other functions at the engine itself.
     EditByHand(u8),
     ApproveByAnnotation,
@@ -110,11 +116,14 @@ fn by_others() -> impl Strategy<Value = Happening> {
         Just(Wrong::AnswerLost),
         Just(Wrong::Refused),
     ];
+    let meets = (prop::option::of(fault.clone()), 0..MEANWHILE.len())
+        .prop_map(|(fault, edit)| UpdateMeets(fault, edit));
     prop_oneof![
         3 => (0u8..3).prop_map(Edit),
         1 => (4u8..6).prop_map(Edit),
         1 => (0u8..3).prop_map(EditConfig),
         2 => fault.prop_map(Fault),
+        2 => meets,
         1 => Just(CheckpointFails),
         1 => Just(CheckpointGetsLost),
         1 => Just(ToggleEngine),
@@ -133,6 +142,8 @@ fn by_others() -> impl Strategy<Value = Happening> {
         1 => Just(Lose),
         1 => Just(FindAgain),
         1 => (0u8..3).prop_map(EditByHand),
+        1 => (0u8..3).prop_map(ReplaceByHand),
+        1 => Just(StopOutside),
         3 => Just(ApproveByAnnotation),
         2 => Just(ApproveByField),
         2 => Just(ApproveTrue),
@@ -236,6 +247,17 @@ impl Approved {
     }
 }
 
+/// What somebody can do while a call is under way.
+const MEANWHILE: [fn(&mut World); 4] = [
+    |world| world.edit("B"),
+    |world| world.edit("C"),
+    |world| world.edit_functions("+f"),
+    |world| {
+        let now = world.now;
+        world.annotate(annotation::RETRY, &now.to_string());
+    },
+];
+
 /// The program, its functions and its settings, in one word, of a target.
 fn label_of(target: &Target) -> String {
     let all = PROGRAMS
@@ -283,6 +305,10 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
             });
         }
         Happening::Fault(fault) => world.engine.fault = Some(fault),
+        Happening::UpdateMeets(fault, edit) => {
+            world.engine.fault_of_update = fault;
+            world.edit_after_update = Some(MEANWHILE[edit]);
+        }
         Happening::CheckpointFails => world.engine.fails_checkpoints = 1,
         Happening::CheckpointGetsLost => world.engine.loses_checkpoints = 1,
         Happening::ToggleEngine => world.engine_answers = !world.engine_answers,
@@ -324,6 +350,12 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
             if world.engine.exists {
                 world.make_again();
                 world.adopt();
+            }
+        }
+        Happening::StopOutside => world.engine.stop_by_hand(),
+        Happening::ReplaceByHand(program) => {
+            if world.engine.exists {
+                world.engine.replace_by_hand(PROGRAMS[usize::from(program)]);
             }
         }
         Happening::EditByHand(functions) => {
