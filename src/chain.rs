@@ -8,6 +8,7 @@ use crate::crd::{
     ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
 };
 use crate::engine::EngineInfo;
+use crate::gate::GateEvent;
 
 /// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
 /// there. What was given before and isn't any more goes back to the engine's default.
@@ -158,7 +159,9 @@ pub fn once_asked_for(
         if let Some(approval) = &mut status.approval
             && approval.change_id == run.change_id
         {
-            approval.state = ApprovalState::Sealed;
+            // The operator sees it run first.
+            approval.take(GateEvent::Runs);
+            approval.take(GateEvent::Sealed);
         }
         status.settled = Some(Settled {
             change_id: run.change_id.clone(),
@@ -214,25 +217,21 @@ pub fn writes_checkpoints(status: &PipelineStatus) -> bool {
 
 /// What is at the gate, or was let through and is down, gives way to a change to another target.
 fn give_way(status: &mut PipelineStatus, uid: &str, target: &Target, options: BootstrapOptions) {
-    use ApprovalState::{Applied, ApplyFailed, Applying, Approved, Awaiting, Rejected, Superseded};
     let runs = is_past_the_gate(status);
     let Some(approval) = &mut status.approval else {
         return;
     };
-    let gives_way = match approval.state {
-        Awaiting | Approved | Rejected | ApplyFailed => true,
-        Applying | Applied => !runs,
-        _ => false,
-    };
+    let state = approval.state;
+    let gives_way = state.is_votable() || state.is_refused() || state.is_let_through() && !runs;
     if !gives_way || approval.target == *target && approval.options == options {
         return;
     }
-    let rejected = approval.state == Rejected;
+    let rejected = state == ApprovalState::Rejected;
     let turn = Turn {
         change_id: approval.change_id.clone(),
         rejected: approval.decision.clone().filter(|_| rejected),
     };
-    approval.state = Superseded;
+    approval.take(GateEvent::GaveWay);
     status.turns.retain(|it| it.change_id != turn.change_id);
     status.turns.push(turn);
     let settled = status.settled.as_ref().map(|settled| &settled.target);

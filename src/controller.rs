@@ -512,10 +512,7 @@ async fn look(object: Arc<Guarded>, turn: Turn, context: Arc<Context>) -> Action
 /// the Pipeline beside an annotation that votes.
 fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
     let approval = pipeline.status.as_ref()?.approval.as_ref()?;
-    let open = matches!(
-        approval.state,
-        ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
-    );
+    let open = approval.state.is_under_way();
     let on_a_vote = || {
         let votes = context.votes.of(pipeline);
         let mut of_this_change = votes

@@ -6,7 +6,7 @@
 //! the REST endpoint in [`api`] is one of them, and only writes a [`crd::PipelineApproval`].
 //!
 //! Dependencies go one way: `crd`, `change`, `chain`, `content`, `kept`, `mark`, `settings`, `shares`, `text`, `approval`,
-//! `votes` and `controller::decide` know no client;
+//! `votes`, `gate` and `controller::decide` know no client;
 //! [`guarded`] is how lists and watches are read; [`policies`] looks whether the API server keeps voters' names honest;
 //! `api` never touches an engine; `engine` knows nothing of Kubernetes.
 
@@ -24,6 +24,7 @@ pub mod content;
 pub mod controller;
 pub mod crd;
 pub mod engine;
+pub mod gate;
 pub mod guarded;
 pub mod health;
 pub mod kept;

@@ -52,6 +52,7 @@ use crate::crd::{
     Approval, ApprovalState, EngineView, PipelineStatus, PoliciesSeen, VoteDecision, annotation,
 };
 use crate::engine::{self, EngineInfo, PipelineState};
+use crate::gate::GateEvent;
 use crate::votes::{Effect, effect};
 
 pub use build::{build_tag, is_build, is_of, is_own_build};
@@ -289,13 +290,15 @@ impl<'a> Decider<'a> {
         });
     }
 
-    fn set_approval_state(&mut self, state: ApprovalState) {
-        if let Some(approval) = &mut self.status.approval {
-            approval.state = state;
-        }
-        if state != ApprovalState::Awaiting {
-            self.status.waiting_since = None;
-        }
+    /// Has something happen to the change at the gate.
+    fn take(&mut self, event: GateEvent) {
+        let Some(approval) = &mut self.status.approval else {
+            return;
+        };
+        let before = approval.state;
+        let could = approval.take(event.clone());
+        debug_assert!(could, "{event:?} in state {before:?}");
+        self.status.waiting_since = None;
     }
 
     /// Whether whatever was called last shows in the engine's answers by now.

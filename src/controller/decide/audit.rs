@@ -157,7 +157,10 @@ fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report])
             Some(ApprovalState::Sealed) => add("Sealed", decision),
             Some(ApprovalState::ApplyFailed) => add("ApplyFailed", decision),
             Some(ApprovalState::Expired) => add("Expired", decision),
-            _ if left && was.is_some_and(|was| is_open(was.state)) && state.is_none() => {
+            _ if left
+                && was.is_some_and(|was| was.state.is_under_way() || was.state.is_refused())
+                && state.is_none() =>
+            {
                 add(superseded(id, was, after), decision);
             }
             _ => {}
@@ -188,18 +191,6 @@ fn word(decision: &Decision) -> Option<&'static str> {
         Outcome::Rejected => Some("Rejected"),
         _ => None,
     }
-}
-
-/// Whether something could still become of a change.
-fn is_open(state: ApprovalState) -> bool {
-    matches!(
-        state,
-        ApprovalState::Awaiting
-            | ApprovalState::Approved
-            | ApprovalState::Applying
-            | ApprovalState::ApplyFailed
-            | ApprovalState::Rejected
-    )
 }
 
 /// A rejection is withdrawn where somebody asks anew; otherwise another change took the place.

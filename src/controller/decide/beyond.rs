@@ -12,6 +12,7 @@ use crate::crd::{
     PreviewOutcome, annotation,
 };
 use crate::engine::PipelineState;
+use crate::gate::GateEvent;
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.
@@ -80,20 +81,20 @@ impl Decider<'_> {
                         format!("change {id} is approved and the engine has left the gate"),
                     );
                 } else {
-                    self.set_approval_state(ApprovalState::Applied);
+                    self.take(GateEvent::Runs);
                     self.report("Applied", format!("change {id} runs{}", self.taken_next()));
                     self.up(state);
                 }
                 true
             }
             ApprovalState::Applying if beyond => {
-                self.set_approval_state(ApprovalState::Applied);
+                self.take(GateEvent::Runs);
                 self.report("Applied", format!("change {id} runs{}", self.taken_next()));
                 false
             }
             // Sluice had told it, and it looked as if that were lost.
             ApprovalState::Approved | ApprovalState::Superseded if beyond && approval.calls > 0 => {
-                self.set_approval_state(ApprovalState::Applied);
+                self.take(GateEvent::Runs);
                 self.report(
                     "Applied",
                     format!(
@@ -144,7 +145,7 @@ impl Decider<'_> {
             return true;
         };
         let noted = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
-        approval.failure = Some("it ran although it is rejected".to_owned());
+        approval.take(GateEvent::WentOn);
         approval.deployment_id.clone_from(&state.deployment_id);
         noted
     }
@@ -153,13 +154,11 @@ impl Decider<'_> {
     /// deployment was seen to wait for that.
     fn outside(&mut self, id: &str, state: &PipelineState) {
         let at = self.now();
-        let mut waited = false;
-        if let Some(approval) = &mut self.status.approval {
-            // Whoever decided before, it wasn't Sluice who told the engine.
-            approval.decision.get_or_insert(outside_decision(at));
-            waited = approval.gate == Gate::Engine && approval.deployment_id == state.deployment_id;
-        }
-        self.set_approval_state(ApprovalState::Applied);
+        let approval = self.status.approval.as_ref();
+        let waited = approval.is_some_and(|approval| {
+            approval.gate == Gate::Engine && approval.deployment_id == state.deployment_id
+        });
+        self.take(GateEvent::RunsUnasked(outside_decision(at)));
         if waited {
             self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
         } else {

@@ -13,7 +13,7 @@
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard, Seen};
 use crate::change::{self, Content};
-use crate::crd::{ApprovalState, Build, BuildOutcome, Gate, Target};
+use crate::crd::{Build, BuildOutcome, Gate, Target};
 use crate::engine::FullPipeline;
 
 /// Whoever sees such a pipeline at the engine can tell by its name what it is. No new Pipeline may have such a name: a
@@ -97,10 +97,9 @@ impl Decider<'_> {
     /// be left at the engine.
     fn is_decided_against(&self, target: &Target) -> bool {
         let decided = self.status.approval.as_ref().is_some_and(|approval| {
-            use ApprovalState::{ApplyFailed, Rejected};
             approval.gate == Gate::Sluice
                 && approval.target == *target
-                && matches!(approval.state, Rejected | ApplyFailed)
+                && approval.state.is_refused()
         });
         decided && !self.retry_is_new() || self.policy_refuses(target)
     }

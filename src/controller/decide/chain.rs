@@ -6,6 +6,7 @@ use crate::chain;
 use crate::change::{self, Content};
 use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Target, Turn};
 use crate::engine::PipelineState;
+use crate::gate::GateEvent;
 use crate::kept;
 
 impl Decider<'_> {
@@ -22,11 +23,7 @@ impl Decider<'_> {
         let Some(run) = &self.status.run else { return };
         // The story of an approved change is told to its end before it is closed.
         let being_applied = self.status.approval.as_ref().is_some_and(|approval| {
-            approval.change_id == run.change_id
-                && matches!(
-                    approval.state,
-                    ApprovalState::Awaiting | ApprovalState::Approved | ApprovalState::Applying
-                )
+            approval.change_id == run.change_id && approval.state.is_under_way()
         });
         let settled_already = self.status.settled.as_ref().is_some_and(|settled| {
             settled.change_id == run.change_id && settled.target == run.target
@@ -94,12 +91,8 @@ impl Decider<'_> {
             .take_if(|preview| preview.target == run.target);
         if let Some(approval) = &mut self.status.approval
             && approval.change_id == change_id
-            && matches!(
-                approval.state,
-                ApprovalState::Applied | ApprovalState::ApplyFailed
-            )
+            && approval.take(GateEvent::Sealed)
         {
-            approval.state = ApprovalState::Sealed;
             let summary = approval.summary.clone();
             self.remember();
             self.report(
@@ -205,20 +198,11 @@ impl Decider<'_> {
         let Some(approval) = &self.status.approval else {
             return;
         };
-        let at_the_gate = matches!(
-            approval.state,
-            ApprovalState::Awaiting
-                | ApprovalState::Approved
-                | ApprovalState::Rejected
-                | ApprovalState::ApplyFailed
-        );
+        let at_the_gate = approval.state.is_votable() || approval.state.is_refused();
         // What has passed the gate and runs is stopped with a checkpoint, which settles it. The manager
         // may say for a while that it waits although it was told.
-        let told = matches!(
-            approval.state,
-            ApprovalState::Applying | ApprovalState::Applied
-        ) && (state.is_stopped()
-            || state.awaits_approval() && !self.was_just_told(state));
+        let told = approval.state.is_let_through()
+            && (state.is_stopped() || state.awaits_approval() && !self.was_just_told(state));
         let wanted = self.wanted_target();
         let options = self.options();
         let same = Some(&approval.target) == wanted.as_ref() && approval.options == options;
@@ -232,7 +216,7 @@ impl Decider<'_> {
         let told_before = self.status.turns.iter().any(|turn| turn.change_id == id);
         let decision = approval.decision.clone();
         self.had_its_turn(&id, decision.filter(|_| rejected));
-        self.set_approval_state(ApprovalState::Superseded);
+        self.take(GateEvent::GaveWay);
         if !already_in_history {
             self.remember();
         }

@@ -6,8 +6,9 @@ use super::Decider;
 use super::conditions::Reason;
 use super::words_of_failure;
 use crate::change;
-use crate::crd::{ApprovalState, Failures, annotation};
+use crate::crd::{Failures, annotation};
 use crate::engine::PipelineState;
+use crate::gate::GateEvent;
 
 /// For a command that only needs a value that wasn't there before.
 pub(super) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";
@@ -52,13 +53,8 @@ impl Decider<'_> {
         // Started again, it would be bootstrapped again, and sinks would get everything once more.
         if let Some(approval) = &mut self.status.approval
             && approval.change_id == change_id
-            && matches!(
-                approval.state,
-                ApprovalState::Applying | ApprovalState::Applied
-            )
+            && approval.take(GateEvent::Failed(message))
         {
-            approval.failure = Some(message);
-            self.set_approval_state(ApprovalState::ApplyFailed);
             self.remember();
         }
     }

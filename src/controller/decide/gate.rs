@@ -13,6 +13,7 @@ use crate::crd::{
     Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState, diff};
+use crate::gate::GateEvent;
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
@@ -87,24 +88,20 @@ impl Decider<'_> {
             },
             vote.via,
         );
-        approval.decision = Some(Decision {
+        let decision = Decision {
             outcome: vote.outcome,
             by: vote.by,
             verified: vote.verified,
             via: vote.via,
             reason: vote.reason,
             at: now,
-        });
+        };
         if vote.outcome == Outcome::Rejected {
-            if state == ApprovalState::Applying {
-                // It was about to be told, and isn't.
-                approval.calls -= 1;
-            }
-            self.set_approval_state(ApprovalState::Rejected);
+            self.take(GateEvent::Rejected(decision));
             self.remember();
             self.warn("Rejected", message);
         } else {
-            self.set_approval_state(ApprovalState::Approved);
+            self.take(GateEvent::Approved(decision));
             self.report("Approved", message);
         }
     }
@@ -134,9 +131,10 @@ impl Decider<'_> {
             .as_ref()
             .filter(|approval| approval.change_id == id)
             .map(|approval| (approval.state, approval.diff_digest == digest));
-        use ApprovalState::{ApplyFailed, Expired, Rejected, Sealed, Superseded, Unknown};
-        let is_new = matches!(known, None | Some((Superseded | Expired | Sealed, _)));
-        let is_other = matches!(known, Some((state, false)) if !matches!(state, Rejected | ApplyFailed | Unknown));
+        let is_new = known.is_none_or(|(state, _)| state.is_over());
+        let is_other = known.is_some_and(|(state, same)| {
+            !same && !state.is_over() && !state.is_refused() && state != ApprovalState::Unknown
+        });
         let Some(full) = seen.full() else {
             if is_new || is_other {
                 self.act(Act::Look, Guard::default());
@@ -160,7 +158,7 @@ impl Decider<'_> {
             self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
             // What was decided on the old question stays on record, and never counts again.
             self.had_its_turn(&id, None);
-            self.set_approval_state(Superseded);
+            self.take(GateEvent::GaveWay);
             self.remember();
             question.revision += 1;
             let asked_anew = self.change_id(&question.target, question.revision);

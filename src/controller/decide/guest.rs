@@ -3,7 +3,7 @@
 
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen};
-use crate::crd::{ApprovalState, BootstrapOptions, Run, annotation};
+use crate::crd::{BootstrapOptions, Run, annotation};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -87,12 +87,10 @@ impl Decider<'_> {
 
     fn guest_stopped(&mut self, state: &PipelineState) {
         let held = self.status.content.as_ref().map(|held| &held.target);
-        let refused = self.status.approval.as_ref().is_some_and(|approval| {
-            matches!(
-                approval.state,
-                ApprovalState::Rejected | ApprovalState::ApplyFailed
-            ) && held == Some(&approval.target)
-        });
+        let refused =
+            self.status.approval.as_ref().is_some_and(|approval| {
+                approval.state.is_refused() && held == Some(&approval.target)
+            });
         if refused {
             self.reopen_or_show_refused();
         } else if let Some(error) = &state.deployment_error {

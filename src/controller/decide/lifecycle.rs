@@ -9,6 +9,7 @@ use crate::crd::{
     annotation,
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
+use crate::gate::GateEvent;
 
 /// What waits for the engine to be done with a start or a bootstrap.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -119,13 +120,10 @@ impl Decider<'_> {
     /// Whether the change that would come up was rejected, or failed when it was applied.
     fn holds_a_refused_change(&self) -> bool {
         let held = self.status.content.as_ref().map(|held| &held.target);
-        self.status.approval.as_ref().is_some_and(|approval| {
-            let refused = matches!(
-                approval.state,
-                ApprovalState::Rejected | ApprovalState::ApplyFailed
-            );
-            refused && held == Some(&approval.target)
-        })
+        self.status
+            .approval
+            .as_ref()
+            .is_some_and(|approval| approval.state.is_refused() && held == Some(&approval.target))
     }
 
     /// The same, unless somebody asks about it anew: only a new change or a retry that names it opens the gate
@@ -150,7 +148,7 @@ impl Decider<'_> {
         self.status.failures = None;
         // The votes that decided are still there, so the question must be a new one.
         self.had_its_turn(&id, None);
-        self.set_approval_state(ApprovalState::Superseded);
+        self.take(GateEvent::GaveWay);
         self.report("GateOpened", format!("change {id} is asked about anew"));
         true
     }
@@ -481,16 +479,12 @@ impl Decider<'_> {
         let Some(approval) = &self.status.approval else {
             return;
         };
-        let is_promised = approval.gate == Gate::Sluice
-            && approval.calls == 0
-            && matches!(
-                approval.state,
-                ApprovalState::Awaiting | ApprovalState::Approved
-            );
+        let is_promised =
+            approval.gate == Gate::Sluice && approval.calls == 0 && approval.state.is_votable();
         if is_promised {
             let id = approval.change_id.clone();
             self.had_its_turn(&id, None);
-            self.set_approval_state(ApprovalState::Superseded);
+            self.take(GateEvent::GaveWay);
             self.remember();
         }
     }

@@ -22,6 +22,7 @@ use crate::crd::{
     Settled, annotation,
 };
 use crate::engine::{self, PipelineState};
+use crate::gate::GateEvent;
 
 /// How often in a row the engine has to say that it knows no such pipeline.
 const LOOKS: i64 = 3;
@@ -255,16 +256,15 @@ impl<'a> Decider<'a> {
         let Some(approval) = &self.status.approval else {
             return;
         };
-        use ApprovalState::{Applying, Approved, Awaiting, Rejected};
-        if !matches!(approval.state, Awaiting | Approved | Applying | Rejected) {
+        let rejected = approval.state == ApprovalState::Rejected;
+        if !rejected && !approval.state.is_under_way() {
             return;
         }
-        let rejected = approval.state == Rejected;
         let id = approval.change_id.clone();
         // A rejection is final for its change, also if that comes round again.
         let decision = approval.decision.clone().filter(|_| rejected);
         self.had_its_turn(&id, decision);
-        self.set_approval_state(ApprovalState::Superseded);
+        self.take(GateEvent::GaveWay);
         // That it was rejected was written down then.
         if !rejected {
             self.remember();
@@ -434,30 +434,27 @@ impl<'a> Decider<'a> {
             return;
         }
         let at = self.now();
-        if let Some(approval) = &mut self.status.approval
-            && approval.state == ApprovalState::Awaiting
-        {
-            approval.decision = Some(Decision {
+        let approval = self.status.approval.as_ref();
+        if approval.is_some_and(|approval| approval.state == ApprovalState::Awaiting) {
+            self.take(GateEvent::Approved(Decision {
                 outcome: Outcome::Approved,
                 by: said.0.to_owned(),
                 verified: false,
                 via: Door::Policy,
                 reason: Some(said.1.to_owned()),
                 at,
-            });
-            self.set_approval_state(ApprovalState::Approved);
+            }));
         }
     }
 
     /// Whether a target ran, or was approved, before the pipeline was lost.
     fn was_let_through(&self, target: &crate::crd::Target) -> bool {
-        use ApprovalState::{Applied, Applying, Approved};
         let settled = self.status.settled.as_ref().map(|it| &it.target);
         let ran = self.status.run.as_ref();
         let ran = ran.filter(|run| run.past_gate_since.is_some());
         let lost = self.status.lost.as_ref();
         let approved = lost.and_then(|lost| lost.set_apart.as_ref());
-        let approved = approved.filter(|it| matches!(it.state, Approved | Applying | Applied));
+        let approved = approved.filter(|it| it.state.is_approved());
         [
             settled,
             ran.map(|run| &run.target),
@@ -469,7 +466,7 @@ impl<'a> Decider<'a> {
     /// Has the pipeline made in the place of the lost one, with just what was approved. All that is remembered of the lost
     /// one stays until that is done: it may be back by then.
     fn make_anew(&mut self, content: &Content) {
-        self.set_approval_state(ApprovalState::Applying);
+        self.take(GateEvent::Started);
         self.create(content);
     }
 

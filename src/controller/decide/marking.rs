@@ -6,6 +6,7 @@ use super::{Act, Decider, Guard};
 use crate::change::{self, short_digest};
 use crate::crd::{ApprovalState, Settled};
 use crate::engine::PipelineState;
+use crate::gate::GateEvent;
 use crate::mark::{self, SettledMark};
 
 impl Decider<'_> {
@@ -89,11 +90,10 @@ impl Decider<'_> {
 
     fn begin_a_new_chain(&mut self) {
         let open = self.status.approval.as_ref().is_some_and(|approval| {
-            use ApprovalState::{Applying, Approved, Awaiting, Rejected};
-            matches!(approval.state, Awaiting | Approved | Applying | Rejected)
+            approval.state.is_under_way() || approval.state == ApprovalState::Rejected
         });
         if open {
-            self.set_approval_state(ApprovalState::Superseded);
+            self.take(GateEvent::GaveWay);
             self.remember();
         }
         let settled = self.status.settled.take();

@@ -54,12 +54,11 @@ impl Decider<'_> {
     /// stands or is waited for must that be known. Elsewhere it goes along with the next write, or is
     /// written when it is this Pipeline's turn.
     pub(super) fn note_the_policies(&mut self, stored: &PipelineStatus) {
-        let waits = |state| matches!(state, ApprovalState::Awaiting | ApprovalState::Approved);
         let waits = self
             .status
             .approval
             .as_ref()
-            .is_some_and(|approval| waits(approval.state));
+            .is_some_and(|approval| approval.state.is_votable());
         let matters = waits || approval::relies_on_policies(self.input.pipeline);
         if matters || self.input.may_note_policies || self.status != *stored {
             self.status.policies = self.policies.take();

@@ -21,6 +21,7 @@ use crate::crd::{
     PreviewOutcome, Settled, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::gate::GateEvent;
 use crate::{kept, settings};
 
 /// Whether an update may be brought to the engine.
@@ -397,7 +398,7 @@ impl Decider<'_> {
         };
         let id = approval.change_id.clone();
         self.had_its_turn(&id, None);
-        self.set_approval_state(ApprovalState::Superseded);
+        self.take(GateEvent::GaveWay);
         self.remember();
         self.warn(
             "StoppedWithoutCheckpoint",
@@ -441,10 +442,7 @@ impl Decider<'_> {
         let refused = self.status.approval.as_ref().is_some_and(|approval| {
             approval.gate == Gate::Sluice
                 && approval.target == *target
-                && matches!(
-                    approval.state,
-                    ApprovalState::Rejected | ApprovalState::ApplyFailed
-                )
+                && approval.state.is_refused()
         });
         if refused {
             self.reopens();
@@ -514,11 +512,10 @@ impl Decider<'_> {
             return;
         }
         let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
-        let is_known = self.status.approval.as_ref().is_some_and(|approval| {
-            use ApprovalState::{Expired, Sealed, Superseded};
-            approval.change_id == change_id
-                && !matches!(approval.state, Superseded | Expired | Sealed)
-        });
+        let is_known =
+            self.status.approval.as_ref().is_some_and(|approval| {
+                approval.change_id == change_id && !approval.state.is_over()
+            });
         let preview = self.preview_of(target);
         // Where the engine can't tell beforehand, it may be a change to it.
         let same_program = matches!(&base, Base::Known(base)
@@ -570,8 +567,10 @@ impl Decider<'_> {
         if !open || approval.change_id != change_id {
             return;
         }
-        approval.decision.get_or_insert_with(|| policy_allows(at));
-        self.set_approval_state(ApprovalState::Applying);
+        if approval.state == ApprovalState::Awaiting {
+            approval.take(GateEvent::Approved(policy_allows(at)));
+        }
+        self.take(GateEvent::Started);
     }
 }
 

@@ -8,8 +8,9 @@ use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
 use crate::approval;
 use crate::change::{self, Content};
-use crate::crd::{ApprovalState, Pipeline, annotation};
+use crate::crd::{Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
+use crate::gate::GateEvent;
 use crate::mark::{self, Owner, OwnerName};
 
 /// Whether an engine's pipeline is a Pipeline's: by its tag, or, on an engine that keeps no tags, by
@@ -354,16 +355,15 @@ impl<'a> Decider<'a> {
 
     /// The pipeline of this name is somebody else's. What this Pipeline had to ask or to tell is void.
     fn name_taken(&mut self, message: String) {
-        let open = self.status.approval.as_ref().is_some_and(|approval| {
-            matches!(
-                approval.state,
-                ApprovalState::Awaiting | ApprovalState::Approved
-            )
-        });
+        let open = self
+            .status
+            .approval
+            .as_ref()
+            .is_some_and(|approval| approval.state.is_votable());
         if open {
             let id = self.status.approval.as_ref().map(|a| a.change_id.clone());
             self.had_its_turn(&id.unwrap_or_default(), None);
-            self.set_approval_state(ApprovalState::Superseded);
+            self.take(GateEvent::GaveWay);
             self.remember();
         }
         self.status.phase = Some("NameTaken".into());

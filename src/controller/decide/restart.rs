@@ -2,8 +2,9 @@
 
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard};
-use crate::crd::{ApprovalState, Settled};
+use crate::crd::Settled;
 use crate::engine::{EngineInfo, PipelineState};
+use crate::gate::GateEvent;
 
 impl Decider<'_> {
     /// Whether a restart is asked for that no start has fulfilled yet.
@@ -91,14 +92,13 @@ impl Decider<'_> {
         self.status.seal = None;
         self.status.preview = None;
         self.status.failures = None;
-        let open = self.status.approval.as_ref().is_some_and(|approval| {
-            !matches!(
-                approval.state,
-                ApprovalState::Sealed | ApprovalState::Superseded | ApprovalState::Expired
-            )
-        });
+        let open = self
+            .status
+            .approval
+            .as_ref()
+            .is_some_and(|approval| !approval.state.is_over());
         if open {
-            self.set_approval_state(ApprovalState::Superseded);
+            self.take(GateEvent::GaveWay);
             self.remember();
         }
         if let Some(settled) = &mut self.status.settled {

@@ -6,6 +6,7 @@ use super::gate::AT_THE_GATE;
 use super::{Act, Decider, Guard};
 use crate::crd::ApprovalState;
 use crate::engine::PipelineState;
+use crate::gate::GateEvent;
 
 impl Decider<'_> {
     /// The published change is the one that waits, with the diff that was published.
@@ -37,7 +38,7 @@ impl Decider<'_> {
             }
             ApprovalState::Applying | ApprovalState::Applied => {
                 // A rejection is heard before it is told again.
-                self.set_approval_state(ApprovalState::Approved);
+                self.take(GateEvent::AskedAgain);
                 self.warn(
                     "ApprovalRepeated",
                     format!(
@@ -81,12 +82,7 @@ impl Decider<'_> {
     /// Writes down that the engine is told. The call comes next, if this process gets to it: another
     /// one can't know whether it was made, and waits until it would show.
     fn tell(&mut self, state: &PipelineState) {
-        let now = self.now();
-        if let Some(approval) = &mut self.status.approval {
-            approval.calls += 1;
-            approval.last_call_at = Some(now);
-        }
-        self.set_approval_state(ApprovalState::Applying);
+        self.take(GateEvent::Told { at: self.now() });
         self.call(state);
     }
 
@@ -112,7 +108,7 @@ impl Decider<'_> {
         if let Some(approval) = &mut self.status.approval
             && approval.state == ApprovalState::Applying
         {
-            approval.state = ApprovalState::Approved;
+            approval.take(GateEvent::AskedAgain);
         }
     }
 }

@@ -125,8 +125,10 @@ impl World {
         if holds && let Some(state @ (ApprovalState::Approved | ApprovalState::Applying)) = state {
             let target = approval.map(|it| it.target.clone());
             let is_settled = self.status().settled.map(|it| it.target) == target;
+            // Where no start comes up it may never have been seen to run.
             let is_held = Some(self.engine.content().target()) == target
-                && self.engine.kept() == self.engine.given();
+                && self.engine.kept() == self.engine.given()
+                && !self.engine.starts_hang;
             if (is_settled || is_held) && self.has_its_pipeline() {
                 return Some(format!("what is kept is still {state:?}"));
             }

@@ -1,0 +1,174 @@
+//! The states of a change, the sets of them that have a name, and the one function that leads from one to the next.
+//!
+//! Nothing else writes `status.approval.state`, or what is written with it: the decision, the count of calls, the failure. A
+//! state that is added must be sorted into each set, or this file doesn't compile.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::crd::{Approval, ApprovalState, Decision};
+
+use ApprovalState::{
+    Applied, ApplyFailed, Applying, Approved, Awaiting, Expired, Rejected, Sealed, Superseded,
+    Unknown,
+};
+
+/// What can happen to a change that was published.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GateEvent {
+    /// Votes or a policy have approved it.
+    Approved(Decision),
+    /// Votes or a policy have rejected it. The engine was about to be told, perhaps, and isn't.
+    Rejected(Decision),
+    /// It is written down that the engine is told to leave its gate. The call follows.
+    Told {
+        /// When.
+        at: Time,
+    },
+    /// It is written down that the change is started, or that a lost pipeline is made anew: there is no gate on the way.
+    Started,
+    /// The engine has certainly not taken what it was told, or asks again.
+    AskedAgain,
+    /// The engine has left the gate and runs the change.
+    Runs,
+    /// The same, without a call of Sluice's.
+    RunsUnasked(Decision),
+    /// A checkpoint of it exists.
+    Sealed,
+    /// It failed after it was let through.
+    Failed(String),
+    /// The engine runs it although it is rejected; it is stopped.
+    WentOn,
+    /// Another change has taken its place, it is asked about anew, or nobody can answer it any more.
+    GaveWay,
+}
+
+impl ApprovalState {
+    /// Nothing was decided yet, or something was and the engine hasn't been told: a vote can still count.
+    pub fn is_votable(self) -> bool {
+        match self {
+            Awaiting | Approved => true,
+            Applying | Applied | Sealed | ApplyFailed | Rejected | Expired | Superseded
+            | Unknown => false,
+        }
+    }
+
+    /// Somebody is yet to decide it, or it is decided and not carried out.
+    pub fn is_under_way(self) -> bool {
+        match self {
+            Awaiting | Approved | Applying => true,
+            Applied | Sealed | ApplyFailed | Rejected | Expired | Superseded | Unknown => false,
+        }
+    }
+
+    /// It was approved, and isn't settled: it stays approved through restarts (rule A3).
+    pub fn is_approved(self) -> bool {
+        match self {
+            Approved | Applying | Applied => true,
+            Awaiting | Sealed | ApplyFailed | Rejected | Expired | Superseded | Unknown => false,
+        }
+    }
+
+    /// The engine was told of it, or it was started.
+    pub fn is_let_through(self) -> bool {
+        match self {
+            Applying | Applied => true,
+            Awaiting | Approved | Sealed | ApplyFailed | Rejected | Expired | Superseded
+            | Unknown => false,
+        }
+    }
+
+    /// It doesn't come up until somebody asks about it anew (rule A5).
+    pub fn is_refused(self) -> bool {
+        match self {
+            Rejected | ApplyFailed => true,
+            Awaiting | Approved | Applying | Applied | Sealed | Expired | Superseded | Unknown => {
+                false
+            }
+        }
+    }
+
+    /// Nothing becomes of it any more. The same edit made again is another change.
+    pub fn is_over(self) -> bool {
+        match self {
+            Sealed | Expired | Superseded => true,
+            Awaiting | Approved | Applying | Applied | ApplyFailed | Rejected | Unknown => false,
+        }
+    }
+
+    /// What comes of an event in this state; `None` where it can't happen. A state that isn't known is never acted on: it
+    /// only gives way.
+    pub fn after(self, event: &GateEvent) -> Option<Self> {
+        match (event, self) {
+            (GateEvent::Approved(_), Awaiting) => Some(Approved),
+            (GateEvent::Rejected(_), Awaiting | Approved | Applying) => Some(Rejected),
+            // It was approved before the start, and the engine asks as well.
+            (GateEvent::Told { .. }, Approved | Applying)
+            // A lost pipeline may have to be made twice, if the first call failed.
+            | (GateEvent::Started, Approved | Applying) => Some(Applying),
+            (GateEvent::AskedAgain, Applying | Applied) => Some(Approved),
+            // The engine had taken an approval after all that seemed lost, or that was taken back too late.
+            (GateEvent::Runs, Approved | Applying | Superseded)
+            | (GateEvent::RunsUnasked(_), Awaiting | Approved | Superseded) => Some(Applied),
+            (GateEvent::Sealed, Applied | ApplyFailed) => Some(Sealed),
+            (GateEvent::Failed(_), Applying | Applied) => Some(ApplyFailed),
+            (GateEvent::WentOn, Rejected) => Some(Rejected),
+            (
+                GateEvent::GaveWay,
+                Awaiting | Approved | Applying | Applied | ApplyFailed | Rejected | Unknown,
+            ) => Some(Superseded),
+            (
+                GateEvent::Approved(_)
+                | GateEvent::Rejected(_)
+                | GateEvent::Told { .. }
+                | GateEvent::Started
+                | GateEvent::AskedAgain
+                | GateEvent::Runs
+                | GateEvent::RunsUnasked(_)
+                | GateEvent::Sealed
+                | GateEvent::Failed(_)
+                | GateEvent::WentOn
+                | GateEvent::GaveWay,
+                _,
+            ) => None,
+        }
+    }
+}
+
+impl Approval {
+    /// Has something happen to the change. Says whether it could: otherwise nothing is changed.
+    pub fn take(&mut self, event: GateEvent) -> bool {
+        let Some(next) = self.state.after(&event) else {
+            return false;
+        };
+        match event {
+            GateEvent::Approved(decision) => self.decision = Some(decision),
+            GateEvent::Rejected(decision) => {
+                if self.state == Applying && self.calls > 0 {
+                    // It was about to be told.
+                    self.calls -= 1;
+                }
+                self.decision = Some(decision);
+            }
+            GateEvent::Told { at } => {
+                self.calls += 1;
+                self.last_call_at = Some(at);
+            }
+            GateEvent::RunsUnasked(decision) => {
+                // Whoever decided before, it wasn't Sluice who told the engine.
+                self.decision.get_or_insert(decision);
+            }
+            GateEvent::Failed(why) => self.failure = Some(why),
+            GateEvent::WentOn => self.failure = Some("it ran although it is rejected".to_owned()),
+            GateEvent::Started
+            | GateEvent::AskedAgain
+            | GateEvent::Runs
+            | GateEvent::Sealed
+            | GateEvent::GaveWay => {}
+        }
+        self.state = next;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;
