@@ -367,7 +367,7 @@ fn every_field_of_a_pipelines_status_but_the_conditions_is_kept_from_others() {
     );
 }
 
-/// Pages with commands, and the test that types all of them, as `tests/cluster/pages.rs` says. It names the page.
+/// Pages with commands, and the test that types all of them, as `tests/cluster/tools/pages.rs` says. It names the page.
 const TYPED: &[(&str, &str)] = &[
     (
         "README.md",
@@ -427,7 +427,7 @@ const NOT_TYPED: &[(&str, &str, &str)] = &[
     (
         "docs/status.md",
         "kubectl wait",
-        "each is for another moment: tests/cluster/waiting.rs has them",
+        "each is for another moment: tests/cluster/tools/waiting.rs has them",
     ),
     (
         "docs/flux.md",

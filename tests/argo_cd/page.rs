@@ -1,4 +1,4 @@
-//! Types what `docs/argo-cd.md` shows, as `tests/cluster/pages.rs` says.
+//! Types what `docs/argo-cd.md` shows, as `tests/cluster/tools/pages.rs` says.
 
 use libtest_mimic::Trial;
 

@@ -1,8 +1,8 @@
-//! What types a page: see `tests/cluster/pages.rs`.
+//! What types a page: see `tests/cluster/tools/pages.rs`.
 
-#[path = "../cluster/pages/page.rs"]
+#[path = "../cluster/tools/pages/page.rs"]
 pub mod page;
-#[path = "../cluster/pages/seen.rs"]
+#[path = "../cluster/tools/pages/seen.rs"]
 mod seen;
-#[path = "../cluster/pages/shell.rs"]
+#[path = "../cluster/tools/pages/shell.rs"]
 pub mod shell;

@@ -1,5 +1,5 @@
 //! The charts, the alerts and the dashboard, judged by the field's own checkers, with no cluster. What a
-//! real API server says of them is in `tests/cluster/chart.rs`.
+//! real API server says of them is in `tests/cluster/tools/chart.rs`.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -106,8 +106,8 @@ pub async fn plugin() -> &'static PathBuf {
                     .args([
                         "build",
                         "--quiet",
-                        "--package",
-                        "kubectl-sluice",
+                        // The package alone has other features of what it depends on, and all of that is compiled again.
+                        "--workspace",
                         "--bin",
                         "kubectl-sluice",
                     ])

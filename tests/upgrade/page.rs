@@ -1,4 +1,4 @@
-//! Types what `docs/upgrade.md` shows, as `tests/cluster/pages.rs` says.
+//! Types what `docs/upgrade.md` shows, as `tests/cluster/tools/pages.rs` says.
 
 use libtest_mimic::Trial;
 use sluice::crd::{ApprovalState, Pipeline};

@@ -31,7 +31,7 @@ enum Chore {
     Generate(generate::Generate),
     /// The whole story, told with real programs on a real API server; what `make demo` runs
     Demo(demo::Demo),
-    /// All tests, with one control plane for those that share one; what `make test` runs
+    /// The tests, with one control plane for those that share one; what `make test` and, with `--all`, `make test-all` run
     Test(run_tests::Test),
     /// Figures of the operator, each beside something measured in the same run; what `make bench` runs
     Bench(bench::Bench),

@@ -2,12 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use clap::Parser;
-use control_plane::{Progress, tools};
-use k8s_openapi::{
-    ByteString,
-    api::{apps::v1::Deployment, core::v1::Secret},
-};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,
     api::{Patch, PatchParams},
@@ -15,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Rest, Scene};
-use crate::support::{ADMIN, Cluster, OPERATOR, eventually, said, workspace};
+use crate::support::{ADMIN, Cluster, OPERATOR, said};
 
 const SECRET: &str = "sluice-api-keys";
 
@@ -163,88 +158,4 @@ async fn a_key_gives_no_more_rights_than_its_user_has() {
             .is_error(401, "AuthenticationFailed");
     }
     assert_eq!(scene.votes().await, []);
-}
-
-/// What the chart renders of these templates, with these values, for a release in a namespace.
-fn rendered(namespace: &str, values: &str, templates: &[&str]) -> String {
-    let helm = tools::helm(&Progress::stderr()).unwrap_or_else(|error| panic!("{error}"));
-    let mut command = Command::new(helm);
-    command
-        .args(["template", "sluice", "charts/sluice", "--namespace"])
-        .args([namespace, "--set", values])
-        .current_dir(workspace());
-    for template in templates {
-        command.args(["--show-only", &format!("templates/{template}.yaml")]);
-    }
-    let output = command.output().expect("helm can be started");
-    assert!(output.status.success(), "{}", said(&output));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[tokio::test]
-async fn the_chart_lets_the_endpoint_read_that_secret_and_no_other() {
-    let cluster = Cluster::shared().await;
-    let scene = Scene::empty().await;
-    let templates = ["serviceaccount", "rbac-api-keys"];
-    let manifests = rendered(scene.name(), "api.apiKeysSecret=keys", &templates);
-    run(
-        cluster,
-        &format!("kubectl apply -f - <<'EOF'\n{manifests}\nEOF"),
-    );
-    let account = format!("system:serviceaccount:{}:sluice", scene.name());
-    let may = |verb: &str, secret: &str| {
-        let arguments = [
-            "auth",
-            "can-i",
-            verb,
-            secret,
-            "-n",
-            scene.name(),
-            "--as",
-            &account,
-        ];
-        cluster.kubectl(ADMIN, &arguments).status.success()
-    };
-    eventually("the binding counts", || async {
-        may("get", "secrets/keys").then_some(()).ok_or("not yet")
-    })
-    .await;
-    for (verb, secret) in [
-        ("get", "secrets/others"),
-        ("get", "secrets"),
-        ("list", "secrets"),
-        ("watch", "secrets/keys"),
-        ("patch", "secrets/keys"),
-    ] {
-        assert!(!may(verb, secret), "{verb} {secret}");
-    }
-}
-
-#[derive(Parser)]
-struct Cli {
-    #[command(flatten)]
-    _args: sluice::config::Args,
-}
-
-#[test]
-fn the_program_knows_every_flag_that_the_chart_sets() {
-    let everything =
-        "engine.url=http://x,engine.apiKeySecret.name=x,api.apiKeysSecret=keys,api.tlsSecret=tls";
-    for values in ["logFormat=text", everything] {
-        let manifest = rendered("x", values, &["deployment"]);
-        let deployment: Deployment = serde_saphyr::from_str(&manifest).unwrap();
-        let pod = deployment.spec.unwrap().template.spec.unwrap();
-        let arguments = pod.containers[0].args.clone().unwrap();
-        assert_eq!(arguments[0], "run");
-        if let Err(error) = Cli::try_parse_from(&arguments) {
-            panic!("{arguments:?}: {error}");
-        }
-        // Each volume is mounted, and each mount has its volume.
-        let mut volumes: Vec<_> = pod.volumes.into_iter().flatten().map(|v| v.name).collect();
-        let mounts = pod.containers[0].volume_mounts.clone();
-        let mut mounts: Vec<_> = mounts.into_iter().flatten().map(|m| m.name).collect();
-        volumes.sort();
-        mounts.sort();
-        assert_eq!(volumes, mounts);
-    }
 }

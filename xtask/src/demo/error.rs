@@ -9,9 +9,7 @@ pub enum Error {
     Io { doing: String, source: io::Error },
     #[error(transparent)]
     ControlPlane(#[from] control_plane::Error),
-    #[error(
-        "{0} isn't built: run `make demo`, or `cargo build --workspace --all-targets` before this"
-    )]
+    #[error("{0} isn't built: run `make demo`, or `cargo build --workspace --bins` before this")]
     NotBuilt(String),
     #[error("{name} ended at its start. The last lines of its log:\n{log}")]
     Ended { name: &'static str, log: String },

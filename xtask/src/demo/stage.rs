@@ -68,6 +68,8 @@ impl<'a> Stage<'a> {
         }
         self.install()?;
         self.bind_people()?;
+        // Only now: it takes some seconds, in which all this could be done.
+        until_pipelines_are_taken(&Shell::of(self.place, "admin"))?;
         self.start_engine(&engine)?;
         self.start_operator(&operator, rest)
     }
@@ -115,7 +117,6 @@ export TOKEN={}
         admin.types(
             "kubectl wait crd/pipelines.sluice.dev crd/engines.sluice.dev crd/pipelineapprovals.sluice.dev --for=condition=Established --timeout=60s",
         )?;
-        until_pipelines_are_taken(&admin)?;
         say::line(
             "\nThis control plane has no nodes that could run the Deployment: the operator runs beside it, with the same account.",
         );

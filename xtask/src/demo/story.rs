@@ -13,8 +13,8 @@ use super::stage::Stage;
 use super::watch::{self, Mark, Watch};
 use crate::say;
 
-/// How long it is watched that nothing happens.
-const NOTHING_HAPPENS_FOR: Duration = Duration::from_secs(5);
+/// How long it is watched that nothing happens: the operator asks the engine twice a second.
+const NOTHING_HAPPENS_FOR: Duration = Duration::from_secs(3);
 
 type Chapter<'a> = fn(&mut Story<'a>) -> Result<(), Error>;
 

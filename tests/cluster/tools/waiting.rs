@@ -9,10 +9,10 @@ use control_plane::{Progress, tools};
 use serde_json::json;
 use sluice::crd::{ApprovalState, Pipeline};
 
-use super::story::{
+use crate::story::{
     ORDERS, PROGRAM, Story, changed, changed_otherwise, id, is_at, is_current, is_in, status,
 };
-use super::support::{ADMIN, said, workspace};
+use crate::support::{ADMIN, said, workspace};
 
 /// Types `kubectl wait` for the Pipeline.
 async fn kubectl_wait(story: &Story, what: &str, timeout: &str) -> Output {

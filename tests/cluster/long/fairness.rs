@@ -10,8 +10,8 @@ use sluice::crd::{Engine, Pipeline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::story::{PROGRAM, Story, changed, eventually, id, is_current, shared_figures};
-use super::support::{create, pipeline};
+use crate::story::{PROGRAM, Story, changed, eventually, id, is_current, shared_figures};
+use crate::support::{create, pipeline};
 
 /// How many Pipelines are on the slow engine.
 const MANY: usize = 100;

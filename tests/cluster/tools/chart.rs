@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use control_plane::{Progress, tools};
 use serde_json::Value;
 
-use super::operator::{Operator, operators_kubeconfig};
-use super::support::{ADMIN, Cluster, eventually, said, token, workspace};
+use crate::operator::{Operator, operators_kubeconfig};
+use crate::support::{ADMIN, Cluster, eventually, said, token, workspace};
 
 const NAMESPACE: &str = "sluice-system";
 

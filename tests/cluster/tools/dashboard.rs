@@ -8,9 +8,9 @@ use control_plane::{Progress, tools};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::story::{PATIENCE, Story, changed_otherwise, eventually, id};
-use super::support::workspace;
-use super::tied::Tied;
+use crate::story::{PATIENCE, Story, changed_otherwise, eventually, id};
+use crate::support::workspace;
+use crate::tied::Tied;
 
 /// What the release's namespace is called, by which the dashboard and the alerts tell installations apart.
 const NAMESPACE: &str = "sluice-system";

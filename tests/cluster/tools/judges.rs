@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use control_plane::{Progress, tools};
 use sluice::crd::PipelineApproval;
 
-use super::api_keys::{Made, make, run};
+use crate::rest::api_keys::{Made, make, run};
 use crate::story::{ORDERS, Story, approval, id};
 use crate::support::{eventually, workspace};
 
@@ -93,7 +93,7 @@ async fn feldera_s_own_python_sdk_approves_with_an_api_key() {
     let (story, made) = scene().await;
     let mut command = Command::new(python);
     command
-        .arg(workspace().join("tests/cluster/rest/sdk.py"))
+        .arg(workspace().join("tests/cluster/tools/sdk.py"))
         .args([&story.rest_url().await, ORDERS])
         .env("KEY", &made.key);
     judge(command, "the SDK").await;
@@ -104,11 +104,11 @@ async fn feldera_s_own_python_sdk_approves_with_an_api_key() {
 
 #[tokio::test]
 async fn schemathesis_finds_nothing() {
-    let python = environment("tests/cluster/rest/schemathesis/schemathesis.txt");
+    let python = environment("tests/cluster/tools/schemathesis/schemathesis.txt");
     let (story, made) = scene().await;
     let url = story.rest_url().await;
     let mut command = Command::new(python);
-    let folder = workspace().join("tests/cluster/rest/schemathesis");
+    let folder = workspace().join("tests/cluster/tools/schemathesis");
     command
         .args(["-m", "schemathesis.cli", "--config-file"])
         .arg(folder.join("schemathesis.toml"))
