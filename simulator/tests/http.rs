@@ -1018,36 +1018,3 @@ async fn rows_come_in_and_are_counted() {
         .await;
     assert_eq!((wrong.status, wrong.code()), (400, "ParseErrors".into()));
 }
-
-#[tokio::test]
-async fn ten_times_as_many_pipelines_take_about_ten_times_as_long_to_list() {
-    let with = async |number: usize| {
-        let client = Client::new(&["--poll-interval=50ms"]);
-        for n in 0..number {
-            let body = json!({"name": format!("p{n}"), "program_code": OLD});
-            let answer = client.json("POST /v0/pipelines", body).await;
-            assert_eq!(answer.status, 201);
-            if n % 2 == 0 {
-                client.ok(&format!("POST /v0/pipelines/p{n}/start")).await;
-            }
-        }
-        client
-    };
-    let list = async |client: &Client, number: usize| {
-        let begin = std::time::Instant::now();
-        let answer = client.ok("GET /v0/pipelines?selector=status").await;
-        assert_eq!(answer.json().as_array().unwrap().len(), number);
-        begin.elapsed()
-    };
-    let (few, many) = (with(1_000).await, with(10_000).await);
-    // In turn, and the quickest of some: whatever else the machine does only adds, and to both.
-    let (mut thousand, mut ten_thousand) = (std::time::Duration::MAX, std::time::Duration::MAX);
-    for _ in 0..5 {
-        thousand = thousand.min(list(&few, 1_000).await);
-        ten_thousand = ten_thousand.min(list(&many, 10_000).await);
-    }
-    let ratio = ten_thousand.as_secs_f64() / thousand.as_secs_f64();
-    eprintln!("1,000 pipelines: {thousand:?}; 10,000: {ten_thousand:?}, {ratio:.1} times as long");
-    // About 10. With each looked for twice among all of them it was 45.
-    assert!(ratio < 20.0, "{ratio:.1}");
-}
