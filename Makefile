@@ -1,7 +1,7 @@
 # make demo        the whole story on a real API server, told with real programs; then it is yours to play with
 # make demo-down   ends what the demo left running
 # make test        all of Sluice, on a real API server: what every change should pass. Minutes
-# make test-all    all tests: beside Helm, Argo CD, Flux, Prometheus and Feldera's clients, upgrades, each crash point
+# make test-all    all tests: beside Helm, Argo CD, Flux, Prometheus and Feldera's clients, upgrades, each crash point; AFTER_TEST=1 leaves out what make test has
 # make image       the operator's image, with no container engine; PUSH=REGISTRY/sluice:0.2.0 pushes it
 # make bench       figures of the operator, as it is shipped; BENCH="scale --pipelines 1000" for one of them
 #
@@ -30,7 +30,7 @@ test: build
 	@$(XTASK) test
 
 test-all: build
-	@$(XTASK) test --all
+	@$(XTASK) test $(if $(AFTER_TEST),--rest,--all)
 
 bench: build
 	@$(XTASK) bench $(BENCH)
