@@ -7,16 +7,16 @@
 mod act;
 pub mod audit;
 mod backoff;
-mod calls;
-mod claims;
 mod cleanup;
 mod content;
 pub mod decide;
 mod engines;
 mod events;
 mod finalizers;
+mod in_flight;
 mod kept;
 mod observe;
+mod pipeline_owners;
 mod previews;
 mod queue;
 mod references;
@@ -155,9 +155,9 @@ pub struct Context {
     votes: Arc<votes::Votes>,
     references: Arc<references::References>,
     engines: engines::Engines,
-    claims: claims::Claims,
+    claims: pipeline_owners::Claims,
     retries: backoff::Retries,
-    calls: calls::Calls,
+    calls: in_flight::Calls,
     reporter: report::Reporter,
     unfit: Arc<unfit::Unfit>,
     audit: audit::Audit,
@@ -242,9 +242,9 @@ pub async fn run(
         reporter,
         unfit,
         audit: audit::Audit::new(settings.audit_log.clone(), Arc::clone(&metrics)),
-        claims: claims::Claims::default(),
+        claims: pipeline_owners::Claims::default(),
         retries: backoff::Retries::default(),
-        calls: calls::Calls::new(settings.timing.resend_after),
+        calls: in_flight::Calls::new(settings.timing.resend_after),
         client: client.clone(),
         engines: engines.clone(),
         pipelines: pipelines.clone(),
@@ -333,7 +333,7 @@ fn known(object: &Guarded) -> work::Known {
         texts.into_iter().flatten().map(String::len).sum()
     });
     let texts = kept::whole_size(pipeline).unwrap_or(texts);
-    let referred = crate::content::config_maps(program).len() * FROM_CONFIG_MAPS;
+    let referred = crate::gate::content::config_maps(program).len() * FROM_CONFIG_MAPS;
     let weight = 1 + (texts + referred) * COPIES / UNIT;
     work::Known {
         of: Of {
@@ -351,7 +351,7 @@ fn urgency(pipeline: &Pipeline) -> Urgency {
     let state = status.and_then(|status| Some(&status.approval.as_ref()?.state));
     match state {
         Some(ApprovalState::Approved | ApprovalState::Applying) => Urgency::Decision,
-        Some(ApprovalState::Awaiting) if crate::approval::carries_votes(pipeline) => {
+        Some(ApprovalState::Awaiting) if crate::gate::decision::carries_votes(pipeline) => {
             Urgency::Decision
         }
         _ if pipeline.metadata.deletion_timestamp.is_some()

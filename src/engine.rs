@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::change::Content;
 use crate::crd::BootstrapOptions;
+use crate::gate::change::Content;
 
 pub use feldera::Feldera;
 

@@ -1,6 +1,12 @@
-//! The approval gate, as far as it is pure: what a change can be in, and what leads from one state to the next. The controller,
-//! the REST endpoint and the plugin share it.
+//! The approval gate, as far as it is pure: what a change is, what can happen to it, what votes are and what they amount to. The
+//! controller, the REST endpoint and the plugin share it, and nothing here knows a client.
 
+pub mod change;
+pub mod content;
+pub mod decision;
+pub mod lineage;
+pub mod snapshot;
 pub mod state;
+pub mod votes;
 
 pub use state::GateEvent;

@@ -14,20 +14,15 @@
 
 pub mod admin;
 pub mod api;
-pub mod approval;
-pub mod chain;
-pub mod change;
 pub mod check;
 pub mod cluster;
 pub mod config;
-pub mod content;
 pub mod controller;
 pub mod crd;
 pub mod engine;
 pub mod gate;
 pub mod guarded;
 pub mod health;
-pub mod kept;
 pub mod lease;
 pub mod mark;
 pub mod metrics;
@@ -37,5 +32,4 @@ pub mod settings;
 pub mod shares;
 pub mod telemetry;
 pub mod text;
-pub mod votes;
 pub mod yaml;

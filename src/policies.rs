@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::change;
+use crate::gate::change;
 use crate::metrics::Metrics;
 use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::change::{exactly, short_digest};
+use crate::gate::change::{exactly, short_digest};
 
 /// The settings that may change unasked, and why. A dot leads into an object. Names of 0.337, and behind them
 /// those of 0.366 and newer. What the engine doesn't change as long as there is a checkpoint (`workers`, `hosts`)

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
-use sluice::change::Content;
-use sluice::content;
 use sluice::crd::{Pipeline, PipelineApproval};
+use sluice::gate::change::Content;
+use sluice::gate::content;
+use sluice::gate::votes::{self, Place, Places};
 use sluice::guarded::{self, Guarded};
-use sluice::votes::{self, Place, Places};
 
 use crate::connect::chain;
 use crate::error::Error;

@@ -249,7 +249,7 @@ fn check(spec: &PipelineSpec) -> Result<(), String> {
         }
     }
     match &spec.approved_change {
-        Some(id) if !sluice::change::is_id(id) => {
+        Some(id) if !sluice::gate::change::is_id(id) => {
             Err("spec.approvedChange must be a whole change id, 32 hex digits".into())
         }
         _ => Ok(()),

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::change::Content;
-use sluice::content;
 use sluice::crd::Pipeline;
+use sluice::gate::change::Content;
+use sluice::gate::content;
 
 use crate::arguments::Plan;
 use crate::cluster::Cluster;

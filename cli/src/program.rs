@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use similar::{ChangeTag, TextDiff};
-use sluice::change::{Content, differences};
 use sluice::crd::{KeptProgram, Omission, Target};
-use sluice::kept::{self, Part};
+use sluice::gate::change::{Content, differences};
+use sluice::gate::snapshot::{self, Part};
 
 use crate::output::{style, styled};
 use crate::printable::{code, one_line};
@@ -59,7 +59,7 @@ fn text(part: Part, target: &Target, source: &Source) -> Result<String, String> 
     {
         return Ok(part.text(content));
     }
-    let kept = source.kept.map(|kept| kept::text(kept, part));
+    let kept = source.kept.map(|kept| snapshot::text(kept, part));
     if let Some(Ok(text)) = &kept
         && content_of(part, text).is_some_and(|content| is_it(&content))
     {
@@ -239,7 +239,7 @@ mod tests {
 
     fn between(old: &str, new: &str) -> Vec<PartDiff> {
         let (old, new) = (sql(old), sql(new));
-        let kept = kept::keep(&Program::default(), &old);
+        let kept = snapshot::keep(&Program::default(), &old);
         let before = Source {
             kept: Some(&kept),
             content: None,
@@ -293,7 +293,7 @@ SQL program (1 line added, 1 removed)
         let program = serde_json::from_value(
             json!({"sqlFrom": {"configMapKeyRef": {"name": "code", "key": "sql"}}}),
         );
-        let kept = kept::keep(&program.unwrap(), &old);
+        let kept = snapshot::keep(&program.unwrap(), &old);
         let before = Source {
             kept: Some(&kept),
             content: None,

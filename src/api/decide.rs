@@ -9,7 +9,7 @@ use super::{
 use crate::crd::{
     Approval, ApprovalState, Door, EngineView, Gate, Outcome, Pipeline, VoteDecision, annotation,
 };
-use crate::votes::{Effect, effect};
+use crate::gate::votes::{Effect, effect};
 
 /// What to do about a request for approval.
 #[derive(Clone, Debug, PartialEq)]

@@ -19,9 +19,9 @@ use super::{
     searches::Searches,
 };
 use crate::crd::{OnBehalfOf, Pipeline, PipelineApproval, VoteDecision, annotation};
+use crate::gate::votes::{self, Place, Places};
 use crate::guarded::{self, Guarded};
 use crate::telemetry;
-use crate::votes::{self, Place, Places};
 
 /// A vote that may not be one: it only has its name.
 type GuardedVote = Guarded<PipelineApproval>;

@@ -6,9 +6,9 @@ use tracing::{Instrument, info, info_span};
 use super::decide::{Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
 use super::observe::{self, View};
 use super::{Context, Error};
-use crate::change::Content;
 use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
+use crate::gate::change::Content;
 
 /// Carries out an act if its guard holds in a read made just before, and looks again afterwards.
 /// `None` if there is nothing to be told of it but what is in view now.

@@ -6,9 +6,9 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, ResourceExt};
 
 use super::Context;
-use crate::change::Content;
-use crate::content;
 use crate::crd::{Pipeline, is_object_name};
+use crate::gate::change::Content;
+use crate::gate::content;
 use crate::guarded::Guarded;
 use crate::text::{self, Limit};
 

@@ -8,34 +8,34 @@
 //!
 //! The steps stand in [`Decider::run`]; each has a file of its own.
 
-mod absorb;
 mod audit;
 mod ballot;
-mod beyond;
 pub(super) mod bounds;
 mod build;
-mod chain;
 mod clock;
 mod conditions;
 pub mod deletion;
 mod failures;
 mod gate;
-mod guest;
+mod gate_only;
 pub(super) mod history;
 mod immutable;
+mod impact;
 mod input;
+mod interference;
 mod lifecycle;
+mod lineage;
 mod loss;
 mod marking;
 mod names;
-mod outside;
-mod own_gate;
+mod notify_engine;
+mod outcome;
 mod ownership;
+mod past_gate;
 mod plan;
 mod restart;
 mod seal;
-mod stake;
-mod telling;
+mod sluice_gate;
 mod unread;
 mod update;
 mod words;
@@ -53,7 +53,7 @@ use crate::crd::{
 };
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::gate::GateEvent;
-use crate::votes::{Effect, effect};
+use crate::gate::votes::{Effect, effect};
 
 pub use build::{build_tag, is_build, is_of, is_own_build};
 pub use conditions::Reason;
@@ -84,7 +84,7 @@ struct Decider<'a> {
     /// What waits for the engine to be done with a start or a bootstrap.
     held_up: Option<lifecycle::HeldUp>,
     /// What there is to say of Sluice's own gate.
-    own_gate: Option<own_gate::Shown>,
+    own_gate: Option<sluice_gate::Shown>,
     /// What is known of the policies; written along as soon as there is something to write.
     policies: Option<PoliciesSeen>,
 }

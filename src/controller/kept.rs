@@ -244,12 +244,12 @@ mod tests {
             assert_eq!(kept.is_guest(), before.is_guest());
             assert_eq!(kept.engine_pipeline_name(), before.engine_pipeline_name());
             assert_eq!(
-                crate::approval::carries_votes(&kept),
-                crate::approval::carries_votes(&before)
+                crate::gate::decision::carries_votes(&kept),
+                crate::gate::decision::carries_votes(&before)
             );
             assert_eq!(
-                crate::content::config_maps(kept.spec.program.as_ref()),
-                crate::content::config_maps(before.spec.program.as_ref())
+                crate::gate::content::config_maps(kept.spec.program.as_ref()),
+                crate::gate::content::config_maps(before.spec.program.as_ref())
             );
         }
         let kept = kept(of(json!({}), specs[0].clone(), status));

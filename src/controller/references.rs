@@ -10,7 +10,7 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::Guarded;
 use super::engines::EngineKey;
-use crate::content;
+use crate::gate::content;
 
 /// Namespace and name.
 type Key = (String, String);

@@ -181,10 +181,10 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         reporter,
         unfit,
         audit: audit::Audit::new(None, Arc::clone(&metrics)),
-        claims: claims::Claims::default(),
+        claims: pipeline_owners::Claims::default(),
         // So long that no test waits for its end, however busy the machine is.
         retries: backoff::Retries::beginning_with(backoff::MOST),
-        calls: calls::Calls::new(Duration::from_secs(10)),
+        calls: in_flight::Calls::new(Duration::from_secs(10)),
         client,
         engines,
         pipelines: reflector::store().0,

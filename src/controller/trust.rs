@@ -8,8 +8,8 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, watch};
 
 use super::Guarded;
-use crate::approval;
 use crate::crd::{Outcome as Verdict, Pipeline, PipelineStatus};
+use crate::gate::decision;
 use crate::policies::{Standing, Trust};
 
 /// How many Pipelines are written to in a second only because the policies were replaced.
@@ -26,7 +26,7 @@ pub(super) fn concerned(
         let concerned = pipelines.state_filter(|pipeline| {
             pipeline.0.as_ref().is_ok_and(|pipeline| {
                 let status = pipeline.status.as_ref();
-                all || approval::relies_on_policies(pipeline)
+                all || decision::relies_on_policies(pipeline)
                     || status.is_some_and(|status| status.waiting_since.is_some())
             })
         });

@@ -15,8 +15,8 @@ use tracing::{debug, warn};
 
 use super::{Context, Error, Guarded, GuardedVote, kept};
 use crate::crd::{Pipeline, PipelineApproval, PipelineStatus};
+use crate::gate::votes::spent::{self, Over};
 use crate::guarded;
-use crate::votes::spent::{self, Over};
 
 /// How many votes are read at a time. Each may have 256 KiB of annotations, and there may be many.
 pub(super) const PAGE: u32 = 100;

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::change;
+use crate::gate::change;
 use crate::text::{self, Limit};
 
 /// How many bytes of JSON a diff may take.

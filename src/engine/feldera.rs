@@ -11,8 +11,8 @@ use super::budget::{Portion, Purse};
 use super::elements::{self, Elements, NoArray};
 use super::wire;
 use super::{Checkpoint, DiffAnswer, EngineInfo, Error, FullPipeline, PipelineState, StartOptions};
-use crate::change::Content;
 use crate::crd::BootstrapOptions;
+use crate::gate::change::Content;
 use crate::telemetry;
 use crate::text::{self, Limit};
 

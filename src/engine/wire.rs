@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::{
     Checkpoint, Connectors, EngineInfo, FullPipeline, OptionsShown, PipelineError, PipelineState,
 };
-use crate::change::{Content, Kept, Sent};
+use crate::gate::change::{Content, Kept, Sent};
 use crate::text::{self, word};
 
 /// `GET /config`.

@@ -244,8 +244,8 @@ async fn an_action_votes_on_the_whole_id_of_what_waits() {
 /// The scripts know the states and conditions that the rule knows, and no others.
 async fn an_action_is_there_and_votes_in_each_state_and_condition_as_it_would_count() {
     use sluice::crd::{ApprovalState, Pipeline, VoteDecision};
-    use sluice::votes::Effect;
-    use sluice::votes::doors::{Condition, comes_to, put};
+    use sluice::gate::votes::Effect;
+    use sluice::gate::votes::doors::{Condition, comes_to, put};
     let whole = json!({
         "parent": "root", "options": {}, "revision": 0, "since": "2026-01-01T00:00:00Z", "approveCommand": "",
         "approvedFieldCounts": true, "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""},

@@ -178,12 +178,12 @@ async fn a20_somebodys_pipeline_under_the_name_of_a_compilation_is_neither_asked
     // As everybody may foresee who can read the change.
     let mut spec = running.spec.clone();
     spec.program.as_mut().expect("a program").sql = Some(changed());
-    let content = sluice::content::resolve(&spec, &Default::default());
+    let content = sluice::gate::content::resolve(&spec, &Default::default());
     let target = content.expect("no references").expect("a program").target();
     let uid: String = uid_digits(&running);
     let name = format!(
         "sluice-build-{uid}-{}",
-        &sluice::change::digest(&target)[..8]
+        &sluice::gate::change::digest(&target)[..8]
     );
     let sql = format!("CREATE FUNCTION twice(x INT) RETURNS INT;\n{}", changed());
     let theirs = json!({"name": name, "program_code": sql, "udf_rust": "fn other() {}"});

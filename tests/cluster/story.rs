@@ -20,11 +20,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
-use sluice::change::{self, Change, Content};
 use sluice::crd::{
     Approval, ApprovalState, DeletionPolicy, Engine, FINALIZER, Pipeline, PipelineApproval,
     PipelineStatus, annotation,
 };
+use sluice::gate::change::{self, Change, Content};
 use tokio::sync::OnceCell;
 
 pub use self::recording::Recording;

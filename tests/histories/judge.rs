@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sluice::change::Content;
 use sluice::crd::{Approval, ApprovalState, Gate, Outcome, Pipeline};
+use sluice::gate::change::Content;
 
 use crate::happenings::History;
 use crate::story::{ORDERS, status};

@@ -2,11 +2,11 @@
 //! too.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use sluice::chain;
-use sluice::change::{self, Content};
 use sluice::crd::{
     BuildOutcome, Pipeline, PipelineStatus, Preview, PreviewOutcome, Target, annotation,
 };
+use sluice::gate::change::{self, Content};
+use sluice::gate::lineage;
 
 use super::judge::Situation;
 
@@ -105,7 +105,7 @@ fn by_the_compiler(status: &PipelineStatus, target: &Target) -> Option<String> {
 /// What the engine answered when the operator asked it about just this change.
 pub fn preview<'a>(status: &'a PipelineStatus, target: &Target) -> Option<&'a Preview> {
     let preview = status.preview.as_ref();
-    preview.filter(|it| it.target == *target && it.parent == chain::parent(status))
+    preview.filter(|it| it.target == *target && it.parent == lineage::parent(status))
 }
 
 /// The engine's word on just this content.
@@ -134,7 +134,7 @@ fn its_state_would_be_lost(situation: &Situation, status: &PipelineStatus) -> Op
     let is_up = matches!(engine, Some("Running" | "Paused"));
     let held = status.content.as_ref();
     let without_storage = held.is_some_and(|held| held.target.without_storage);
-    let is_lost = without_storage || !chain::writes_checkpoints(status);
+    let is_lost = without_storage || !lineage::writes_checkpoints(status);
     if !is_up || !is_lost || situation.file.spec.allow_state_loss {
         return None;
     }

@@ -2,13 +2,13 @@
 //! functions.
 
 use kube::ResourceExt;
-use sluice::chain;
-use sluice::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
 use sluice::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Gate, Pipeline, PipelineApproval,
     PipelineStatus, PreviewOutcome, Run, Settled, Target, VoteDecision, annotation,
 };
-use sluice::votes::{Effect, effect};
+use sluice::gate::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
+use sluice::gate::lineage;
+use sluice::gate::votes::{Effect, effect};
 
 use super::held::{self, LeftAlone};
 use crate::program::{self, PartDiff, Source};
@@ -109,7 +109,7 @@ pub fn judge(situation: &Situation) -> Planned {
     // Of what the file doesn't give, the engine's own stays.
     let held = situation.live.and_then(|live| live.status.as_ref());
     let beside = |content: &Content| match held {
-        Some(status) => chain::beside_what_is_held(content, &chain::as_after_the_loss(status)),
+        Some(status) => lineage::beside_what_is_held(content, &lineage::as_after_the_loss(status)),
         None => content.clone(),
     };
     let content = situation.content.map(beside);
@@ -158,11 +158,11 @@ pub fn judge(situation: &Situation) -> Planned {
     let target = content.target();
     let options = file.spec.bootstrap_options;
     let uid = live.uid().unwrap_or_default();
-    let status = chain::once_asked_for(&stored, &uid, &target, options);
-    if chain::is_lost(&stored) {
+    let status = lineage::once_asked_for(&stored, &uid, &target, options);
+    if lineage::is_lost(&stored) {
         let before = stored.settled.as_ref().filter(|it| it.is_known());
         if let Some(before) = before {
-            planned.changed = sluice::change::differences(&before.target, &target);
+            planned.changed = sluice::gate::change::differences(&before.target, &target);
             planned.in_words = program::changed(&before.target, &target);
         }
         planned
@@ -171,11 +171,11 @@ pub fn judge(situation: &Situation) -> Planned {
     } else {
         planned.notes.extend(on_what_runs(&stored, &target));
     }
-    let revision = chain::revision_of(&status, &uid, &target, options);
-    let id = chain::id(&status, &uid, &target, options, revision);
+    let revision = lineage::revision_of(&status, &uid, &target, options);
+    let id = lineage::id(&status, &uid, &target, options, revision);
     let settled = status.settled.as_ref();
     let is_settled = settled.is_some_and(|settled| settled.target == target);
-    let is_lost = chain::is_lost(&stored);
+    let is_lost = lineage::is_lost(&stored);
     if is_settled || !is_lost && runs_unasked(&stored, &target) {
         let held = held::by_its_content(situation, content, &status)
             .filter(|_| !clears_storage(file, &stored));
@@ -189,12 +189,12 @@ pub fn judge(situation: &Situation) -> Planned {
         planned.notes.extend(as_it_is(situation, &planned.verdict));
         return planned;
     }
-    planned.parent = Some(chain::parent(&status).to_owned());
+    planned.parent = Some(lineage::parent(&status).to_owned());
     planned.change_id = Some(id.clone());
     planned.verdict = verdict(situation, &status, content, &id);
     let known = settled.filter(|settled| settled.is_known());
     if let Some(settled) = known {
-        planned.changed = sluice::change::differences(&settled.target, &target);
+        planned.changed = sluice::gate::change::differences(&settled.target, &target);
         planned.in_words = program::changed(&settled.target, &target);
         let before = Source {
             kept: settled.program.as_ref(),
@@ -224,7 +224,7 @@ fn on_what_runs(stored: &PipelineStatus, target: &Target) -> Option<String> {
     let run = unsettled(stored)?;
     let id = &run.change_id;
     let is_this = run.target == *target;
-    if chain::settled_by_its_stop(stored).is_some() {
+    if lineage::settled_by_its_stop(stored).is_some() {
         return Some(match is_this {
             true => format!("it is applied already: change {id} runs, and isn't settled yet"),
             false => {
@@ -246,7 +246,7 @@ fn on_what_runs(stored: &PipelineStatus, target: &Target) -> Option<String> {
 /// started it there.
 fn runs_unasked(stored: &PipelineStatus, target: &Target) -> bool {
     let runs = unsettled(stored).filter(|run| run.target == *target);
-    let Some(run) = runs.filter(|_| chain::is_past_the_gate(stored)) else {
+    let Some(run) = runs.filter(|_| lineage::is_past_the_gate(stored)) else {
         return false;
     };
     let mut approval = stored.approval.iter();
@@ -280,7 +280,7 @@ fn as_it_is(situation: &Situation, verdict: &Verdict) -> Option<String> {
 fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id: &str) -> Verdict {
     let file = &situation.file;
     let spec = &file.spec;
-    let is_lost = chain::is_lost(status);
+    let is_lost = lineage::is_lost(status);
     if clears_storage(file, status) && !is_lost {
         return match status.settled {
             None => Verdict::NothingSettled,
@@ -316,7 +316,7 @@ fn verdict(situation: &Situation, status: &PipelineStatus, content: &Content, id
     if is_lost && spec.allow_state_loss {
         return Verdict::NotAsked("spec.allowStateLoss is true".into());
     }
-    if !chain::writes_checkpoints(status) && !is_lost {
+    if !lineage::writes_checkpoints(status) && !is_lost {
         return Verdict::NotAsked(
             "its engine writes no checkpoints, so each start is one from nothing".into(),
         );
@@ -456,13 +456,13 @@ fn on_the_change(
         // Nobody knows better than the gate.
         let is_known = held::preview(status, target)
             .is_some_and(|preview| preview.outcome == PreviewOutcome::Gated);
-        let is_lost = chain::is_lost(stored);
+        let is_lost = lineage::is_lost(stored);
         if !is_lost && !asked_here && !is_known && waiting.is_none_or(|waits| waits.change_id != id)
         {
             notes.push("nobody is asked if the engine finds tables, views and connectors unchanged, as where only comments were".into());
         }
     }
-    let is_lost = chain::is_lost(stored);
+    let is_lost = lineage::is_lost(stored);
     if file.spec.desired_state == DesiredState::Stopped && !asked_here && !is_lost {
         notes.push("spec.desiredState is stopped: it is asked about at the next start".into());
     }
@@ -481,7 +481,7 @@ fn what_is_lost(
     let runs = stored
         .run
         .as_ref()
-        .filter(|_| chain::is_past_the_gate(stored));
+        .filter(|_| lineage::is_past_the_gate(stored));
     if target.without_storage && !settled.without_storage {
         Some("it turns storage off: all that the pipeline has computed is lost, and it begins from nothing".into())
     } else if runs.is_some_and(|run| run.target.without_storage) {
@@ -583,7 +583,7 @@ mod tests {
     }
 
     fn id(text: &str, parent: &str) -> String {
-        sluice::change::Change {
+        sluice::gate::change::Change {
             uid: "uid-1",
             parent,
             target: &sql(text).target(),
@@ -781,7 +781,7 @@ mod tests {
             }
             .target();
         }
-        let change = chain::id(status, "uid-1", &target, Default::default(), 0);
+        let change = lineage::id(status, "uid-1", &target, Default::default(), 0);
         let outcome = if state == "Rejected" {
             state
         } else {
@@ -880,7 +880,7 @@ mod tests {
         let mut live = changing(Ran::AtTheGate, "Awaiting");
         let file = of(json!({"program": {"sql": "C"}}));
         let status = live.status.as_mut().unwrap();
-        let turns: Vec<Value> = (2..chain::MOST_TURNS)
+        let turns: Vec<Value> = (2..lineage::MOST_TURNS)
             .map(|turn| json!({"changeId": format!("{turn}")}))
             .collect();
         status.turns = serde_json::from_value(json!(turns)).unwrap();

@@ -287,7 +287,7 @@ fn the_name_in_the_answers_is_the_resolved_one() {
 /// before anything is stored (`PoliciesNotInForce`), rather than what a condition says of them.
 #[test]
 fn a_vote_is_stored_in_each_state_and_condition_in_which_it_would_count() {
-    use crate::votes::doors::{Condition, comes_to, put};
+    use crate::gate::votes::doors::{Condition, comes_to, put};
     for state in ApprovalState::ALL {
         for condition in Condition::ALL {
             if condition == Condition::NoPoliciesForObjects {

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 
 use super::history::{bare_name, short_decision};
 use super::{Decider, Report};
-use crate::change;
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, Outcome, PipelineStatus,
 };
+use crate::gate::change;
 
 /// How many entries may wait to be written. More than that only where the log can't be written for long.
 const MOST_PENDING: usize = 100;

@@ -1,8 +1,8 @@
 //! The votes that there are, held against what is known: which count, which have done their work, and which fit nothing.
 
 use super::{Decider, history};
-use crate::approval::{self, Ballot, Register};
 use crate::crd::{ApprovalState, Door, Outcome, PipelineStatus};
+use crate::gate::decision::{self, Ballot, Register};
 
 impl Decider<'_> {
     /// Remembers which of the votes that the Pipeline itself carries have done their work: they may stand there for longer
@@ -13,7 +13,7 @@ impl Decider<'_> {
         }
         let pipeline = self.input.pipeline;
         self.status.spent_votes =
-            self.with_register(|register| approval::spent_votes(pipeline, register));
+            self.with_register(|register| decision::spent_votes(pipeline, register));
     }
 
     /// Tells people about votes that do nothing.
@@ -37,7 +37,7 @@ impl Decider<'_> {
     pub(super) fn count_votes(&self) -> Ballot {
         let (pipeline, objects) = (self.input.pipeline, self.input.objects);
         let mut ballot =
-            self.with_register(|register| approval::count(pipeline, objects, register));
+            self.with_register(|register| decision::count(pipeline, objects, register));
         // Annotations hold up to 256 KiB, and the status repeats what they say.
         history::shorten(&mut ballot.votes);
         ballot

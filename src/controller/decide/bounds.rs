@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::history::{self, MOST_VOTES, length};
-use crate::change;
 use crate::crd::{
     Approval, AtStake, BaseCheckpoint, Build, Decision, EngineContent, EngineView, KeptProgram,
     Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, SpentVotes, Target,
     Vote,
 };
 use crate::engine::diff;
+use crate::gate::change;
 use crate::text::{self, Limit, word};
 
 /// How many bytes of JSON a status takes at most.

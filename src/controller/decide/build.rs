@@ -12,9 +12,9 @@
 
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, Guard, Seen};
-use crate::change::{self, Content};
 use crate::crd::{Build, BuildOutcome, Gate, Target};
 use crate::engine::FullPipeline;
+use crate::gate::change::{self, Content};
 
 /// Whoever sees such a pipeline at the engine can tell by its name what it is. No new Pipeline may have such a name: a
 /// rule of its definition keeps it.

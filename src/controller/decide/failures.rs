@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::Decider;
 use super::conditions::Reason;
 use super::words_of_failure;
-use crate::change;
 use crate::crd::{Failures, annotation};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
+use crate::gate::change;
 
 /// For a command that only needs a value that wasn't there before.
 pub(super) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";

@@ -4,16 +4,16 @@
 use serde_json::{Value, json};
 
 use super::conditions::Reason;
-use super::own_gate::Base;
-use super::{Act, Decider, Guard, Seen, stake, words};
-use crate::approval;
-use crate::change;
+use super::sluice_gate::Base;
+use super::{Act, Decider, Guard, Seen, impact, words};
 use crate::crd::{
     Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
     Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState, diff};
 use crate::gate::GateEvent;
+use crate::gate::change;
+use crate::gate::decision;
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
@@ -58,7 +58,7 @@ impl Decider<'_> {
         {
             votes.insert(0, policy_rejects());
         }
-        let decided = approval::decide(&votes).cloned();
+        let decided = decision::decide(&votes).cloned();
         let now = self.now();
         let Some(approval) = &mut self.status.approval else {
             return;
@@ -255,14 +255,14 @@ impl Decider<'_> {
                 state.is_up() && !held.is_some_and(|held| held.target.without_storage)
             }
         };
-        let mut at_stake = stake::at_stake(&shown, connectors, self.options(), resumes_all);
+        let mut at_stake = impact::at_stake(&shown, connectors, self.options(), resumes_all);
         if loses_state {
             at_stake = match base {
-                Base::Before if !target.without_storage => stake::everything_since_a_checkpoint(),
-                _ => stake::everything(),
+                Base::Before if !target.without_storage => impact::everything_since_a_checkpoint(),
+                _ => impact::everything(),
             };
         } else if !unseen.is_empty() {
-            at_stake.unknown.push(stake::MIXED_RESULTS.to_owned());
+            at_stake.unknown.push(impact::MIXED_RESULTS.to_owned());
         }
         // A rejection is final for its change, also if that comes round again.
         let rejected = self

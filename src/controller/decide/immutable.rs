@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::change::Content;
+use crate::gate::change::Content;
 
 /// Source: Feldera's manager at 0.337, which refuses them with `EditRestrictedToClearedStorage`.
 const IMMUTABLE: [&str; 7] = [

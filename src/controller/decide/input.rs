@@ -5,9 +5,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::plan::{Asked, LastCall, Outcome};
-use crate::change::Content;
 use crate::crd::{Pipeline, PipelineApproval};
 use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
+use crate::gate::change::Content;
 use crate::policies::Trust;
 
 /// Everything that a decision depends on.

@@ -14,15 +14,15 @@ use super::conditions::Reason;
 use super::gate::reason_of;
 use super::input::{Observation, Seen};
 use super::ownership::is_owned;
-use super::{Act, Decider, Guard, stake};
-use crate::chain;
-use crate::change::{self, Content};
+use super::{Act, Decider, Guard, impact};
 use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Loss, Outcome, PipelineStatus,
     Settled, annotation,
 };
 use crate::engine::{self, PipelineState};
 use crate::gate::GateEvent;
+use crate::gate::change::{self, Content};
+use crate::gate::lineage;
 
 /// How often in a row the engine has to say that it knows no such pipeline.
 const LOOKS: i64 = 3;
@@ -186,7 +186,7 @@ impl<'a> Decider<'a> {
             return;
         };
         let (id, since) = (&lost.pipeline_id, lost.since.0);
-        let link = chain::after_a_loss(&self.status, self.uid(), id, since);
+        let link = lineage::after_a_loss(&self.status, self.uid(), id, since);
         let message = format!("{}. Nothing is made anew unasked", self.what_is_lost());
         // A question that nobody has answered is asked anew; what was decided holds if the pipeline is back.
         let is_open = self.status.approval.as_ref();
@@ -226,7 +226,7 @@ impl<'a> Decider<'a> {
 
     /// Whether it is known that the pipeline is lost, so that nothing of it counts but the question about that.
     pub(super) fn counts_as_lost(&self) -> bool {
-        chain::is_lost(&self.status)
+        lineage::is_lost(&self.status)
     }
 
     /// It is there again, with all that is remembered of it.
@@ -282,27 +282,27 @@ impl<'a> Decider<'a> {
 
     /// There is room for so many questions only.
     fn end_what_was_asked_too_often(&mut self) {
-        if self.status.turns.len() < chain::MOST_TURNS {
+        if self.status.turns.len() < lineage::MOST_TURNS {
             return;
         }
         self.close_what_is_open();
         self.status.turns.clear();
-        let forgotten = chain::as_after_the_loss(&self.status);
+        let forgotten = lineage::as_after_the_loss(&self.status);
         let uid = self.uid().to_owned();
         if let Some(lost) = &mut self.status.lost {
             let (id, since) = (&lost.pipeline_id, lost.since.0);
-            lost.link = Some(chain::after_a_loss(&forgotten, &uid, id, since));
+            lost.link = Some(lineage::after_a_loss(&forgotten, &uid, id, since));
         }
     }
 
     /// Asks whether the pipeline is to be made anew, and has it made once somebody has said so.
     fn ask_about_the_loss(&mut self, content: &Content) {
         self.end_what_was_asked_too_often();
-        let forgotten = chain::as_after_the_loss(&self.status);
-        let target = chain::beside_what_is_held(content, &forgotten).target();
+        let forgotten = lineage::as_after_the_loss(&self.status);
+        let target = lineage::beside_what_is_held(content, &forgotten).target();
         let options = self.input.pipeline.spec.bootstrap_options;
-        let revision = chain::revision_of(&forgotten, self.uid(), &target, options);
-        let id = chain::id(&forgotten, self.uid(), &target, options, revision);
+        let revision = lineage::revision_of(&forgotten, self.uid(), &target, options);
+        let id = lineage::id(&forgotten, self.uid(), &target, options, revision);
         let known = self.status.approval.as_ref();
         let is_asked = known.is_some_and(|approval| {
             approval.change_id == id && approval.state != ApprovalState::Superseded
@@ -392,7 +392,7 @@ impl<'a> Decider<'a> {
                 None => ApprovalState::Awaiting,
             },
             short_id: change::short(&id),
-            parent: chain::parent(forgotten).to_owned(),
+            parent: lineage::parent(forgotten).to_owned(),
             changed,
             target,
             options: spec.bootstrap_options,
@@ -403,7 +403,7 @@ impl<'a> Decider<'a> {
             summary,
             diff: None,
             diff_digest: change::digest(&Value::Null),
-            at_stake: Some(stake::everything_of_a_lost_one()),
+            at_stake: Some(impact::everything_of_a_lost_one()),
             base: None,
             approve_command: self.command(annotation::APPROVE, &id),
             approved_field_counts: spec.approved != Some(true),
@@ -524,7 +524,7 @@ impl<'a> Decider<'a> {
         let known = self.known_id().unwrap_or_default().to_owned();
         let now = self.input.now;
         let link = link.or_else(|| {
-            has_names.then(|| chain::after_a_loss(&self.status, self.uid(), &known, now))
+            has_names.then(|| lineage::after_a_loss(&self.status, self.uid(), &known, now))
         });
         let asked_to_clear = self.input.pipeline.spec.clear_storage.clone();
         let asked_to_restart = self.input.pipeline.spec.restarted_at.clone();

@@ -3,10 +3,10 @@
 
 use super::input::Observation;
 use super::{Act, Decider, Guard};
-use crate::change::{self, short_digest};
 use crate::crd::{ApprovalState, Settled};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
+use crate::gate::change::{self, short_digest};
 use crate::mark::{self, SettledMark};
 
 impl Decider<'_> {

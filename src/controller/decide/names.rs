@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use super::Decider;
-use crate::approval::{self, Names};
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen};
+use crate::gate::decision::{self, Names};
+use crate::gate::votes::ONLY_IN_FIELDS;
 use crate::policies::Standing;
-use crate::votes::ONLY_IN_FIELDS;
 
 /// How soon a Pipeline asks again whether it is its turn.
 const NOTED_LATER: Duration = Duration::from_secs(60);
@@ -18,8 +18,8 @@ impl Decider<'_> {
     /// between. Such a vote stays in doubt until it is withdrawn.
     pub(super) fn look_at_the_names(&mut self) {
         let stored = self.status.policies.clone().unwrap_or_default();
-        let mut standing = approval::marks(self.input.pipeline);
-        standing.extend(approval::adoption(self.input.pipeline));
+        let mut standing = decision::marks(self.input.pipeline);
+        standing.extend(decision::adoption(self.input.pipeline));
         let in_doubt = match &self.input.trust.pipelines {
             Standing::Unknown(_) => false,
             Standing::Absent(_) => true,
@@ -59,7 +59,7 @@ impl Decider<'_> {
             .approval
             .as_ref()
             .is_some_and(|approval| approval.state.is_votable());
-        let matters = waits || approval::relies_on_policies(self.input.pipeline);
+        let matters = waits || decision::relies_on_policies(self.input.pipeline);
         if matters || self.input.may_note_policies || self.status != *stored {
             self.status.policies = self.policies.take();
         } else if self.status.policies != self.policies {
@@ -111,7 +111,7 @@ impl Decider<'_> {
     /// Says that approvals can't count for now, where one is waited for or stands.
     pub(super) fn show_missing_policies(&mut self) {
         let trust = self.input.trust;
-        let concerned = self.waiting().is_some() || approval::carries_votes(self.input.pipeline);
+        let concerned = self.waiting().is_some() || decision::carries_votes(self.input.pipeline);
         let mut missing: Vec<String> = vec![];
         for (standing, doors) in [
             (&trust.pipelines, "approvals by field and annotation"),

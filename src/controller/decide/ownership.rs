@@ -6,11 +6,11 @@
 use super::conditions::Reason;
 use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
-use crate::approval;
-use crate::change::{self, Content};
 use crate::crd::{Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::gate::GateEvent;
+use crate::gate::change::{self, Content};
+use crate::gate::decision;
 use crate::mark::{self, Owner, OwnerName};
 
 /// Whether an engine's pipeline is a Pipeline's: by its tag, or, on an engine that keeps no tags, by
@@ -312,7 +312,7 @@ impl<'a> Decider<'a> {
             ));
         }
         let doubted = self.policies.as_ref().map(|seen| &seen.unfounded);
-        let standing = approval::adoption(self.input.pipeline);
+        let standing = decision::adoption(self.input.pipeline);
         let is_doubted = standing.is_some_and(|it| doubted.is_some_and(|all| all.contains(&it)));
         is_doubted.then(|| {
             format!(

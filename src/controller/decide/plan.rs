@@ -5,9 +5,9 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
-use crate::change::Content;
 use crate::crd::{BootstrapOptions, Pipeline, PipelineStatus, Target, annotation};
 use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
+use crate::gate::change::Content;
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]

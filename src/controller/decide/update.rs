@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use super::conditions::{Hold, Reason};
 use super::input::Observation;
 use super::lifecycle::HeldUp;
-use super::own_gate::Passage;
+use super::sluice_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
-use crate::change::Content;
 use crate::crd::{
     BootstrapPolicy, DesiredState, EngineContent, Preview, PreviewOutcome, Refusal, Sending,
     StopKind, Target,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::gate::change::Content;
 use crate::settings;
 
 impl Decider<'_> {

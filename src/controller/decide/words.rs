@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::change;
 use crate::crd::Target;
 use crate::engine::diff;
+use crate::gate::change;
 use crate::text::{self, Limit};
 
 /// The lists of a diff, and how a person would say what is in them: one, several.

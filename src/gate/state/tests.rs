@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::crd::VoteDecision;
-use crate::votes::{Effect, effect};
+use crate::gate::votes::{Effect, effect};
 
 const STATUS: &str = include_str!("../../../docs/status.md");
 

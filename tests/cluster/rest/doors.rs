@@ -1,10 +1,10 @@
-//! What each door says of a change in each of its states: one rule for all of them (`sluice::votes::effect`).
+//! What each door says of a change in each of its states: one rule for all of them (`sluice::gate::votes::effect`).
 
 use std::process::Command;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::change::{Change, Content};
+use sluice::gate::change::{Change, Content};
 
 use super::{Scene, waiting};
 use crate::plugin::plugin;

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::model::World;
-use crate::change;
 use crate::crd::{ApprovalState, Door, PipelineApproval, VoteDecision, annotation};
-use crate::kept::{self, Part};
+use crate::gate::change;
+use crate::gate::snapshot::{self, Part};
 
 #[test]
 fn each_decision_and_what_became_of_it_is_audited_once() {
@@ -179,7 +179,7 @@ fn the_program_of_what_is_settled_is_kept() {
         let settled = world.status().settled.expect("something is settled");
         settled
             .program
-            .map(|program| kept::text(&program, Part::Sql))
+            .map(|program| snapshot::text(&program, Part::Sql))
     };
     let mut world = World::waiting("A", "B");
     assert_eq!(

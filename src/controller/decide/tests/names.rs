@@ -4,9 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::model::World;
-use crate::change::{Change, Content};
 use crate::controller::decide::Step;
 use crate::crd::{ApprovalState, BootstrapOptions, annotation};
+use crate::gate::change::{Change, Content};
 use crate::policies::{Standing, Trust};
 
 fn in_force(epoch: &str) -> Standing {

@@ -1,12 +1,12 @@
 //! What happens when, told as stories.
 
 use super::model::World;
-use crate::change::{Change, Content};
 use crate::controller::decide::{Act, Guard, Step};
 use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, PipelineApproval,
     VoteDecision, annotation,
 };
+use crate::gate::change::{Change, Content};
 
 #[test]
 fn a_first_program_comes_up_without_a_gate_and_is_settled() {
@@ -813,7 +813,7 @@ fn a6_the_call_is_made_only_if_the_engine_shows_what_was_approved() {
         deployment_id: live.deployment_id.clone(),
         status: &["AwaitingApproval"],
         version: Some(live.version),
-        diff_digest: Some(crate::change::digest(&live.approval_diff)),
+        diff_digest: Some(crate::gate::change::digest(&live.approval_diff)),
         tags: None,
     };
     assert_eq!(guard, expected);

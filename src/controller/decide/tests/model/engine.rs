@@ -2,13 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::change::Content;
 use crate::controller::decide::{Act, CheckpointStatusSeen, Outcome};
 use crate::crd::BootstrapOptions;
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, Error, FullPipeline, OptionsShown, PipelineError,
     PipelineState, diff,
 };
+use crate::gate::change::Content;
 use crate::settings;
 
 /// The engine.

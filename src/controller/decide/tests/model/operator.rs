@@ -9,13 +9,13 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use super::World;
 use super::checks::check_that_it_speaks_of_the_spec;
 use super::storage::number_of_call;
-use crate::change::Content;
 use crate::controller::decide::{
     Act, Asked, CheckpointStatusSeen, Guard, Input, LastCall, Observation, Outcome, Plan, Seen,
     Step, Timing, decide, remembered,
 };
 use crate::crd::{Pipeline, PipelineStatus};
 use crate::engine::{EngineInfo, Error, PipelineState};
+use crate::gate::change::Content;
 
 /// How many steps a reconcile may take.
 const MAX_STEPS: usize = 24;

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::model::{Engine, Fault as Wrong, World};
-use crate::change::Content;
 use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Moment, PipelineApproval,
     Target, VoteDecision, annotation,
 };
+use crate::gate::change::Content;
 
 /// What people, the engine and the operator can do.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
 
-use crate::change::{Content, Kept, Sent};
 use crate::crd::{ConfigMapKeyRef, ContentSource, PipelineSpec, Program};
+use crate::gate::change::{Content, Kept, Sent};
 
 /// The names of the ConfigMaps that a program refers to.
 pub fn config_maps(program: Option<&Program>) -> BTreeSet<&str> {

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::conditions::Reason;
 use super::{Decider, Seen};
-use crate::change;
 use crate::crd::{
     Approval, ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome,
     PreviewOutcome, annotation,
 };
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
+use crate::gate::change;
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.

@@ -2,12 +2,12 @@
 
 use super::Decider;
 use super::input::{Observation, Seen};
-use crate::chain;
-use crate::change::{self, Content};
 use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Target, Turn};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
-use crate::kept;
+use crate::gate::change::{self, Content};
+use crate::gate::lineage;
+use crate::gate::snapshot;
 
 impl Decider<'_> {
     /// A target of which a checkpoint exists is settled, gated or not: it becomes the parent of
@@ -229,7 +229,7 @@ impl Decider<'_> {
         // Going back to what is settled makes that a new link of the chain, so that an approval of
         // what was taken back can't count when the same edit is made again.
         let back = self.status.settled.as_ref().map(|settled| &settled.target) == wanted.as_ref();
-        if back || self.status.turns.len() >= chain::MOST_TURNS {
+        if back || self.status.turns.len() >= lineage::MOST_TURNS {
             self.link_anew();
         }
     }
@@ -237,7 +237,7 @@ impl Decider<'_> {
     /// Makes what is settled a new link of the chain: no id of a change to it means anything any more.
     pub(super) fn link_anew(&mut self) {
         let uid = self.uid().to_owned();
-        chain::link_anew(&mut self.status, &uid);
+        lineage::link_anew(&mut self.status, &uid);
     }
 
     /// A change had its turn: asked about again under the same parent, it is a new question, unless it
@@ -285,20 +285,20 @@ impl Decider<'_> {
     /// What the spec asks for, as it would be brought to the engine.
     pub(super) fn wanted(&self) -> Option<Content> {
         let content = self.input.content.as_ref().ok()?.as_ref()?;
-        Some(chain::beside_what_is_held(content, &self.status))
+        Some(lineage::beside_what_is_held(content, &self.status))
     }
 
     pub(super) fn parent(&self) -> &str {
-        chain::parent(&self.status)
+        lineage::parent(&self.status)
     }
 
     /// How often a target was already asked about anew, under the present parent and options.
     pub(super) fn revision_of(&self, target: &Target) -> i64 {
-        chain::revision_of(&self.status, self.uid(), target, self.options())
+        lineage::revision_of(&self.status, self.uid(), target, self.options())
     }
 
     pub(super) fn change_id(&self, target: &Target, revision: i64) -> String {
-        chain::id(&self.status, self.uid(), target, self.options(), revision)
+        lineage::id(&self.status, self.uid(), target, self.options(), revision)
     }
 
     /// The parts of the program in which a target differs from what is settled; none if that isn't
@@ -324,7 +324,7 @@ impl Decider<'_> {
             && settled.program.is_none()
             && settled.target == content.target()
         {
-            settled.program = Some(kept::keep(program, &content));
+            settled.program = Some(snapshot::keep(program, &content));
         }
     }
 }

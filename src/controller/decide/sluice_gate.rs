@@ -22,7 +22,7 @@ use crate::crd::{
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::GateEvent;
-use crate::{kept, settings};
+use crate::{gate::snapshot, settings};
 
 /// Whether an update may be brought to the engine.
 #[derive(PartialEq)]
@@ -208,7 +208,7 @@ impl Decider<'_> {
             if settled.target.settings.is_empty() {
                 return Some(Map::new());
             }
-            let kept = kept::text(settled.program.as_ref()?, kept::Part::Settings).ok();
+            let kept = snapshot::text(settled.program.as_ref()?, snapshot::Part::Settings).ok();
             let kept = kept.and_then(|text| serde_json::from_str(&text).ok());
             kept.filter(|kept| settings::digest(Some(kept)) == settled.target.settings)
                 .or_else(|| self.settings_held_by(&settled.target))

@@ -12,8 +12,8 @@ use flate2::write::GzEncoder;
 
 use serde_json::{Map, Value};
 
-use crate::change::Content;
 use crate::crd::{KeptProgram, Omission, Program};
+use crate::gate::change::Content;
 use crate::settings;
 
 /// How many characters all parts together may take in the status. SQL takes about a fifth of its size,

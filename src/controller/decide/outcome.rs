@@ -1,10 +1,10 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
-use crate::change::{self, Content, Kept};
 use crate::crd::{
     BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
+use crate::gate::change::{self, Content, Kept};
 
 use super::{Decider, Outcome, words};
 use crate::text;

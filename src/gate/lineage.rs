@@ -3,12 +3,12 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::change::{Change, Content, ROOT};
 use crate::crd::{
     ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
 };
 use crate::engine::EngineInfo;
 use crate::gate::GateEvent;
+use crate::gate::change::{Change, Content, ROOT};
 
 /// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
 /// there. What was given before and isn't any more goes back to the engine's default.

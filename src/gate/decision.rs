@@ -11,10 +11,10 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::change;
 use crate::crd::{
     Approval, Door, Outcome, Pipeline, PipelineApproval, SpentVotes, Vote, VoteDecision, annotation,
 };
+use crate::gate::change;
 
 /// Whoever wrote a field or an annotation: the API server doesn't tell afterwards.
 const UNKNOWN_VOTER: &str = "unknown";
