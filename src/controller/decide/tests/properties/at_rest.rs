@@ -6,7 +6,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::model::World;
-use super::happening::{Approved, happen, happening};
+use super::happening::{
+    Approved, Happening, about_answers, about_other_pipelines, about_wishes, happen, happening,
+};
 use crate::controller::decide::{Act, is_owned};
 use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState};
 use crate::engine::same_content;
@@ -222,18 +224,45 @@ proptest! {
         history in prop::collection::vec(happening(), 1..80),
         stays in prop::option::weighted(0.4, staying()),
     ) {
-        let mut world = World::running("A");
-        let mut approved = Approved::default();
-        for what in &history {
-            happen(&mut world, &mut approved, what);
-        }
-        world.end_of_faults();
-        if let Some(stays) = stays {
-            stays.begin(&mut world);
-        }
-        let rests = world.come_to_rest();
-        prop_assert!(rests.is_ok(), "{}", rests.unwrap_err());
-        let complaint = world.complaint();
-        prop_assert!(complaint.is_none(), "{}", complaint.unwrap_or_default());
+        comes_to_rest(&history, stays)?;
     }
+
+    #[test]
+    fn each_answer_is_of_what_was_asked(
+        history in prop::collection::vec(about_answers(), 1..24),
+    ) {
+        comes_to_rest(&history, None)?;
+    }
+
+    #[test]
+    fn nothing_that_is_known_of_one_pipeline_is_taken_for_what_another_is(
+        history in prop::collection::vec(about_other_pipelines(), 1..24),
+    ) {
+        comes_to_rest(&history, None)?;
+    }
+
+    #[test]
+    fn what_is_seen_counts_before_what_is_wished(
+        history in prop::collection::vec(about_wishes(), 1..40),
+    ) {
+        comes_to_rest(&history, None)?;
+    }
+}
+
+/// Has all of it happen, and looks where it ends once nothing but what stays is in the way.
+fn comes_to_rest(history: &[Happening], stays: Option<Staying>) -> Result<(), TestCaseError> {
+    let mut world = World::running("A");
+    let mut approved = Approved::default();
+    for what in history {
+        happen(&mut world, &mut approved, what);
+    }
+    world.end_of_faults();
+    if let Some(stays) = stays {
+        stays.begin(&mut world);
+    }
+    let rests = world.come_to_rest();
+    prop_assert!(rests.is_ok(), "{}", rests.unwrap_err());
+    let complaint = world.complaint();
+    prop_assert!(complaint.is_none(), "{}", complaint.unwrap_or_default());
+    Ok(())
 }

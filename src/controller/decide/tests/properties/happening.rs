@@ -80,12 +80,18 @@ pub enum Happening {
     /// Somebody votes by an object.
     Vote(bool),
     Retry,
+    /// Somebody asks for another try of whatever didn't work.
+    AskForATry,
+    /// Somebody who may has the engine's pipeline taken over.
+    Adopt,
     Restart,
     /// The audit log can't be written, or can again.
     ToggleAudit,
     Reconcile,
     Tick,
     Pass(u8),
+    /// Engine and operator go on for a while.
+    GoOn,
 }
 
 /// What happens in a history.
@@ -111,19 +117,12 @@ fn of_the_operator() -> impl Strategy<Value = Happening> {
 /// What anybody else does.
 fn by_others() -> impl Strategy<Value = Happening> {
     use Happening::*;
-    let fault = prop_oneof![
-        Just(Wrong::NotTaken),
-        Just(Wrong::AnswerLost),
-        Just(Wrong::Refused),
-    ];
-    let meets = (prop::option::of(fault.clone()), 0..MEANWHILE.len())
-        .prop_map(|(fault, edit)| UpdateMeets(fault, edit));
     prop_oneof![
         3 => (0u8..3).prop_map(Edit),
         1 => (4u8..6).prop_map(Edit),
         1 => (0u8..3).prop_map(EditConfig),
-        2 => fault.prop_map(Fault),
-        2 => meets,
+        2 => fault().prop_map(Fault),
+        2 => update_meets(),
         1 => Just(CheckpointFails),
         1 => Just(CheckpointGetsLost),
         1 => Just(ToggleEngine),
@@ -162,6 +161,66 @@ fn by_others() -> impl Strategy<Value = Happening> {
         1 => Just(Retry),
         1 => Just(Restart),
         1 => Just(ToggleAudit),
+    ]
+}
+
+fn fault() -> impl Strategy<Value = Wrong> + Clone {
+    prop_oneof![
+        Just(Wrong::NotTaken),
+        Just(Wrong::AnswerLost),
+        Just(Wrong::Refused),
+    ]
+}
+
+fn update_meets() -> impl Strategy<Value = Happening> {
+    (prop::option::of(fault()), 0..MEANWHILE.len())
+        .prop_map(|(fault, edit)| Happening::UpdateMeets(fault, edit))
+}
+
+/// Only what has to do with one answer of the engine after another, so that it happens often together.
+pub fn about_answers() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        2 => (0u8..3).prop_map(Edit),
+        1 => (0u8..3).prop_map(EditFunctions),
+        3 => update_meets(),
+        2 => Just(AskForATry),
+        3 => Just(ApproveByAnnotation),
+        4 => Just(GoOn),
+        1 => Just(Reconcile),
+    ]
+}
+
+/// The same of which pipeline of the engine is whose.
+pub fn about_other_pipelines() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        2 => (0u8..3).prop_map(ReplaceByHand),
+        1 => Just(Lose),
+        1 => Just(FindAgain),
+        1 => Just(MakeAgain),
+        2 => Just(Adopt),
+        1 => (0u8..3).prop_map(Edit),
+        1 => Just(Checkpoint),
+        1 => any::<bool>().prop_map(StartOutside),
+        3 => Just(ApproveByAnnotation),
+        4 => Just(GoOn),
+        1 => (10u8..60).prop_map(Pass),
+    ]
+}
+
+/// The same of what is wished while something else goes on.
+pub fn about_wishes() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        2 => (0u8..3).prop_map(Edit),
+        3 => Just(ApproveByAnnotation),
+        2 => Just(ToggleStopped),
+        1 => Just(TogglePaused),
+        1 => Just(Restart),
+        4 => Just(Tick),
+        3 => Just(Reconcile),
+        1 => Just(GoOn),
     ]
 }
 
@@ -455,6 +514,12 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
                 world.annotate(annotation::RETRY, &approval.change_id);
             }
         }
+        Happening::AskForATry => {
+            let now = world.now;
+            world.annotate(annotation::RETRY, &now.to_string());
+        }
+        Happening::Adopt => world.adopt(),
+        Happening::GoOn => world.settle_briefly(),
         Happening::Restart => {
             let now = world.now;
             world.spec(|spec| spec.restarted_at = Some(Moment(now.to_string())));
