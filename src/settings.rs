@@ -267,6 +267,14 @@ fn name_of_the_program(key: &str) -> String {
     format!("program.config.{key}")
 }
 
+/// All settings of a program configuration that may change unasked, as statuses name them.
+pub fn all_unasked_of_the_program() -> Vec<String> {
+    UNASKED_OF_THE_PROGRAM
+        .into_iter()
+        .map(name_of_the_program)
+        .collect()
+}
+
 /// The settings of a program configuration that may change unasked and are given, as statuses name them.
 pub fn unasked_of_the_program_in(config: Option<&Map<String, Value>>) -> Vec<String> {
     let given = UNASKED_OF_THE_PROGRAM
@@ -290,6 +298,20 @@ pub fn beside_in_the_program(
         }
     }
     all
+}
+
+/// What a program configuration holds without that which others have set beside the wanted one, and which may change unasked.
+pub fn without_what_others_set(
+    held: &Map<String, Value>,
+    wanted: &Map<String, Value>,
+    given: &[String],
+) -> Map<String, Value> {
+    let mut ours = held.clone();
+    ours.retain(|key, _| {
+        let is_unasked = UNASKED_OF_THE_PROGRAM.contains(&key.as_str());
+        !is_unasked || wanted.contains_key(key) || given.contains(&name_of_the_program(key))
+    });
+    ours
 }
 
 /// What a program configuration says, without what the engine fills in. (Source: `ProgramConfig` of Feldera at 0.337.)

@@ -54,7 +54,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     }
     if change.revision > 0 {
         line(
-            "Asked      again, because the diff is another one than when it was asked first".into(),
+            "Asked      again: the diff, or what approving does, is another than when it was asked first".into(),
         );
     }
     line("\nWhat changes:".into());
@@ -68,7 +68,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         }
     }
     line("\nWhat approving does:".into());
-    for item in stake(change) {
+    for item in stake(change, is_to_be_stopped(pipeline, change)) {
         line(format!("  {item}"));
     }
     text
@@ -239,8 +239,16 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Whether what runs is stopped for the change once it is approved.
+fn is_to_be_stopped(pipeline: &Pipeline, change: &Approval) -> bool {
+    let status = pipeline.status.as_ref();
+    let engine = status.and_then(|status| status.engine.as_ref());
+    let deployment = engine.and_then(|engine| engine.deployment_status.as_deref());
+    change.gate == Gate::Sluice && deployment != Some("Stopped")
+}
+
 /// What approving destroys or repeats. What isn't known is said to be unknown, never left out.
-fn stake(change: &Approval) -> Vec<String> {
+fn stake(change: &Approval, is_to_be_stopped: bool) -> Vec<String> {
     let Some(stake) = &change.at_stake else {
         return vec!["unknown: Sluice could not find out what it destroys or repeats".into()];
     };
@@ -272,8 +280,7 @@ fn stake(change: &Approval) -> Vec<String> {
         format!(
             "input since the checkpoint that is dropped: {}{}",
             one_line(&stake.dropped_input),
-            // The stop is still to come.
-            match change.gate == Gate::Sluice && stake.drops_no_input() {
+            match is_to_be_stopped && stake.drops_no_input() {
                 true => ", if the stop for it writes a checkpoint; otherwise it isn't made, and is asked about anew",
                 false => "",
             }
@@ -340,7 +347,7 @@ mod tests {
         let change = pipeline.status.as_mut().unwrap().approval.as_mut().unwrap();
         change.at_stake = None;
         assert_eq!(
-            stake(change),
+            stake(change, false),
             ["unknown: Sluice could not find out what it destroys or repeats"]
         );
     }
@@ -394,7 +401,7 @@ mod tests {
             unknown: vec!["sinks: the engine gave no list of connectors".into()],
         });
         assert_eq!(
-            stake(change),
+            stake(change, false),
             [
                 "tables that are emptied, and that nothing fills again: orders, customers",
                 "tables that are emptied, and read again from their connectors: none",
@@ -413,16 +420,36 @@ mod tests {
             dropped_input: AtStake::NO_INPUT.into(),
             ..AtStake::default()
         });
-        for (gate, said) in [
-            (Gate::Engine, "dropped: none"),
+        for (is_to_come, said) in [
+            (false, "dropped: none"),
             (
-                Gate::Sluice,
+                true,
                 "dropped: none, if the stop for it writes a checkpoint; otherwise it isn't made, and is asked about anew",
             ),
         ] {
-            change.gate = gate;
-            let lines = stake(change);
+            let lines = stake(change, is_to_come);
             assert!(lines.iter().any(|line| line.ends_with(said)), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_is_stopped_only_for_what_is_asked_about_before_that() {
+        for (gate, deployment, is_to_come) in [
+            (Gate::Sluice, "Running", true),
+            (Gate::Sluice, "Stopped", false),
+            (Gate::Engine, "AwaitingApproval", false),
+        ] {
+            let mut pipeline = pipeline("Awaiting");
+            let status = pipeline.status.as_mut().unwrap();
+            let engine = status.engine.get_or_insert_default();
+            engine.deployment_status = Some(deployment.into());
+            let mut change = status.approval.clone().unwrap();
+            change.gate = gate;
+            assert_eq!(
+                is_to_be_stopped(&pipeline, &change),
+                is_to_come,
+                "{deployment}"
+            );
         }
     }
 
@@ -450,7 +477,7 @@ Summary    1 view added
 Waiting    since 2026-01-01 00:00:00 UTC (5m)
 Resumes    from checkpoint 42 (0198)
 Bootstrap  the pipeline does nothing else meanwhile; the output goes to the sinks
-Asked      again, because the diff is another one than when it was asked first
+Asked      again: the diff, or what approving does, is another than when it was asked first
 
 What changes:
   + view v

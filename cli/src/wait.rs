@@ -120,7 +120,20 @@ fn progress(pipeline: Option<&Pipeline>, change: &str) -> Progress {
         .iter()
         .find(|record| record.change_id == change)
     {
-        Some(record) => of_state(change, record.state, record.decision.as_ref(), None),
+        Some(record) => {
+            let progress = of_state(change, record.state, record.decision.as_ref(), None);
+            let waits = status.approval.as_ref();
+            let waits = waits.filter(|next| next.state == ApprovalState::Awaiting);
+            match (progress, waits) {
+                (Progress::Failed(why), Some(next)) => Progress::Failed(format!(
+                    "{why}. Change {} waits now: kubectl sluice diff {} -n {}",
+                    next.change_id,
+                    pipeline.metadata.name.as_deref().unwrap_or_default(),
+                    pipeline.metadata.namespace.as_deref().unwrap_or_default(),
+                )),
+                (progress, _) => progress,
+            }
+        }
         None => Progress::Failed(format!(
             "change {change} waits no longer: another one took its place before it was applied"
         )),
@@ -163,7 +176,7 @@ fn of_state(
             Progress::Failed(format!("change {change} waited for too long and expired"))
         }
         ApprovalState::Superseded => Progress::Failed(format!(
-            "change {change} is no longer wanted: another one took its place, or it was taken back"
+            "change {change} waits no longer: another one took its place, it was taken back, or it is asked about anew"
         )),
     }
 }

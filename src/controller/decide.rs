@@ -49,7 +49,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::crd::{
-    Approval, ApprovalState, EngineView, PipelineStatus, PoliciesSeen, VoteDecision, annotation,
+    Approval, ApprovalState, EngineView, PipelineStatus, PoliciesSeen, StopKind, VoteDecision,
+    annotation,
 };
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::gate::GateEvent;
@@ -83,6 +84,8 @@ struct Decider<'a> {
     building: bool,
     /// What waits for the engine to be done with a start or a bootstrap.
     held_up: Option<lifecycle::HeldUp>,
+    /// Whether the last call has failed, so that none is made now.
+    call_failed: bool,
     /// What there is to say of Sluice's own gate.
     own_gate: Option<sluice_gate::Shown>,
     /// What is known of the policies; written along as soon as there is something to write.
@@ -100,6 +103,7 @@ impl<'a> Decider<'a> {
             held: None,
             building: false,
             held_up: None,
+            call_failed: false,
             own_gate: None,
             policies: None,
         }
@@ -117,6 +121,10 @@ impl<'a> Decider<'a> {
             self.status.handled_adopt = None;
         }
         let failed = self.absorb_outcome().or_else(|| self.held_back());
+        self.call_failed = failed.is_some();
+        if let Some(("stop", _)) = failed {
+            self.stop_has_failed();
+        }
         if let Some((info, seen)) = self.pipeline_to_work_on() {
             self.complete_old_targets();
             self.read_the_mark(seen.state());
@@ -188,13 +196,29 @@ impl<'a> Decider<'a> {
 
     /// Which deployment there is, who made it, and how it ended.
     fn follow(&mut self, info: &EngineInfo, state: &PipelineState) {
-        // That it was to be stopped counts only if it is: whoever asks for it now says so again.
+        // That it was to be stopped counts only if it is: whoever asks for it now says so again. What was asked for a
+        // moment ago may show yet, whatever is wished by now.
+        let asked = self
+            .status
+            .run
+            .as_ref()
+            .and_then(|run| run.graceful_stop.as_ref());
+        let resend_after = self.input.timing.resend_after;
+        let call_failed = self.call_failed;
+        let may_stop_yet = asked.is_some_and(|asked| {
+            self.since(&asked.at) <= resend_after || asked.failed && call_failed
+        });
         if let Some(run) = &mut self.status.run
             && run.deployment_id == state.deployment_id
             && !state.is_stopped()
             && !state.is_stopping()
         {
-            run.stop = None;
+            if run.stop == Some(StopKind::Checkpoint) && may_stop_yet {
+                self.look_again_in(self.input.timing.resend_after);
+            } else {
+                run.stop = None;
+                run.graceful_stop = None;
+            }
         }
         if self.input.pipeline.is_guest() {
             self.follow_a_guest(state);

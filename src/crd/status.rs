@@ -351,10 +351,25 @@ pub struct Run {
     /// How Sluice asked to stop this run: `Checkpoint` or `Force`; `Outside` if somebody else did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopKind>,
-    /// The newest checkpoint that was there when Sluice asked to stop this run with another one.
+    /// What is known of the stop with a checkpoint that Sluice asked for. Absent where 0.1.0 did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_before_stop: Option<String>,
+    pub graceful_stop: Option<GracefulStop>,
     /// Whether the failure that ended this run has been counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
+}
+
+/// A stop with a checkpoint that Sluice has asked for.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct GracefulStop {
+    /// When.
+    pub at: Time,
+    /// The newest checkpoint that was there before. The one that the stop writes is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_before: Option<String>,
+    /// Whether the call failed. Then somebody else may have stopped the pipeline, and a newer checkpoint be one that the engine
+    /// has written by itself long before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
 }

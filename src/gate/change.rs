@@ -87,12 +87,16 @@ impl Content {
     }
 
     /// The digests of this as the content that an engine holds. It has filled in its defaults, so a program
-    /// configuration that says the same as the wanted one has the digest of that.
-    pub fn target_as_held(&self, wanted: Option<&Content>) -> Target {
+    /// configuration that says the same as the wanted one has the digest of that; also where others have set something beside it
+    /// that may change unasked, and that was never `given`.
+    pub fn target_as_held(&self, wanted: Option<&Content>, given: &[String]) -> Target {
         let said =
             |content: &Content| settings::said_of_the_program(content.program_config.as_ref());
         let here = said(self);
-        let is_wanted = wanted.filter(|wanted| said(wanted) == here);
+        let is_wanted = wanted.filter(|wanted| {
+            let wanted = said(wanted);
+            wanted == settings::without_what_others_set(&here, &wanted, given)
+        });
         let config = match is_wanted {
             Some(wanted) => wanted.program_config.clone(),
             None => (!here.is_empty()).then_some(here),

@@ -219,14 +219,16 @@ fn cut(status: &mut PipelineStatus) {
         target,
         deployment_id,
         base_checkpoint,
-        checkpoint_before_stop,
+        graceful_stop,
         ..
     }) = run
     {
         cut_target(target);
         cut_word(deployment_id);
         cut_word(base_checkpoint);
-        cut_word(checkpoint_before_stop);
+        if let Some(stop) = graceful_stop {
+            cut_word(&mut stop.checkpoint_before);
+        }
     }
     if let Some(Settled {
         target, checkpoint, ..

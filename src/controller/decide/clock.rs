@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::SignedDuration;
 
 use super::Decider;
-use crate::crd::{Approval, Failures, Interference, Loss, PipelineStatus, Run, Seal};
+use crate::crd::{Approval, Failures, GracefulStop, Interference, Loss, PipelineStatus, Run, Seal};
 
 /// By how much the clocks of two replicas may differ without anybody minding.
 const SKEW: Duration = Duration::from_secs(60);
@@ -76,11 +76,14 @@ fn waited_since(status: &mut PipelineStatus) -> Vec<&mut Time> {
     let last_look_at = lost
         .as_mut()
         .and_then(|Loss { last_look_at, .. }| last_look_at.as_mut());
-    let past_gate_since = run.as_mut().and_then(
-        |Run {
-             past_gate_since, ..
-         }| past_gate_since.as_mut(),
-    );
+    let (past_gate_since, graceful_stop) = match run {
+        Some(Run {
+            past_gate_since,
+            graceful_stop,
+            ..
+        }) => (past_gate_since.as_mut(), graceful_stop.as_mut()),
+        None => (None, None),
+    };
     let last_call_at = approval
         .as_mut()
         .and_then(|Approval { last_call_at, .. }| last_call_at.as_mut());
@@ -89,6 +92,7 @@ fn waited_since(status: &mut PipelineStatus) -> Vec<&mut Time> {
         held_up_since.as_mut(),
         last_look_at,
         past_gate_since,
+        graceful_stop.map(|GracefulStop { at, .. }| at),
         last_call_at,
         interference
             .as_mut()

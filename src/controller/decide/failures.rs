@@ -51,10 +51,11 @@ impl Decider<'_> {
             format!("the pipeline failed in the engine: {message}"),
         );
         // Started again, it would be bootstrapped again, and sinks would get everything once more.
-        if let Some(approval) = &mut self.status.approval
+        if let Some(approval) = &self.status.approval
             && approval.change_id == change_id
-            && approval.take(GateEvent::Failed(message))
+            && approval.state.is_let_through()
         {
+            self.take(GateEvent::Failed(message));
             self.remember();
         }
     }

@@ -133,7 +133,7 @@ impl Decider<'_> {
             .map(|approval| (approval.state, approval.diff_digest == digest));
         let is_new = known.is_none_or(|(state, _)| state.is_over());
         let is_other = known.is_some_and(|(state, same)| {
-            !same && !state.is_over() && !state.is_refused() && state != ApprovalState::Unknown
+            !same && !state.is_refused() && state != ApprovalState::Unknown
         });
         let Some(full) = seen.full() else {
             if is_new || is_other {
@@ -158,7 +158,9 @@ impl Decider<'_> {
             self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
             // What was decided on the old question stays on record, and never counts again.
             self.had_its_turn(&id, None);
-            self.take(GateEvent::GaveWay);
+            if !is_new {
+                self.take(GateEvent::GaveWay);
+            }
             self.remember();
             question.revision += 1;
             let asked_anew = self.change_id(&question.target, question.revision);
@@ -248,7 +250,7 @@ impl Decider<'_> {
             Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
             _ if state.is_stopped() => {
                 let run = self.status.run.as_ref();
-                run.is_some_and(|run| self.was_kept_by_its_stop(run, state))
+                run.is_some_and(|run| self.is_kept_whole(run, state))
             }
             _ => {
                 let held = self.status.content.as_ref();

@@ -37,7 +37,7 @@ impl Decider<'_> {
             resumes_all: false,
             past_gate_since: None,
             stop: None,
-            checkpoint_before_stop: None,
+            graceful_stop: None,
             failed: false,
         });
         self.status.seal = None;

@@ -283,18 +283,11 @@ impl Decider<'_> {
             resumes_all: match this_start {
                 // This very start was written down before; the run before it is gone from status.
                 Some(run) => run.resumes_all,
-                None => last.is_some_and(|run| {
-                    self.was_kept_by_its_stop(run, state)
-                        // Nothing comes in at the gate.
-                        || !run.failed
-                            && run.stop == Some(StopKind::Force)
-                            && run.resumes_all
-                            && self.never_left_the_gate(run)
-                }),
+                None => last.is_some_and(|run| self.is_kept_whole(run, state)),
             },
             past_gate_since: None,
             stop: None,
-            checkpoint_before_stop: None,
+            graceful_stop: None,
             failed: false,
         };
         let (change_id, target) = (run.change_id.clone(), run.target.clone());
@@ -321,25 +314,28 @@ impl Decider<'_> {
         );
     }
 
-    /// Whether a run that is over was stopped with a checkpoint, so that nothing came in since. That one was asked for isn't
-    /// enough: the stop may have been cut short at the engine, or have written none.
-    pub(super) fn was_kept_by_its_stop(&self, run: &Run, state: &PipelineState) -> bool {
-        let newest = state.newest_checkpoint();
-        let is_newer =
-            newest.is_some_and(|newest| Some(&newest.uuid) != run.checkpoint_before_stop.as_ref());
-        run.stop == Some(StopKind::Checkpoint) && !run.failed && is_newer
+    /// Whether a run that is over has left no input behind that isn't in a checkpoint. That a stop with one was asked for isn't
+    /// enough: the call may not have arrived, the stop may have been cut short at the engine, or have written none.
+    pub(super) fn is_kept_whole(&self, run: &Run, state: &PipelineState) -> bool {
+        let newest = state.newest_checkpoint().map(|newest| &newest.uuid);
+        let wrote_one = run.graceful_stop.as_ref().is_none_or(|stop| {
+            !stop.failed && newest.is_some() && newest != stop.checkpoint_before.as_ref()
+        });
+        !run.failed
+            && match run.stop {
+                Some(StopKind::Checkpoint) => wrote_one,
+                // Nothing comes in before the gate, nor at it.
+                Some(StopKind::Force) => run.resumes_all && self.never_left_the_gate(run),
+                Some(StopKind::Outside) | None => false,
+            }
     }
 
-    /// Whether a run's change came to the gate and was taken back or rejected there.
+    /// Whether a run that is over was stopped before it could leave the gate.
     fn never_left_the_gate(&self, run: &Run) -> bool {
-        self.status.approval.as_ref().is_some_and(|approval| {
-            approval.change_id == run.change_id
-                && approval.calls == 0
-                && matches!(
-                    approval.state,
-                    ApprovalState::Superseded | ApprovalState::Rejected
-                )
-        })
+        let approval = self.status.approval.as_ref();
+        let is_told = approval
+            .is_some_and(|approval| approval.change_id == run.change_id && approval.calls > 0);
+        run.past_gate_since.is_none() && !is_told
     }
 
     fn wind_down(&mut self, info: &EngineInfo, state: &PipelineState) {
@@ -455,7 +451,10 @@ impl Decider<'_> {
         );
         self.stop(state, true);
         if is_news {
-            self.ask_anew_what_promised_a_checkpoint();
+            let asked_anew = self.ask_anew_what_promised_a_checkpoint();
+            let asked_anew = asked_anew.map_or_else(String::new, |id| {
+                format!(". Change {id} isn't made, and is asked about anew")
+            });
             let bootstrap = match state.deployment_status.as_str() {
                 "Bootstrapping" => {
                     ", and the bootstrap that was under way begins anew at the next start: sinks get everything once more"
@@ -465,7 +464,7 @@ impl Decider<'_> {
             self.warn(
                 "ForcedStop",
                 format!(
-                    "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost{bootstrap}",
+                    "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost{bootstrap}{asked_anew}",
                     state.deployment_status,
                     annotation::FORCE_STOP
                 ),
@@ -474,19 +473,19 @@ impl Decider<'_> {
     }
 
     /// What was approved at Sluice's own gate, before the stop, was approved as something that loses no input. Now the stop
-    /// writes no checkpoint (rule A18).
-    fn ask_anew_what_promised_a_checkpoint(&mut self) {
-        let Some(approval) = &self.status.approval else {
-            return;
-        };
+    /// writes no checkpoint (rule A18). The change that is asked about anew for that.
+    fn ask_anew_what_promised_a_checkpoint(&mut self) -> Option<String> {
+        let approval = self.status.approval.as_ref()?;
         let is_promised =
             approval.gate == Gate::Sluice && approval.calls == 0 && approval.state.is_votable();
-        if is_promised {
-            let id = approval.change_id.clone();
-            self.had_its_turn(&id, None);
-            self.take(GateEvent::GaveWay);
-            self.remember();
+        if !is_promised {
+            return None;
         }
+        let id = approval.change_id.clone();
+        self.had_its_turn(&id, None);
+        self.take(GateEvent::GaveWay);
+        self.remember();
+        Some(id)
     }
 
     /// Says what waits for the engine to be done, since when, and how to wait no longer.
@@ -684,7 +683,7 @@ impl Decider<'_> {
             resumes_all: false,
             past_gate_since: None,
             stop: None,
-            checkpoint_before_stop: None,
+            graceful_stop: None,
             failed: false,
         });
         // Whoever takes a pipeline over has had no gate to go round.

@@ -86,7 +86,7 @@ impl<'a> Decider<'a> {
                 self.act(Act::Look, Guard::default());
                 return true;
             };
-            let held = full.content.target_as_held(Some(content));
+            let held = full.content.target_as_held(Some(content), &[]);
             let approved = self.status.approval.as_ref();
             if approved.is_some_and(|approval| approval.target == held)
                 || engine::same_content(content, &full.content)

@@ -7,6 +7,7 @@ use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 use crate::gate::change::{self, Content, Kept};
 
 use super::{Decider, Outcome, words};
+use crate::settings;
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -229,7 +230,10 @@ impl<'a> Decider<'a> {
         let held = match settled.filter(|_| !is_doubted) {
             // The engine fills in defaults, and who brought it there knew what it was without them.
             Some(settled) => settled,
-            None => full.content.target_as_held(given),
+            None => {
+                let ours = given_so_far(before.as_ref());
+                full.content.target_as_held(given, &ours)
+            }
         };
         let was_given = before.as_ref();
         let was_sent = sending.as_ref();
@@ -355,6 +359,24 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         not_shown: vec![],
         sending: None,
     }
+}
+
+/// The settings that may change unasked and that Sluice has given, or was about to give.
+fn given_so_far(content: Option<&EngineContent>) -> Vec<String> {
+    let Some(content) = content else {
+        return vec![];
+    };
+    let before = match &content.given_settings {
+        Some(given) => given.clone(),
+        // An older release didn't write down what it gave.
+        None if content.config_is_given => settings::all_unasked_of_the_program(),
+        None => vec![],
+    };
+    let sending = content.sending.iter();
+    before
+        .into_iter()
+        .chain(sending.flat_map(|sending| sending.given_settings.clone()))
+        .collect()
 }
 
 /// Whether an older release has given the engine all of its runtime configuration.

@@ -378,14 +378,15 @@ impl Decider<'_> {
             .status
             .run
             .as_ref()
-            .is_some_and(|run| self.was_kept_by_its_stop(run, state));
+            .is_some_and(|run| self.is_kept_whole(run, state));
+        let stays_stopped = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
         let held = self.status.content.as_ref().map(|held| &held.target);
         let approval = self.status.approval.as_ref();
         let broken = approval.filter(|approval| {
             let stake = approval.at_stake.as_ref();
             let would_be_made = match approval.state {
                 ApprovalState::Approved => true,
-                ApprovalState::Awaiting => self.is_left_stopped(state),
+                ApprovalState::Awaiting => stays_stopped || self.is_left_stopped(state),
                 _ => false,
             };
             approval.gate == Gate::Sluice
@@ -403,7 +404,7 @@ impl Decider<'_> {
         self.warn(
             "StoppedWithoutCheckpoint",
             format!(
-                "change {id} was asked about as one that drops no input, and the pipeline stopped without a checkpoint: the change isn't made, and is asked about anew"
+                "change {id} was asked about as one that drops no input, and it isn't known that the pipeline was stopped with a checkpoint: the change isn't made, and is asked about anew"
             ),
         );
     }

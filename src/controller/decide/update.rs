@@ -9,8 +9,8 @@ use super::lifecycle::HeldUp;
 use super::sluice_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::crd::{
-    BootstrapPolicy, DesiredState, EngineContent, Preview, PreviewOutcome, Refusal, Sending,
-    StopKind, Target,
+    BootstrapPolicy, DesiredState, EngineContent, GracefulStop, Preview, PreviewOutcome, Refusal,
+    Sending, StopKind, Target,
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::change::Content;
@@ -368,23 +368,25 @@ impl Decider<'_> {
 
     /// Stops the pipeline, having written down how.
     pub(super) fn stop(&mut self, state: &PipelineState, force: bool) {
-        // What the engine shows by now may be the checkpoint that a stop asked for before has written.
-        let stored = self.input.pipeline.status.as_ref();
-        let asked_before = stored
-            .and_then(|stored| stored.run.as_ref())
-            .filter(|run| run.stop == Some(StopKind::Checkpoint))
-            .filter(|run| run.deployment_id == state.deployment_id);
-        let before = match asked_before {
-            Some(run) => run.checkpoint_before_stop.clone(),
-            None => state.newest_checkpoint().map(|newest| newest.uuid.clone()),
+        let asked = GracefulStop {
+            at: self.now(),
+            checkpoint_before: self.newest_checkpoint_that_is_known(state),
+            failed: false,
         };
+        // What the engine shows by now may be the checkpoint that this stop has written. And while no call is made, it is the
+        // one that has failed.
+        let is_asked = self.has_just_asked_to_stop() || self.call_failed;
         if let Some(run) = &mut self.status.run {
             run.stop = Some(if force {
                 StopKind::Force
             } else {
                 StopKind::Checkpoint
             });
-            run.checkpoint_before_stop = before.filter(|_| !force);
+            if force {
+                run.graceful_stop = None;
+            } else if !is_asked || run.graceful_stop.is_none() {
+                run.graceful_stop = Some(asked);
+            }
         }
         let guard = Guard {
             deployment_id: state.deployment_id.clone(),
@@ -398,6 +400,40 @@ impl Decider<'_> {
             ..Guard::default()
         };
         self.act(Act::Stop { force }, guard);
+    }
+}
+
+impl Decider<'_> {
+    /// Whether the engine was asked to stop this run with a checkpoint so lately that it may not show yet.
+    pub(super) fn has_just_asked_to_stop(&self) -> bool {
+        let run = self.status.run.as_ref();
+        let asked = run.and_then(|run| run.graceful_stop.as_ref());
+        asked.is_some_and(|asked| {
+            !asked.failed && self.since(&asked.at) <= self.input.timing.resend_after
+        })
+    }
+
+    /// Nobody knows whether the engine has taken the stop that it was asked for.
+    pub(super) fn stop_has_failed(&mut self) {
+        let run = self.status.run.as_mut();
+        if let Some(stop) = run.and_then(|run| run.graceful_stop.as_mut()) {
+            stop.failed = true;
+        }
+    }
+
+    /// The newest checkpoint that anybody knows of. The manager's list may be older than what the pipeline itself has said.
+    fn newest_checkpoint_that_is_known(&self, state: &PipelineState) -> Option<String> {
+        let shown = state.newest_checkpoint();
+        let settled = self.status.settled.as_ref();
+        let settled = settled.and_then(|settled| settled.checkpoint.as_ref());
+        let steps = |of: Option<i64>| of.unwrap_or_default();
+        let is_older = settled.is_some_and(|settled| {
+            shown.is_none_or(|shown| steps(shown.steps) < steps(settled.steps))
+        });
+        match settled.filter(|_| is_older) {
+            Some(settled) => settled.uuid.clone(),
+            None => shown.map(|shown| shown.uuid.clone()),
+        }
     }
 }
 

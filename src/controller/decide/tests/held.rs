@@ -280,6 +280,8 @@ fn how_others_have_a_program_compiled_stays_and_what_was_given_once_goes() {
     world.engine.version += 1;
     world.engine.program_config = json!({"profile": "dev"}).as_object().cloned();
     world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 0);
+    assert_eq!(world.reported("UnaskedChange"), 0);
     world.configure(Some(json!({"runtime_version": "v1", "cache": false})));
     world.settle();
     world.approve_by_annotation();
@@ -294,6 +296,18 @@ fn how_others_have_a_program_compiled_stays_and_what_was_given_once_goes() {
         json!(world.engine.program_config),
         json!({"runtime_version": "v1", "profile": "dev"})
     );
+    // That somebody has it compiled otherwise is no edit, and nothing is stopped for it.
+    let acts = world.acts.len();
+    for profile in ["unoptimized", "dev", "optimized", "dev", "unoptimized"] {
+        let config = json!({"runtime_version": "v1", "profile": profile});
+        world.engine.program_config = config.as_object().cloned();
+        world.engine.version += 1;
+        world.settle();
+    }
+    assert_eq!(world.reported("OutsideEdit"), 0);
+    assert_eq!(world.phase(), "Running");
+    let changes = |act: &Act| matches!(act, Act::Update(_) | Act::Stop { .. });
+    assert!(!world.acts[acts..].iter().any(changes));
     // An empty one says that nothing is to be left.
     world.configure(Some(json!({})));
     world.settle();

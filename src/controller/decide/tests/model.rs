@@ -52,6 +52,10 @@ pub struct World {
     pub engine_answers: bool,
     /// Whether the pipeline that the Pipeline knows was seen up.
     has_run: bool,
+    /// The engine's ids of the pipelines that this Pipeline has made or taken over.
+    own: std::collections::HashSet<String>,
+    /// Whether it ever was one that only guards what somebody else has made.
+    has_been_a_guest: bool,
     /// How often one that was is replaced by another that is made.
     pub replaced: usize,
     /// Somebody edits the Pipeline while a call is under way, so that its answer comes to another spec.
@@ -100,6 +104,8 @@ impl World {
             engine_is_unasked: false,
             engine_answers: true,
             has_run: false,
+            own: std::collections::HashSet::new(),
+            has_been_a_guest: false,
             replaced: 0,
             edit_after_call: None,
             edit_after_update: None,
@@ -171,6 +177,7 @@ impl World {
         self.pipeline.metadata.generation = Some(1);
         self.pipeline.status = None;
         self.has_run = false;
+        self.own.clear();
         self.objects.clear();
         // What is compiled for it goes with it.
         self.engine.build = None;

@@ -1,6 +1,6 @@
 //! Sluice's own gate, rule A9.
 
-use super::model::World;
+use super::model::{Fault, World};
 use crate::controller::decide::Act;
 use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Door, Gate, annotation};
 
@@ -488,7 +488,7 @@ fn what_is_decided_against_is_not_left_compiled_at_the_engine() {
 #[test]
 fn a18_a_change_that_was_to_drop_no_input_is_not_made_after_a_stop_without_a_checkpoint() {
     type Stop = fn(&mut World);
-    let ways: [(&str, Stop); 4] = [
+    let ways: [(&str, Stop); 5] = [
         ("no checkpoint is written, and nobody says so", |world| {
             world.engine.loses_checkpoints = 1;
         }),
@@ -496,6 +496,18 @@ fn a18_a_change_that_was_to_drop_no_input_is_not_made_after_a_stop_without_a_che
             world.engine.stop_by_hand();
         }),
         ("it fails", |world| world.engine.fail("Panic")),
+        (
+            "its stop never arrives, a checkpoint comes by itself, and it is stopped at once",
+            |world| {
+                world.reconcile_until(1);
+                world.engine.fault = Some(Fault::NotTaken);
+                world.reconcile();
+                world.engine.tick();
+                world.engine.write_checkpoint();
+                world.engine.tick();
+                world.engine.stop_by_hand();
+            },
+        ),
         ("its stop is cut short at the engine", |world| {
             let asked = stops(world);
             world.engine.loses_checkpoints = 1;
@@ -524,4 +536,45 @@ fn a18_a_change_that_was_to_drop_no_input_is_not_made_after_a_stop_without_a_che
         assert_ne!(world.engine.udf_rust, "", "{way}");
         assert_eq!(world.phase(), "Running", "{way}");
     }
+}
+
+/// What the engine shows may be older than the call that it has taken.
+#[test]
+fn an_edit_right_after_a_stop_leaves_that_to_be_the_operators_own() {
+    let mut world = asked();
+    world.approve_by_annotation();
+    let asked = stops(&world);
+    while stops(&world) == asked {
+        world.reconcile_until(1);
+    }
+    let shown = world.engine.deployment.as_mut().map(|it| &mut it.status);
+    let status = shown.map(|status| std::mem::replace(status, "Running"));
+    world.edit_functions("fn another() {}");
+    world.reconcile();
+    if let (Some(status), Some(deployment)) = (status, &mut world.engine.deployment) {
+        deployment.status = status;
+    }
+    world.settle();
+    assert_eq!(world.reported("OutsideStop"), 0);
+    assert_eq!(world.reported("StoppedWithoutCheckpoint"), 0);
+    assert!(world.approval().at_stake.unwrap().drops_no_input());
+}
+
+#[test]
+fn a18_a_start_that_is_ended_before_the_gate_drops_nothing() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.engine.starts_hang = true;
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.edit_functions("fn f() {}");
+    world.settle();
+    let id = world.approve_by_annotation();
+    assert!(world.approval().at_stake.unwrap().drops_no_input());
+    world.settle();
+    world.engine.starts_hang = false;
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(world.reported("StoppedWithoutCheckpoint"), 0);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
 }

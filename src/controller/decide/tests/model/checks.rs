@@ -42,6 +42,24 @@ impl World {
     /// What must hold of every call, whatever came before.
     pub(super) fn check_call(&self, act: &Act, live: Option<&PipelineState>) {
         let status = self.status();
+        let is_of_a_pipeline = !matches!(
+            act,
+            Act::Look
+                | Act::Create { .. }
+                | Act::Adopt { .. }
+                | Act::Preview(_)
+                | Act::Build { .. }
+                | Act::LookAtBuild { .. }
+                | Act::DropBuild { .. }
+        );
+        // What is only guarded is somebody else's, and stays so.
+        let is_its_own = self.engine.keeps_tags && !self.has_been_a_guest;
+        if is_of_a_pipeline && is_its_own {
+            assert!(
+                self.own.contains(&self.engine.pipeline_id()),
+                "{act:?} of a pipeline that nobody has made or taken over"
+            );
+        }
         match act {
             Act::Approve(options) => {
                 let live = live.expect("there is a pipeline");

@@ -50,6 +50,7 @@ impl World {
         mut others: impl FnMut(&mut Self, usize),
     ) -> Option<Duration> {
         self.asked = Asked::default();
+        self.has_been_a_guest |= self.pipeline.is_guest();
         let mut held_back = self.what_is_held_back();
         let mut outcome = None;
         let mut read = self.pipeline.clone();
@@ -162,6 +163,9 @@ impl World {
         }
         let dropped = self.engine.dropped_input;
         let outcome = self.engine.answer(&act);
+        if let Act::Create { .. } | Act::Adopt { .. } = act {
+            self.own.insert(self.engine.pipeline_id());
+        }
         if let Act::Update(content) = &act
             && let Outcome::Failed {
                 error: Error::Refused { .. },
