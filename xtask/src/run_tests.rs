@@ -75,6 +75,15 @@ const LONG: [&str; 11] = [
     "http",
 ];
 
+/// How many programs run at a time. Argo CD's and Flux' own programs have deadlines that nobody here sets, so beside them
+/// there is less.
+fn at_a_time(share: Share) -> usize {
+    match share {
+        Share::Short => 3,
+        Share::All | Share::Rest => 2,
+    }
+}
+
 /// What waits for most of its time goes on in more threads than there are processors.
 const THREADS: (&str, &str) = ("cluster", "8");
 
@@ -146,7 +155,7 @@ impl Test {
             task.command.env(TEST_CONTROL_PLANE, plane.dir());
             task
         });
-        let outcomes = side_by_side::run(tasks.collect(), &logs)?;
+        let outcomes = side_by_side::run(tasks.collect(), at_a_time(share), &logs)?;
         plane.stop()?;
 
         say::heading("How long it took");

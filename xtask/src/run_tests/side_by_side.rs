@@ -13,21 +13,18 @@ use super::Error;
 use super::outcome::Outcome;
 use crate::say;
 
-/// How many run at a time.
-const AT_A_TIME: usize = 3;
-
 /// A program that is to be run.
 pub struct Task {
     pub name: String,
     pub command: Command,
 }
 
-/// Runs all of them, those that come first before others, and says what became of each as it ends. The output of one
+/// Runs all of them, so many at a time, those that come first before others, and says what became of each as it ends. The output of one
 /// that failed is shown.
 ///
 /// # Errors
 /// When one can't be started, or its output can't be written.
-pub fn run(tasks: Vec<Task>, logs: &Path) -> Result<Vec<Outcome>, Error> {
+pub fn run(tasks: Vec<Task>, at_a_time: usize, logs: &Path) -> Result<Vec<Outcome>, Error> {
     std::fs::create_dir_all(logs).map_err(|error| Error::Log(logs.to_owned(), error))?;
     let waiting = Mutex::new(VecDeque::from(tasks));
     let begin = Instant::now();
@@ -49,7 +46,7 @@ pub fn run(tasks: Vec<Task>, logs: &Path) -> Result<Vec<Outcome>, Error> {
         Ok::<_, Error>(outcomes)
     };
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..AT_A_TIME).map(|_| scope.spawn(worker)).collect();
+        let workers: Vec<_> = (0..at_a_time).map(|_| scope.spawn(worker)).collect();
         let mut all = Vec::new();
         for worker in workers {
             match worker.join() {
