@@ -64,6 +64,9 @@ pub struct PipelineState {
     pub deployment_id: Option<String>,
     /// `Stopped`, `Provisioning`, `AwaitingApproval`, `Running`, …
     pub deployment_status: String,
+    /// Since when it is stopped, in the engine's own words; absent for what isn't. Whoever starts it and stops it again
+    /// changes that.
+    pub stopped_since: Option<String>,
     /// `Stopped`, `Running`, `Paused`, `Suspended`, …: what the engine is working towards.
     pub deployment_desired_status: String,
     /// Why the pipeline stopped by itself.
@@ -265,7 +268,11 @@ impl PipelineState {
             &self.deployment_status,
             &self.deployment_desired_status,
         ];
-        let optional = [&self.deployment_id, &self.bootstrap_policy];
+        let optional = [
+            &self.deployment_id,
+            &self.bootstrap_policy,
+            &self.stopped_since,
+        ];
         let error = self.deployment_error.as_ref();
         size_of::<Self>()
             + texts.into_iter().map(String::len).sum::<usize>()

@@ -228,6 +228,7 @@ impl<'a> Decider<'a> {
             self.notice_a_foreign_start(state);
         }
         self.notice_an_outside_stop(state);
+        self.notice_a_run_that_nobody_saw(state);
         self.notice_an_outside_clear(state);
         if state.is_stopped() {
             self.notice_a_failure(state);

@@ -354,6 +354,9 @@ pub struct Run {
     /// What is known of the stop with a checkpoint that Sluice asked for. Absent where 0.1.0 did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub graceful_stop: Option<GracefulStop>,
+    /// Since when the pipeline is stopped after this run, in the engine's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_since: Option<String>,
     /// Whether the failure that ended this run has been counted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,

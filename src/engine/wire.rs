@@ -37,6 +37,8 @@ pub struct Pipeline {
     version: i64,
     deployment_status: String,
     #[serde(default)]
+    deployment_resources_status_since: Option<String>,
+    #[serde(default)]
     tags: Option<Vec<String>>,
     #[serde(default)]
     program_version: i64,
@@ -171,6 +173,10 @@ impl From<Pipeline> for FullPipeline {
                 .map(Into::into)
                 .collect(),
             deployment_id: body.deployment_id.map(|id| word(&id)),
+            stopped_since: body
+                .deployment_resources_status_since
+                .filter(|_| body.deployment_status == "Stopped")
+                .map(|since| word(&since)),
             deployment_status: word(&body.deployment_status),
             deployment_desired_status: word(&body.deployment_desired_status.unwrap_or_default()),
             deployment_error: body.deployment_error.map(|error| PipelineError {

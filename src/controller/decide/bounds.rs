@@ -220,12 +220,14 @@ fn cut(status: &mut PipelineStatus) {
         deployment_id,
         base_checkpoint,
         graceful_stop,
+        stopped_since,
         ..
     }) = run
     {
         cut_target(target);
         cut_word(deployment_id);
         cut_word(base_checkpoint);
+        cut_word(stopped_since);
         if let Some(stop) = graceful_stop {
             cut_word(&mut stop.checkpoint_before);
         }

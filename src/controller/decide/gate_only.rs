@@ -38,6 +38,7 @@ impl Decider<'_> {
             past_gate_since: None,
             stop: None,
             graceful_stop: None,
+            stopped_since: None,
             failed: false,
         });
         self.status.seal = None;

@@ -102,6 +102,28 @@ impl Decider<'_> {
         }
     }
 
+    /// Somebody has started the pipeline and stopped it again while nobody here looked: what came in meanwhile need not be in
+    /// any checkpoint.
+    pub(super) fn notice_a_run_that_nobody_saw(&mut self, state: &PipelineState) {
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        let is_over = state.is_stopped() && run.deployment_id.is_some();
+        let Some(since) = state.stopped_since.as_ref().filter(|_| is_over) else {
+            return;
+        };
+        let known = run.stopped_since.replace(since.clone());
+        if known.is_none_or(|known| known == *since) {
+            return;
+        }
+        run.stop = Some(StopKind::Outside);
+        run.resumes_all = false;
+        self.warn(
+            "UnseenRun",
+            "somebody else started the pipeline at the engine and stopped it again while it wasn't looked at: what came in meanwhile may not be in its checkpoint".into(),
+        );
+    }
+
     /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.
     pub(super) fn notice_an_outside_stop(&mut self, state: &PipelineState) {
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;

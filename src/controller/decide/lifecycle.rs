@@ -288,6 +288,7 @@ impl Decider<'_> {
             past_gate_since: None,
             stop: None,
             graceful_stop: None,
+            stopped_since: None,
             failed: false,
         };
         let (change_id, target) = (run.change_id.clone(), run.target.clone());
@@ -684,6 +685,7 @@ impl Decider<'_> {
             past_gate_since: None,
             stop: None,
             graceful_stop: None,
+            stopped_since: None,
             failed: false,
         });
         // Whoever takes a pipeline over has had no gate to go round.
@@ -714,6 +716,7 @@ impl Decider<'_> {
             run.failed = false;
         }
         run.deployment_id = state.deployment_id.clone();
+        run.stopped_since = None;
         let missing = state.options.missing(run.options);
         // Where it doesn't show the policy, either, it shows none of what a start was asked for.
         let is_known = !missing.is_empty() && state.bootstrap_policy.is_some() && !unasked;

@@ -2,7 +2,9 @@
 
 use super::model::{Fault, World};
 use crate::controller::decide::Act;
-use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Door, Gate, annotation};
+use crate::crd::{
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, Gate, annotation,
+};
 
 /// A world in which only the functions have changed, and that waits at Sluice's gate.
 fn asked() -> World {
@@ -577,4 +579,29 @@ fn a18_a_start_that_is_ended_before_the_gate_drops_nothing() {
     assert_eq!(world.approval().change_id, id);
     assert_eq!(world.reported("StoppedWithoutCheckpoint"), 0);
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+}
+
+/// While no operator looks, somebody starts what is stopped, and stops it again at once.
+#[test]
+fn a18_a_run_that_nobody_saw_keeps_nothing() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.edit_functions("fn f() {}");
+    world.settle();
+    let id = world.approve_by_annotation();
+    assert!(world.approval().at_stake.unwrap().drops_no_input());
+    world
+        .engine
+        .start("await_approval", BootstrapOptions::default());
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    assert!(world.engine.is_up());
+    world.engine.stop_by_hand();
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    assert_eq!(world.reported("UnseenRun"), 1);
+    assert_ne!(world.approval().change_id, id);
+    assert!(!world.approval().at_stake.unwrap().drops_no_input());
 }

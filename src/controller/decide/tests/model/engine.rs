@@ -85,6 +85,8 @@ pub struct Engine {
     pub made: u64,
     /// The one that it lost, as it was.
     lost: Option<Box<Engine>>,
+    /// How often it was started.
+    starts: u64,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
     /// What came in since the newest checkpoint is in none.
@@ -298,6 +300,7 @@ impl Engine {
                 })
                 .collect(),
             deployment_id: self.deployment.as_ref().map(|d| d.id.clone()),
+            stopped_since: (status == "Stopped").then(|| format!("start {}", self.starts)),
             deployment_status: status.into(),
             deployment_desired_status: desired.into(),
             deployment_error: self.error.clone(),
@@ -445,6 +448,7 @@ impl Engine {
     pub fn start(&mut self, policy: &str, options: BootstrapOptions) {
         let id = self.id("deployment");
         self.begin_a_process();
+        self.starts += 1;
         self.error = None;
         self.cleared = false;
         self.deployment = Some(Deployment {
