@@ -249,4 +249,22 @@ mod tests {
         .unwrap();
         assert!(matches!(progress(Some(&later), OTHER), Progress::Done(_)));
     }
+
+    #[test]
+    fn who_waits_for_a_change_that_is_asked_about_anew_is_told_the_new_one() {
+        let mut anew = pipeline("Awaiting");
+        let status = anew.status.as_mut().unwrap();
+        let mut approval = status.approval.clone().unwrap();
+        approval.change_id = OTHER.into();
+        status.approval = Some(approval);
+        status.history = serde_json::from_value(json!([{
+            "changeId": CHANGE, "state": "Superseded", "summary": "s", "at": "2026-01-01T00:00:00Z",
+        }]))
+        .unwrap();
+        let Progress::Failed(why) = progress(Some(&anew), CHANGE) else {
+            panic!("it waits no longer");
+        };
+        let command = format!("Change {OTHER} waits now: kubectl sluice diff orders -n shop");
+        assert!(why.ends_with(&command), "{why}");
+    }
 }

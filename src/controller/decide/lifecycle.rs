@@ -479,14 +479,7 @@ impl Decider<'_> {
         let approval = self.status.approval.as_ref()?;
         let is_promised =
             approval.gate == Gate::Sluice && approval.calls == 0 && approval.state.is_votable();
-        if !is_promised {
-            return None;
-        }
-        let id = approval.change_id.clone();
-        self.had_its_turn(&id, None);
-        self.take(GateEvent::GaveWay);
-        self.remember();
-        Some(id)
+        is_promised.then(|| self.is_asked_anew()).flatten()
     }
 
     /// Says what waits for the engine to be done, since when, and how to wait no longer.

@@ -257,6 +257,15 @@ impl Decider<'_> {
         }
     }
 
+    /// The change that was asked about had its turn, and what it was asked about isn't so any more. Its id; the next one has another.
+    pub(super) fn is_asked_anew(&mut self) -> Option<String> {
+        let id = self.status.approval.as_ref()?.change_id.clone();
+        self.had_its_turn(&id, None);
+        self.take(GateEvent::GaveWay);
+        self.remember();
+        Some(id)
+    }
+
     /// The id of the change that the present spec is about to bring, if it brings one.
     pub(super) fn candidate(&self) -> Option<String> {
         if self.counts_as_lost() {

@@ -8,7 +8,6 @@ use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
 use crate::crd::{Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
-use crate::gate::GateEvent;
 use crate::gate::change::{self, Content};
 use crate::gate::decision;
 use crate::mark::{self, Owner, OwnerName};
@@ -361,10 +360,7 @@ impl<'a> Decider<'a> {
             .as_ref()
             .is_some_and(|approval| approval.state.is_votable());
         if open {
-            let id = self.status.approval.as_ref().map(|a| a.change_id.clone());
-            self.had_its_turn(&id.unwrap_or_default(), None);
-            self.take(GateEvent::GaveWay);
-            self.remember();
+            self.is_asked_anew();
         }
         self.status.phase = Some("NameTaken".into());
         // Nobody says so when another one goes, or comes.

@@ -394,13 +394,12 @@ impl Decider<'_> {
                 && held != Some(&approval.target)
                 && stake.is_some_and(AtStake::drops_no_input)
         });
-        let Some(approval) = broken.filter(|_| state.is_stopped() && !is_kept) else {
+        if broken.is_none() || !state.is_stopped() || is_kept {
+            return;
+        }
+        let Some(id) = self.is_asked_anew() else {
             return;
         };
-        let id = approval.change_id.clone();
-        self.had_its_turn(&id, None);
-        self.take(GateEvent::GaveWay);
-        self.remember();
         self.warn(
             "StoppedWithoutCheckpoint",
             format!(

@@ -605,3 +605,21 @@ fn a18_a_run_that_nobody_saw_keeps_nothing() {
     assert_ne!(world.approval().change_id, id);
     assert!(!world.approval().at_stake.unwrap().drops_no_input());
 }
+
+/// The manager shows the checkpoint that settled the first program only once its stop is cut short.
+#[test]
+fn a18_a_checkpoint_that_shows_late_is_none_that_the_stop_wrote() {
+    let mut world = asked();
+    world.approve_by_annotation();
+    world.engine.hidden_checkpoints = world.engine.checkpoints.len();
+    let before = stops(&world);
+    world.engine.loses_checkpoints = 1;
+    while stops(&world) == before {
+        world.reconcile_until(1);
+    }
+    world.engine.stop_by_hand();
+    world.engine.hidden_checkpoints = 0;
+    world.settle();
+    assert_eq!(world.reported("StoppedWithoutCheckpoint"), 1);
+    assert_eq!(world.engine.udf_rust, "");
+}

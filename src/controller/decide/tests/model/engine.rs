@@ -294,9 +294,10 @@ impl Engine {
                         .len()
                         .saturating_sub(self.hidden_checkpoints),
                 )
-                .map(|(uuid, _)| Checkpoint {
+                .enumerate()
+                .map(|(number, (uuid, _))| Checkpoint {
                     uuid: uuid.clone(),
-                    steps: Some(7),
+                    steps: i64::try_from(number).ok(),
                 })
                 .collect(),
             deployment_id: self.deployment.as_ref().map(|d| d.id.clone()),
