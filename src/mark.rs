@@ -266,6 +266,7 @@ fn unfold(text: &str, pipeline_id: &str) -> Option<Settled> {
         }),
         version,
         program: None,
+        settings: None,
     })
 }
 
@@ -323,6 +324,7 @@ mod tests {
             }),
             version: Some(3),
             program: None,
+            settings: None,
         }
     }
 

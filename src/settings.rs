@@ -151,7 +151,7 @@ const RENAMED: [(&str, &str); 12] = [
 ];
 
 /// The other name of a setting, if it has one.
-fn other_name(path: &str) -> Option<&'static str> {
+pub fn other_name(path: &str) -> Option<&'static str> {
     RENAMED.iter().find_map(|(old, new)| match () {
         () if *old == path => Some(*new),
         () if *new == path => Some(*old),
@@ -220,16 +220,57 @@ pub fn unasked_in(config: Option<&Map<String, Value>>) -> Vec<String> {
     given.map(str::to_owned).collect()
 }
 
-/// What of the settings that may change unasked stays as the engine holds it, beside those that it is given: all that the
-/// spec doesn't name and didn't name when it was `given_before`. Of those nobody would be asked, and nobody told, that
-/// they go.
-pub fn beside(
+/// Whether a configuration says something of the setting with this path, be it that there is nothing.
+pub fn names(given: Option<&Map<String, Value>>, path: &str) -> bool {
+    let (key, part) = parts(path);
+    match (given.and_then(|given| given.get(key)), part) {
+        (None, _) => false,
+        (Some(Value::Object(inner)), Some(part)) => inner.is_empty() || inner.contains_key(part),
+        (Some(_), _) => true,
+    }
+}
+
+/// Whether the parts of a setting are settings of their own, as those of `storage` are. The names in `env` aren't: who says
+/// what is in it says all of it.
+pub fn has_parts(key: &str) -> bool {
+    UNASKED
+        .iter()
+        .any(|(path, _)| parts(path).0 == key && *path != key)
+}
+
+/// The key of a setting, and which part of its value is meant, if not all of it.
+fn parts(path: &str) -> (&str, Option<&str>) {
+    path.split_once('.')
+        .map_or((path, None), |(key, part)| (key, Some(part)))
+}
+
+/// A configuration beside what stays of the one that the engine holds: of the settings that may change unasked all that the
+/// spec doesn't name and didn't name when it was `given_before`, since nobody would be asked, and nobody told, that they
+/// go; and of the others those with the paths that are `staying`.
+pub fn beside<'a>(
     given: Option<&Map<String, Value>>,
     given_before: &[String],
+    staying: impl Iterator<Item = &'a String>,
     held: Option<&Map<String, Value>>,
 ) -> Map<String, Value> {
     let mut all = given.cloned().unwrap_or_default();
     let Some(held) = held else { return all };
+    for path in staying {
+        let (key, part) = parts(path);
+        let Some(value) = held.get(key) else { continue };
+        let Some(part) = part else {
+            all.insert(key.to_owned(), value.clone());
+            continue;
+        };
+        let inner = all.entry(key).or_insert_with(|| json!({}));
+        if let (Value::Object(inner), Some(of)) = (inner, value.get(part)) {
+            inner.insert(part.to_owned(), of.clone());
+            // Without one it would be turned on.
+            if let Some(model) = value.get("model").filter(|_| key == "fault_tolerance") {
+                inner.entry("model").or_insert_with(|| model.clone());
+            }
+        }
+    }
     for (path, _) in UNASKED {
         let names = [Some(path), other_name(path)];
         let is_named = names.into_iter().flatten().any(|name| {
@@ -258,26 +299,40 @@ pub fn beside(
     all
 }
 
-/// What of a program configuration changes no result, only how the program is compiled. (Source: `ProgramConfig` of Feldera at
-/// 0.337.)
-const UNASKED_OF_THE_PROGRAM: [&str; 3] = ["profile", "cache", "use_platform_compiler"];
+/// The settings of a program configuration. All but the version of the runtime change no result, only how the program is
+/// compiled, and so change unasked. (Source: `ProgramConfig` of Feldera at 0.337.)
+const OF_THE_PROGRAM: [&str; 4] = ["profile", "cache", "use_platform_compiler", RUNTIME_VERSION];
+
+/// The setting of a program configuration that names the version of the runtime.
+const RUNTIME_VERSION: &str = "runtime_version";
+
+/// Whether an update leaves the version of the runtime as others have set it: the spec doesn't name it, and didn't when it
+/// was `given_before`.
+pub fn leaves_the_runtime_version(
+    given: Option<&Map<String, Value>>,
+    given_before: &[String],
+) -> bool {
+    // An empty one says that nothing is to be left.
+    !given.is_some_and(|given| given.is_empty() || given.contains_key(RUNTIME_VERSION))
+        && !given_before.contains(&name_of_the_program(RUNTIME_VERSION))
+}
 
 /// How statuses name a setting of the program configuration.
 fn name_of_the_program(key: &str) -> String {
     format!("program.config.{key}")
 }
 
-/// All settings of a program configuration that may change unasked, as statuses name them.
-pub fn all_unasked_of_the_program() -> Vec<String> {
-    UNASKED_OF_THE_PROGRAM
+/// All settings of a program configuration, as statuses name them.
+pub fn all_of_the_program() -> Vec<String> {
+    OF_THE_PROGRAM
         .into_iter()
         .map(name_of_the_program)
         .collect()
 }
 
-/// The settings of a program configuration that may change unasked and are given, as statuses name them.
-pub fn unasked_of_the_program_in(config: Option<&Map<String, Value>>) -> Vec<String> {
-    let given = UNASKED_OF_THE_PROGRAM
+/// The settings of a program configuration that are given, as statuses name them.
+pub fn of_the_program_in(config: Option<&Map<String, Value>>) -> Vec<String> {
+    let given = OF_THE_PROGRAM
         .into_iter()
         .filter(|key| config.is_some_and(|config| config.contains_key(*key)));
     given.map(name_of_the_program).collect()
@@ -291,7 +346,7 @@ pub fn beside_in_the_program(
 ) -> Map<String, Value> {
     let mut all = given.cloned().unwrap_or_default();
     let held = said_of_the_program(held);
-    for key in UNASKED_OF_THE_PROGRAM {
+    for key in OF_THE_PROGRAM {
         let is_named = all.contains_key(key) || given_before.contains(&name_of_the_program(key));
         if let Some(value) = held.get(key).filter(|_| !is_named) {
             all.insert(key.to_owned(), value.clone());
@@ -300,7 +355,7 @@ pub fn beside_in_the_program(
     all
 }
 
-/// What a program configuration holds without that which others have set beside the wanted one, and which may change unasked.
+/// What a program configuration holds without that which others have set beside the wanted one.
 pub fn without_what_others_set(
     held: &Map<String, Value>,
     wanted: &Map<String, Value>,
@@ -308,8 +363,8 @@ pub fn without_what_others_set(
 ) -> Map<String, Value> {
     let mut ours = held.clone();
     ours.retain(|key, _| {
-        let is_unasked = UNASKED_OF_THE_PROGRAM.contains(&key.as_str());
-        !is_unasked || wanted.contains_key(key) || given.contains(&name_of_the_program(key))
+        let is_known = OF_THE_PROGRAM.contains(&key.as_str());
+        !is_known || wanted.contains_key(key) || given.contains(&name_of_the_program(key))
     });
     ours
 }
@@ -347,22 +402,6 @@ pub fn digest(config: Option<&Map<String, Value>>) -> String {
 pub fn storage_is_off(config: Option<&Map<String, Value>>) -> bool {
     let storage = config.and_then(|config| config.get("storage"));
     storage.is_some_and(|storage| matches!(storage, Value::Null | Value::Bool(false)))
-}
-
-/// The settings in which two configurations differ, of those that don't change unasked.
-pub fn differences(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
-    let keys: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let differ = |key: &&String| {
-        let digest = |of: &Map<String, Value>| {
-            of.get(*key)
-                .cloned()
-                .map(exactly)
-                .as_ref()
-                .map(short_digest)
-        };
-        digest(before) != digest(after)
-    };
-    keys.into_iter().filter(differ).cloned().collect()
 }
 
 fn remove(config: &mut Map<String, Value>, path: &str) {
@@ -463,16 +502,6 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_differ_are_named() {
-        let of = |config: Value| asked_about(config.as_object());
-        let before = of(json!({"env": {"A": "1"}, "workers": 4, "dev_tweaks": {"x": 1}}));
-        let after =
-            of(json!({"env": {"A": "2"}, "workers": 8, "storage": false, "dev_tweaks": {"x": 1}}));
-        assert_eq!(differences(&before, &after), ["env", "storage"]);
-        assert_eq!(differences(&before, &before), [""; 0]);
-    }
-
-    #[test]
     fn what_the_engine_fills_in_says_nothing() {
         let filled_in = json!({
             "workers": 8, "max_rss_mb": null, "datafusion_memory_mb": null, "hosts": 1,
@@ -569,7 +598,7 @@ mod tests {
                 json!({"fault_tolerance": {"model": "none", "checkpoint_interval_secs": 10}, "storage": null}),
             ),
         ] {
-            let found = beside(given.as_object(), &[], held.as_object());
+            let found = beside(given.as_object(), &[], [].iter(), held.as_object());
             assert_eq!(Value::Object(found), all, "{given}");
             // It changes nothing of what is asked about.
             assert_eq!(digest(all.as_object()), digest(given.as_object()));

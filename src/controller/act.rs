@@ -103,6 +103,7 @@ async fn call(
             let created = engine.create(name, tags, content).await?;
             return Ok(Outcome::Updated {
                 not_shown: content.not_shown_by(&created.content),
+                settings: content.settings_answered_by(&created.content),
                 id: created.state.id,
                 version: created.state.version,
                 content: content.clone(),
@@ -132,6 +133,7 @@ async fn call(
             let updated = engine.update(name, content).await?;
             return Ok(Outcome::Updated {
                 not_shown: content.not_shown_by(&updated.content),
+                settings: content.settings_answered_by(&updated.content),
                 id: updated.state.id,
                 version: updated.state.version,
                 content: content.clone(),

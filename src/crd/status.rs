@@ -267,11 +267,15 @@ pub struct EngineContent {
     /// The same of the runtime configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime_config_is_given: bool,
-    /// The settings that may change unasked and that Sluice has given the engine, those of the program's configuration as
+    /// The settings that Sluice has given the engine, those of the program's configuration as
     /// `program.config.NAME`: one of them that the spec doesn't name any more goes back to the engine's default. What isn't among them was put there by others, and
     /// stays. Absent where an older release has written this: then all are Sluice's that are there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_settings: Option<Vec<String>>,
+    /// The runtime settings that don't change unasked, by their paths. Absent where an older release has written this, or
+    /// they are too many to tell them apart: then what the spec gives takes the place of all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<HeldSettings>,
     /// The settings that the engine was given and doesn't show in its answer, so that they aren't in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_shown: Vec<String>,
@@ -279,6 +283,21 @@ pub struct EngineContent {
     /// what is found there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending: Option<Sending>,
+}
+
+/// Settings by their paths: `KEY`, or `KEY.PART` of `resources`, `storage` and `fault_tolerance`.
+pub type HeldSettings = BTreeMap<String, HeldSetting>;
+
+/// A setting of the engine's pipeline.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldSetting {
+    /// The digest of its value: as it was given, or as the engine shows it where others have set it.
+    pub digest: String,
+    /// The digest of what the engine shows, where it shows what it was given in another form; empty where it doesn't
+    /// show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<String>,
 }
 
 /// A content that the engine is about to be given.
@@ -293,7 +312,7 @@ pub struct Sending {
     /// Whether it has a runtime configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub runtime_config_is_given: bool,
-    /// Which of the settings that may change unasked are in it.
+    /// Which settings are in it, as in `givenSettings` of the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_settings: Vec<String>,
 }
@@ -409,6 +428,9 @@ pub struct Settled {
     /// spec.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<KeptProgram>,
+    /// The digests of its runtime settings that don't change unasked, by their paths, as in `content.settings`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<BTreeMap<String, String>>,
 }
 
 impl Settled {
@@ -420,6 +442,7 @@ impl Settled {
             checkpoint: None,
             version: None,
             program: None,
+            settings: None,
         }
     }
 

@@ -14,7 +14,8 @@ use serde::Serialize;
 use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::crd::{BootstrapOptions, Target};
+use crate::crd::{BootstrapOptions, HeldSettings, Target};
+use crate::gate::held_settings::{self, Beside};
 use crate::settings;
 
 /// The parent of the first change of a Pipeline.
@@ -56,6 +57,10 @@ pub struct Kept {
     pub program_config: Option<Target>,
     /// The target whose runtime settings stay.
     pub runtime_config: Option<Target>,
+    /// The version of the runtime that stays beside a program configuration that doesn't name one.
+    pub runtime_version: Option<String>,
+    /// What of the runtime settings stays beside those that are given.
+    pub settings: Option<Beside>,
 }
 
 /// Configurations as they are sent, where others have set something beside what is given, and the spec never named it.
@@ -76,19 +81,24 @@ impl Content {
         {
             target.config.clone_from(&kept.config);
             target.runtime_version.clone_from(&kept.runtime_version);
+        } else if let Some(version) = &self.kept.runtime_version {
+            target.runtime_version.clone_from(version);
         }
         if let Some(kept) = &self.kept.runtime_config
             && self.runtime_config.is_none()
         {
             target.settings.clone_from(&kept.settings);
             target.without_storage = kept.without_storage;
+        } else if let Some(beside) = &self.kept.settings {
+            target.settings = beside.name(self.runtime_config.as_ref());
+            target.without_storage |= beside.is_without_storage();
         }
         target
     }
 
     /// The digests of this as the content that an engine holds. It has filled in its defaults, so a program
     /// configuration that says the same as the wanted one has the digest of that; also where others have set something beside it
-    /// that may change unasked, and that was never `given`.
+    /// that was never `given`.
     pub fn target_as_held(&self, wanted: Option<&Content>, given: &[String]) -> Target {
         let said =
             |content: &Content| settings::said_of_the_program(content.program_config.as_ref());
@@ -101,19 +111,21 @@ impl Content {
             Some(wanted) => wanted.program_config.clone(),
             None => (!here.is_empty()).then_some(here),
         };
-        Content {
+        let of_it = Content {
             program_config: config,
             ..self.clone()
+        };
+        Target {
+            runtime_version: remembered(self.runtime_version()),
+            ..of_it.target()
         }
-        .target()
     }
 
-    /// Those of its settings that may change unasked, as statuses name them.
-    pub fn unasked(&self) -> Vec<String> {
+    /// The settings that it gives, as statuses name them.
+    pub fn given_settings(&self) -> Vec<String> {
         let mut names = settings::unasked_in(self.runtime_config.as_ref());
-        names.extend(settings::unasked_of_the_program_in(
-            self.program_config.as_ref(),
-        ));
+        names.extend(held_settings::paths(self.runtime_config.as_ref()));
+        names.extend(settings::of_the_program_in(self.program_config.as_ref()));
         names
     }
 
@@ -129,6 +141,11 @@ impl Content {
             .iter()
             .map(|name| format!("program.config.{name}"));
         others.chain(of_program).collect()
+    }
+
+    /// The runtime settings that don't change unasked, once the engine has given this answer to it.
+    pub fn settings_answered_by(&self, shown: &Content) -> Option<HeldSettings> {
+        held_settings::as_answered(self.runtime_config.as_ref(), shown.runtime_config.as_ref())
     }
 
     /// The runtime version that the program configuration names; empty for the engine's own.

@@ -4,11 +4,14 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::crd::{
-    ApprovalState, BootstrapOptions, PipelineStatus, Run, Settled, StopKind, Target, Turn,
+    ApprovalState, BootstrapOptions, EngineContent, PipelineStatus, Run, Settled, StopKind, Target,
+    Turn,
 };
 use crate::engine::EngineInfo;
 use crate::gate::GateEvent;
-use crate::gate::change::{Change, Content, ROOT};
+use crate::gate::change::{Change, Content, Kept, ROOT};
+use crate::gate::held_settings::Beside;
+use crate::settings;
 
 /// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
 /// there. What was given before and isn't any more goes back to the engine's default.
@@ -16,11 +19,24 @@ use crate::gate::change::{Change, Content, ROOT};
 pub fn beside_what_is_held(content: &Content, status: &PipelineStatus) -> Content {
     let mut content = content.clone();
     if let Some(held) = &status.content {
-        let of_held = |is_given: bool| (!is_given).then(|| held.target.clone());
-        content.kept.program_config = of_held(held.config_is_given);
-        content.kept.runtime_config = of_held(held.runtime_config_is_given);
+        content.kept = kept(&content, held, status.settled.as_ref());
     }
     content
+}
+
+/// What an update with a content leaves as it is.
+pub fn kept(content: &Content, held: &EngineContent, settled: Option<&Settled>) -> Kept {
+    let of_held = |is_given: bool| (!is_given).then(|| held.target.clone());
+    let ours = held.given_settings.as_deref();
+    let leaves_the_runtime_version = ours.is_some_and(|ours| {
+        settings::leaves_the_runtime_version(content.program_config.as_ref(), ours)
+    });
+    Kept {
+        runtime_version: leaves_the_runtime_version.then(|| held.target.runtime_version.clone()),
+        program_config: of_held(held.config_is_given),
+        runtime_config: of_held(held.runtime_config_is_given),
+        settings: Beside::of(content.runtime_config.as_ref(), held, settled),
+    }
 }
 
 /// The name that changes follow once the engine's pipeline with this id is missed, since then: nobody can have given an
@@ -169,6 +185,7 @@ pub fn once_asked_for(
             checkpoint: None,
             version: None,
             program: None,
+            settings: None,
         });
     }
     give_way(&mut status, uid, target, options);
@@ -288,6 +305,7 @@ mod tests {
                 checkpoint: None,
                 version: None,
                 program: None,
+                settings: None,
             }),
             ..PipelineStatus::default()
         };

@@ -6,6 +6,7 @@ use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Tar
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
 use crate::gate::change::{self, Content};
+use crate::gate::held_settings::{Digests, meaning};
 use crate::gate::lineage;
 use crate::gate::snapshot;
 
@@ -58,6 +59,12 @@ impl Decider<'_> {
                     || run.past_gate_since.is_some()
                     || told);
         if settled_already && content_is_the_runs {
+            let settings = self.held_settings();
+            if let Some(settled) = &mut self.status.settled
+                && settled.settings.is_none()
+            {
+                settled.settings = settings;
+            }
             self.follow_what_is_settled(state);
             return;
         }
@@ -81,6 +88,7 @@ impl Decider<'_> {
             }),
             version: Some(state.version),
             program: None,
+            settings: self.held_settings(),
         });
         if !is_kept {
             return;
@@ -308,6 +316,12 @@ impl Decider<'_> {
 
     pub(super) fn change_id(&self, target: &Target, revision: i64) -> String {
         lineage::id(&self.status, self.uid(), target, self.options(), revision)
+    }
+
+    /// The digests of the runtime settings that the engine's pipeline has, and that don't change unasked.
+    pub(super) fn held_settings(&self) -> Option<Digests> {
+        let held = self.status.content.as_ref();
+        held.and_then(|held| held.settings.as_ref()).map(meaning)
     }
 
     /// The parts of the program in which a target differs from what is settled; none if that isn't

@@ -1,10 +1,14 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
+use std::collections::BTreeSet;
+
 use crate::crd::{
-    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
+    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Sending, Target, annotation,
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
-use crate::gate::change::{self, Content, Kept};
+use crate::gate::change::{self, Content};
+use crate::gate::held_settings::{self, meaning};
+use crate::gate::lineage;
 
 use super::{Decider, Outcome, words};
 use crate::settings;
@@ -49,11 +53,13 @@ impl<'a> Decider<'a> {
                 version,
                 content,
                 not_shown,
+                settings,
             } => {
                 self.own(id);
                 self.tell_what_is_not_shown(not_shown);
                 self.status.content = Some(EngineContent {
                     not_shown: not_shown.clone(),
+                    settings: settings.clone(),
                     ..engine_content(*version, content)
                 });
                 // It isn't there for a pipeline that somebody else makes later.
@@ -227,51 +233,64 @@ impl<'a> Decider<'a> {
             }
             _ => self.doubt_what_is_kept(&full.state, is_known),
         };
+        let settings = held_settings::as_found(
+            before.as_ref().and_then(|it| it.settings.as_ref()),
+            full.content.runtime_config.as_ref(),
+        );
         let held = match settled.filter(|_| !is_doubted) {
             // The engine fills in defaults, and who brought it there knew what it was without them.
             Some(settled) => settled,
             None => {
                 let ours = given_so_far(before.as_ref());
-                full.content.target_as_held(given, &ours)
+                let mut held = full.content.target_as_held(given, &ours);
+                // Settings that nobody has changed keep their name, in whichever form the engine shows them.
+                if let (Some(before), Some(found)) = (&before, &settings)
+                    && before.settings.as_ref().map(meaning) == Some(meaning(found))
+                {
+                    held.settings.clone_from(&before.target.settings);
+                    held.without_storage = before.target.without_storage;
+                }
+                held
             }
         };
-        let was_given = before.as_ref();
-        let was_sent = sending.as_ref();
-        let config_was_given = was_given.is_some_and(|it| it.config_is_given)
-            || was_sent.is_some_and(|it| it.config_is_given);
-        let runtime_config_was_given = was_given.is_some_and(|it| it.runtime_config_is_given)
-            || was_sent.is_some_and(|it| it.runtime_config_is_given);
+        let found = EngineContent {
+            target: held,
+            config_is_given: was_given(
+                before.as_ref(),
+                |it| it.config_is_given,
+                |it| it.config_is_given,
+            ),
+            runtime_config_is_given: was_given(
+                before.as_ref(),
+                |it| it.runtime_config_is_given,
+                |it| it.runtime_config_is_given,
+            ),
+            given_settings: settings_given_so_far(before.as_ref(), full),
+            settings,
+            ..engine_content(version, &full.content)
+        };
         // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
         let is_wanted = given.filter(|given| {
             let mut wanted = (*given).clone();
-            wanted.kept = Kept {
-                program_config: (!config_was_given).then(|| held.clone()),
-                runtime_config: (!runtime_config_was_given).then(|| held.clone()),
-            };
-            engine::same_content(given, &full.content) && wanted.target() == held
+            wanted.kept = lineage::kept(given, &found, self.status.settled.as_ref());
+            engine::same_content(given, &full.content) && wanted.target() == found.target
         });
-        let given_settings = match before.as_ref().map(|it| &it.given_settings) {
-            // All that is there.
-            Some(None) if config_is_all_given(before.as_ref()) => None,
-            known => {
-                let known = known.into_iter().flatten().flatten().cloned();
-                let sent = sending.iter().flat_map(|it| it.given_settings.clone());
-                let found = is_wanted.map(Content::unasked).unwrap_or_default();
-                let mut all: Vec<String> = known.chain(sent).chain(found).collect();
-                all.sort();
-                all.dedup();
-                Some(all)
-            }
-        };
-        let now = EngineContent {
-            target: held,
+        let now = match is_wanted {
+            None => found,
             // What is found there as the spec has it is the spec's, too.
-            config_is_given: config_was_given
-                || is_wanted.is_some_and(|it| it.program_config.is_some()),
-            runtime_config_is_given: runtime_config_was_given
-                || is_wanted.is_some_and(|it| it.runtime_config.is_some()),
-            given_settings,
-            ..engine_content(version, is_wanted.unwrap_or(&full.content))
+            Some(wanted) => EngineContent {
+                config_is_given: found.config_is_given || wanted.program_config.is_some(),
+                runtime_config_is_given: found.runtime_config_is_given
+                    || wanted.runtime_config.is_some(),
+                given_settings: found.given_settings.map(|ours| {
+                    let both: BTreeSet<String> =
+                        ours.into_iter().chain(wanted.given_settings()).collect();
+                    both.into_iter().collect()
+                }),
+                target: found.target,
+                settings: found.settings,
+                ..engine_content(version, wanted)
+            },
         };
         // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.
         let is_brought = is_wanted.is_some_and(|wanted| {
@@ -355,7 +374,8 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         target: content.target(),
         config_is_given: content.program_config.is_some(),
         runtime_config_is_given: content.runtime_config.is_some(),
-        given_settings: Some(content.unasked()),
+        given_settings: Some(content.given_settings()),
+        settings: None,
         not_shown: vec![],
         sending: None,
     }
@@ -369,7 +389,7 @@ fn given_so_far(content: Option<&EngineContent>) -> Vec<String> {
     let before = match &content.given_settings {
         Some(given) => given.clone(),
         // An older release didn't write down what it gave.
-        None if content.config_is_given => settings::all_unasked_of_the_program(),
+        None if content.config_is_given => settings::all_of_the_program(),
         None => vec![],
     };
     let sending = content.sending.iter();
@@ -379,9 +399,38 @@ fn given_so_far(content: Option<&EngineContent>) -> Vec<String> {
         .collect()
 }
 
-/// Whether an older release has given the engine all of its runtime configuration.
-fn config_is_all_given(content: Option<&EngineContent>) -> bool {
-    content.is_some_and(|it| it.runtime_config_is_given && it.given_settings.is_none())
+/// Whether a configuration was given, or was about to be.
+fn was_given(
+    before: Option<&EngineContent>,
+    given: impl Fn(&EngineContent) -> bool,
+    sent: impl Fn(&Sending) -> bool,
+) -> bool {
+    before.is_some_and(|it| given(it) || it.sending.as_ref().is_some_and(sent))
+}
+
+/// All settings that Sluice has given, or was about to give. `None` if an older release has given all of the runtime
+/// configuration.
+fn settings_given_so_far(
+    before: Option<&EngineContent>,
+    full: &FullPipeline,
+) -> Option<Vec<String>> {
+    let Some(before) = before else {
+        return Some(vec![]);
+    };
+    if before.runtime_config_is_given && before.given_settings.is_none() {
+        return None;
+    }
+    let known = before.given_settings.iter().flatten().cloned();
+    let sent = before.sending.iter();
+    let sent = sent.flat_map(|sending| sending.given_settings.clone());
+    // Where they weren't told apart, all that are there took the place of others.
+    let is_all_ours = before.runtime_config_is_given && before.settings.is_none();
+    let there = is_all_ours.then(|| held_settings::paths(full.content.runtime_config.as_ref()));
+    let all: BTreeSet<String> = known
+        .chain(sent)
+        .chain(there.into_iter().flatten())
+        .collect();
+    Some(all.into_iter().collect())
 }
 
 /// Whether a target is of a content's texts, which the engine gives back to the letter.

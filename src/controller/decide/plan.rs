@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
-use crate::crd::{BootstrapOptions, Pipeline, PipelineStatus, Target, annotation};
+use crate::crd::{BootstrapOptions, HeldSettings, Pipeline, PipelineStatus, Target, annotation};
 use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
 use crate::gate::change::Content;
 
@@ -280,6 +280,8 @@ pub enum Outcome {
         content: Content,
         /// The settings in it that the engine's answer doesn't show.
         not_shown: Vec<String>,
+        /// The runtime settings that it has now and that don't change unasked.
+        settings: Option<HeldSettings>,
     },
     /// The engine's word on a program.
     Previewed {

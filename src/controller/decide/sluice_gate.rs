@@ -22,6 +22,7 @@ use crate::crd::{
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::GateEvent;
+use crate::gate::held_settings::{self, Digests};
 use crate::{gate::snapshot, settings};
 
 /// Whether an update may be brought to the engine.
@@ -203,43 +204,50 @@ impl Decider<'_> {
 
     /// The names of the settings in which a target differs from what is settled, where both are known.
     fn settings_that_change(&self, target: &Target) -> Vec<String> {
-        let settled = self.status.settled.as_ref();
-        let before = settled.and_then(|settled| {
-            if settled.target.settings.is_empty() {
-                return Some(Map::new());
-            }
-            let kept = snapshot::text(settled.program.as_ref()?, snapshot::Part::Settings).ok();
-            let kept = kept.and_then(|text| serde_json::from_str(&text).ok());
-            kept.filter(|kept| settings::digest(Some(kept)) == settled.target.settings)
-                .or_else(|| self.settings_held_by(&settled.target))
-        });
-        let wanted = self.wanted();
-        let wanted = wanted.filter(|wanted| wanted.target() == *target);
-        let given = wanted.and_then(|wanted| wanted.runtime_config);
-        let after = match given {
-            Some(given) => Some(settings::asked_about(Some(&given))),
-            None if target.settings.is_empty() => Some(Map::new()),
-            None => self.settings_held_by(target),
-        };
-        match (before, after) {
-            (Some(before), Some(after)) => settings::differences(&before, &after),
+        match (self.settled_settings(), self.settings_of(target)) {
+            (Some(before), Some(after)) => held_settings::differences(&before, &after),
             _ => vec![],
         }
     }
 
-    /// The settings that the engine holds, if it holds those of this target, and was looked at.
-    fn settings_held_by(&self, target: &Target) -> Option<Map<String, Value>> {
-        let Observation::Answered {
-            pipeline: Some(seen),
-            ..
-        } = self.input.engine
-        else {
-            return None;
-        };
-        let full = seen.full()?;
-        let held = self.held_target(&full.state)?;
-        (held.settings == target.settings)
-            .then(|| settings::asked_about(full.content.runtime_config.as_ref()))
+    /// The digests of the settings that are settled.
+    fn settled_settings(&self) -> Option<Digests> {
+        let settled = self.status.settled.as_ref()?;
+        if settled.settings.is_some() || settled.target.settings.is_empty() {
+            return Some(settled.settings.clone().unwrap_or_default());
+        }
+        // An older release kept their text only.
+        let kept = settled.program.as_ref();
+        let text = kept.and_then(|kept| snapshot::text(kept, snapshot::Part::Settings).ok());
+        let kept: Option<Map<String, Value>> =
+            text.and_then(|text| serde_json::from_str(&text).ok());
+        let kept = kept.filter(|kept| settings::digest(Some(kept)) == settled.target.settings);
+        match kept {
+            Some(kept) => held_settings::digests(Some(&kept)),
+            None => self.settings_held_of(&settled.target),
+        }
+    }
+
+    /// The digests of the settings that a target asks for.
+    fn settings_of(&self, target: &Target) -> Option<Digests> {
+        let wanted = self.wanted();
+        let wanted = wanted.filter(|wanted| wanted.target() == *target);
+        let (given, beside) = wanted
+            .map(|wanted| (wanted.runtime_config, wanted.kept.settings))
+            .unwrap_or_default();
+        match (given, beside) {
+            (given @ Some(_), Some(beside)) => beside.all(given.as_ref()),
+            (given @ Some(_), None) => held_settings::digests(given.as_ref()),
+            (None, _) if target.settings.is_empty() => Some(Digests::new()),
+            (None, _) => self.settings_held_of(target),
+        }
+    }
+
+    /// The digests of the settings that the engine holds, if it holds those of this target.
+    fn settings_held_of(&self, target: &Target) -> Option<Digests> {
+        let held = self.status.content.as_ref()?;
+        let is_of_it = held.target.settings == target.settings;
+        is_of_it.then(|| self.held_settings())?
     }
 
     /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where

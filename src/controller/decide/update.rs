@@ -203,7 +203,10 @@ impl Decider<'_> {
         };
         let mut content = content.clone();
         if of_runtime {
-            let all = settings::beside(runtime, &before, there.runtime_config.as_ref());
+            let staying = content.kept.settings.iter();
+            let staying = staying.flat_map(|beside| beside.staying.keys());
+            let there = there.runtime_config.as_ref();
+            let all = settings::beside(runtime, &before, staying, there);
             content.sent.runtime_config = is_more(all, runtime);
         }
         if of_program {
@@ -353,7 +356,7 @@ impl Decider<'_> {
                 target: content.target(),
                 config_is_given: content.program_config.is_some(),
                 runtime_config_is_given: content.runtime_config.is_some(),
-                given_settings: content.unasked(),
+                given_settings: content.given_settings(),
             });
         }
         self.act(

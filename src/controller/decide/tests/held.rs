@@ -43,17 +43,24 @@ fn a9_delete_and_create_washes_no_settings_out() {
     let before = updates(&world);
     assert_eq!(world.status().approval, None);
     assert_eq!(world.reported("UnaskedChange"), 0);
-    // What may change unasked takes the others along, since an update replaces the whole.
+    // What the spec names now is brought there, and the rest stays.
     world.set(json!({"max_rss_mb": 200}));
     world.settle();
-    assert_eq!(updates(&world), before);
+    assert_eq!(updates(&world), before + 1);
+    assert_eq!(world.status().approval, None);
+    assert_eq!(
+        world.engine.runtime_config,
+        json!({"env": {"A": "1"}, "max_rss_mb": 200})
+            .as_object()
+            .cloned()
+    );
+    // An empty one says that nothing is to be left.
+    world.set(json!({}));
+    world.settle();
     asks_about_settings(&world);
     world.approve_by_annotation();
     world.settle();
-    assert_eq!(
-        world.engine.runtime_config,
-        json!({"max_rss_mb": 200}).as_object().cloned()
-    );
+    assert_eq!(world.engine.runtime_config, Some(serde_json::Map::new()));
 }
 
 #[test]
@@ -73,7 +80,7 @@ fn what_the_spec_never_named_stays_as_it_is() {
 }
 
 #[test]
-fn a9_a_pipeline_that_is_adopted_keeps_its_settings_until_taking_them_away_is_approved() {
+fn a9_a_pipeline_that_is_adopted_keeps_the_settings_that_its_spec_never_named() {
     let mut world = World::new("A");
     world.engine.exists = true;
     world.engine.version = 1;
@@ -86,9 +93,76 @@ fn a9_a_pipeline_that_is_adopted_keeps_its_settings_until_taking_them_away_is_ap
     assert_eq!(world.reported("Adopted"), 1);
     world.set(json!({"max_rss_mb": 200}));
     world.settle();
+    assert_eq!(world.status().approval, None);
+    let all = json!({"env": {"A": "1"}, "max_rss_mb": 200});
+    assert_eq!(world.engine.runtime_config, all.as_object().cloned());
+    // Another one is asked about by its name only, and brought there beside it.
+    world.set(json!({"max_rss_mb": 200, "dev_tweaks": {"x": 1}}));
+    world.settle();
+    assert_eq!(
+        world.approval().summary,
+        "changes the runtime settings dev_tweaks"
+    );
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    let all = json!({"env": {"A": "1"}, "max_rss_mb": 200, "dev_tweaks": {"x": 1}});
+    assert_eq!(world.engine.runtime_config, all.as_object().cloned());
+    // To name what is there already changes nothing; from then on it is the spec's.
+    let named = json!({"max_rss_mb": 200, "dev_tweaks": {"x": 1}, "env": {"A": "1"}});
+    world.set(named);
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    world.set(json!({"max_rss_mb": 200, "dev_tweaks": {"x": 1}}));
+    world.settle();
     asks_about_settings(&world);
-    let held = world.engine.runtime_config.clone().unwrap_or_default();
-    assert_eq!(held["env"], json!({"A": "1"}));
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    assert_eq!(world.engine.runtime_config, all.as_object().cloned());
+    assert!(world.engine.is_up());
+}
+
+#[test]
+fn a9_what_somebody_adds_at_the_engine_stays_beside_the_spec_and_a_start_of_it_is_asked_about() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}, "max_rss_mb": 100}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    let tampered = json!({"env": {"A": "1"}, "max_rss_mb": 100, "dev_tweaks": {"evil": 1}});
+    world.engine.runtime_config = tampered.as_object().cloned();
+    world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 1);
+    assert!(!world.engine.is_up());
+    let approval = world.approval();
+    assert_eq!(
+        (approval.gate, approval.state),
+        (Gate::Sluice, ApprovalState::Awaiting)
+    );
+    assert_eq!(approval.summary, "changes the runtime settings dev_tweaks");
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.engine.runtime_config, tampered.as_object().cloned());
+    // What the spec names is put back, and nobody asked: that is what the checkpoint was made of.
+    world.pass(3600);
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    let tampered = json!({"env": {"A": "1", "EVIL": "1"}, "dev_tweaks": {"evil": 1}});
+    world.engine.runtime_config = tampered.as_object().cloned();
+    world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 2);
+    println!(
+        "{:#?} {:?} {:?}",
+        world.status().approval,
+        world.condition("Ready"),
+        world.status().settled
+    );
+    let back = json!({"env": {"A": "1"}, "max_rss_mb": 100, "dev_tweaks": {"evil": 1}});
+    assert_eq!(world.engine.runtime_config, back.as_object().cloned());
 }
 
 #[test]
@@ -315,6 +389,47 @@ fn how_others_have_a_program_compiled_stays_and_what_was_given_once_goes() {
     world.settle();
     assert_eq!(world.phase(), "Running");
     assert_eq!(json!(world.engine.program_config), json!({}));
+}
+
+#[test]
+fn a9_the_version_of_the_runtime_that_others_have_set_stays_until_the_spec_names_one() {
+    let mut world = World::new("A");
+    world.engine.exists = true;
+    world.engine.version = 1;
+    world.engine.sql = "A".into();
+    world.engine.program_config = json!({"runtime_version": "v1"}).as_object().cloned();
+    world.engine.tick();
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    world.configure(Some(json!({"profile": "dev"})));
+    world.settle();
+    assert_eq!(world.status().approval, None);
+    let both = json!({"profile": "dev", "runtime_version": "v1"});
+    assert_eq!(json!(world.engine.program_config), both);
+    // Changed by others it is told, and isn't started unasked.
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    let other = json!({"profile": "dev", "runtime_version": "v2"});
+    world.engine.program_config = other.as_object().cloned();
+    world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 1);
+    assert!(!world.engine.is_up());
+    assert_eq!(world.approval().changed, ["runtimeVersion"]);
+    // Named once, it is the spec's: put back where that is what is settled, and gone once it isn't named any more.
+    world.configure(Some(both.clone()));
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(json!(world.engine.program_config), both);
+    world.configure(Some(json!({"profile": "dev"})));
+    world.settle();
+    assert_eq!(world.approval().changed, ["config", "runtimeVersion"]);
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(
+        json!(world.engine.program_config),
+        json!({"profile": "dev"})
+    );
 }
 
 #[test]

@@ -202,6 +202,7 @@ impl World {
 
     /// Changes the runtime settings.
     pub fn set(&mut self, settings: Value) {
+        self.engine.are_named(&settings);
         self.spec(|spec| spec.runtime_config = settings.as_object().cloned());
     }
 

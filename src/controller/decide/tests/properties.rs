@@ -104,10 +104,8 @@ proptest! {
         world.configure(None);
         // What runs without storage can only be stopped with the loss of all. And an empty object leaves nothing of what
         // was adopted, which may be that.
-        world.spec(|spec| {
-            spec.runtime_config = Some(serde_json::Map::new());
-            spec.allow_state_loss = true;
-        });
+        world.set(serde_json::json!({}));
+        world.spec(|spec| spec.allow_state_loss = true);
         world.settle();
         // Twice where the functions are others too, and the engine couldn't be asked beforehand whether it
         // would ask.

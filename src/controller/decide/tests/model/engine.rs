@@ -34,6 +34,8 @@ pub struct Engine {
     pub losses: Vec<String>,
     pub program_config: Option<Map<String, Value>>,
     pub runtime_config: Option<Map<String, Value>>,
+    /// What others have set of it, and no spec has named since.
+    theirs: Map<String, Value>,
     pub compiled: bool,
     pub deployment: Option<Deployment>,
     pub stopping: bool,
@@ -203,6 +205,29 @@ impl Engine {
 
     pub fn reads_no_checkpoint(&self) -> bool {
         settings::storage_is_off(self.runtime_config.as_ref())
+    }
+
+    /// Somebody gives the stopped pipeline other settings. What is empty, or isn't named, is as it was.
+    pub fn set_by_hand(&mut self, settings: &Value) {
+        if self.deployment.is_some() || !self.exists {
+            return;
+        }
+        self.version += 1;
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            let config = self.runtime_config.get_or_insert_default();
+            if !config.contains_key(name) {
+                self.theirs.insert(name.clone(), value.clone());
+            }
+            config.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Says that a spec names these settings now.
+    pub fn are_named(&mut self, settings: &Value) {
+        let named = settings.as_object();
+        let is_all = named.is_some_and(Map::is_empty);
+        self.theirs
+            .retain(|name, _| !is_all && !named.is_some_and(|named| named.contains_key(name)));
     }
 
     /// Why what it holds can't be compiled.
@@ -608,6 +633,7 @@ impl Engine {
             version: engine.version,
             content: content.clone(),
             not_shown: content.not_shown_by(&engine.content()),
+            settings: content.settings_answered_by(&engine.content()),
         };
         match act {
             Act::Create { tags, content } => {
@@ -624,6 +650,7 @@ impl Engine {
                 self.udf_rust.clone_from(&content.udf_rust);
                 self.program_config.clone_from(&content.program_config);
                 self.runtime_config.clone_from(&content.runtime_config);
+                self.theirs.clear();
                 return updated(self, content);
             }
             Act::Update(_) if self.refuses_updates.is_some() => {
@@ -651,6 +678,10 @@ impl Engine {
                     let sent = content.sent.runtime_config.as_ref();
                     let sent = sent.or(content.runtime_config.as_ref());
                     self.runtime_config = sent.cloned();
+                }
+                for (name, value) in &self.theirs {
+                    let is = self.runtime_config.as_ref().and_then(|all| all.get(name));
+                    assert_eq!(is, Some(value), "took away {name}, which others have set");
                 }
                 if let (Some(dropped), Some(config)) = (self.drops, &mut self.runtime_config) {
                     config.remove(dropped);

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 
 use super::super::model::World;
 use super::happening::{
-    Approved, Happening, about_answers, about_other_pipelines, about_wishes, happen, happening,
+    Approved, Happening, about_answers, about_other_pipelines, about_settings, about_wishes,
+    happen, happening,
 };
 use crate::controller::decide::{Act, is_owned};
 use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState};
@@ -244,6 +245,13 @@ proptest! {
     #[test]
     fn what_is_seen_counts_before_what_is_wished(
         history in prop::collection::vec(about_wishes(), 1..40),
+    ) {
+        comes_to_rest(&history, None)?;
+    }
+
+    #[test]
+    fn what_others_have_set_and_no_spec_names_stays(
+        history in prop::collection::vec(about_settings(), 1..24),
     ) {
         comes_to_rest(&history, None)?;
     }

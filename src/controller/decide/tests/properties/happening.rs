@@ -10,7 +10,9 @@ use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Moment, PipelineApproval,
     Target, VoteDecision, annotation,
 };
-use crate::gate::change::Content;
+use crate::gate::change::{self, Content};
+use crate::gate::held_settings;
+use crate::settings;
 
 /// What people, the engine and the operator can do.
 #[derive(Clone, Debug)]
@@ -54,6 +56,8 @@ pub enum Happening {
     ReplaceByHand(u8),
     /// Somebody gives the stopped pipeline other functions at the engine itself.
     EditByHand(u8),
+    /// The same of settings.
+    SetByHand(u8),
     ApproveByAnnotation,
     ApproveByField,
     ApproveTrue,
@@ -136,11 +140,12 @@ fn by_others() -> impl Strategy<Value = Happening> {
         1 => Just(TogglePaused),
         1 => Just(ClearStorage),
         2 => (0u8..3).prop_map(EditFunctions),
-        1 => (0u8..3).prop_map(EditSettings),
+        1 => (0..SETTINGS).prop_map(EditSettings),
         1 => Just(MakeAgain),
         1 => Just(Lose),
         1 => Just(FindAgain),
         1 => (0u8..3).prop_map(EditByHand),
+        1 => (0..SETTINGS).prop_map(SetByHand),
         1 => (0u8..3).prop_map(ReplaceByHand),
         1 => Just(StopOutside),
         3 => Just(ApproveByAnnotation),
@@ -224,18 +229,69 @@ pub fn about_wishes() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// The same of settings, by the spec and by others.
+pub fn about_settings() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        3 => (0..SETTINGS).prop_map(EditSettings),
+        3 => (0..SETTINGS).prop_map(SetByHand),
+        1 => Just(StopOutside),
+        1 => (0u8..3).prop_map(Edit),
+        1 => (0u8..3).prop_map(EditFunctions),
+        1 => update_meets(),
+        1 => Just(MakeAgain),
+        1 => Just(Adopt),
+        1 => Just(RestartOperator),
+        3 => Just(ApproveByAnnotation),
+        1 => Just(Reject),
+        4 => Just(GoOn),
+        1 => Just(Reconcile),
+    ]
+}
+
 /// The last two can't be compiled. Of the one the engine says so when it is asked what would change, of the other only its
 /// compiler.
 const PROGRAMS: [&str; 6] = ["A", "B", "C", "D", "broken", "bad rust"];
 const FUNCTIONS: [&str; 3] = ["", "+f", "+g"];
 
-/// Settings that don't change unasked.
+/// How many [`settings`] there are.
+const SETTINGS: u8 = 6;
+
+/// Settings that don't change unasked, and beside them some that do. The first are none, and then those that leave
+/// nothing of what is there.
 fn settings(number: u8) -> Value {
     match number {
-        0 => json!({}),
-        1 => json!({"env": {"A": "1"}}),
-        _ => json!({"storage": false}),
+        0 => json!(null),
+        1 => json!({}),
+        2 => json!({"env": {"A": "1"}}),
+        3 => json!({"storage": false}),
+        4 => json!({"dev_tweaks": {"x": 1}, "max_rss_mb": 4}),
+        _ => json!({"resources": {"service_account_name": "n", "cpu_cores_max": 2}}),
     }
+}
+
+/// What settings are called in a label: of the ones that are there however they came together, and by whichever name Sluice
+/// calls them.
+fn settings_of(name: &str) -> String {
+    let mut all = vec![serde_json::Map::new()];
+    for number in 0..SETTINGS {
+        let one = settings(number);
+        let both = all.iter().map(|before| {
+            let mut both = before.clone();
+            both.extend(one.as_object().cloned().unwrap_or_default());
+            both
+        });
+        let both: Vec<_> = both.collect();
+        all.extend(both);
+    }
+    let digest = |config: &serde_json::Map<String, Value>| settings::digest(Some(config));
+    let is_it = |config: &&serde_json::Map<String, Value>| {
+        let apart = held_settings::digests(Some(config)).map(|all| change::short_digest(&all));
+        digest(config) == name || apart.as_deref() == Some(name)
+    };
+    all.iter()
+        .find(is_it)
+        .map_or_else(|| name.to_owned(), digest)
 }
 
 /// Configurations of the program. The engine's gate doesn't look at the version of the runtime.
@@ -332,7 +388,8 @@ fn label_of(target: &Target) -> String {
         (of_it.sql, of_it.udf_rust) == (target.sql.clone(), target.udf_rust.clone())
     });
     let (sql, functions) = of_it.next().expect("one of those that there are");
-    Engine::label(sql, functions, &target.runtime_version, &target.settings)
+    let settings = settings_of(&target.settings);
+    Engine::label(sql, functions, &target.runtime_version, &settings)
 }
 
 fn toggle(it: &mut bool) {
@@ -422,6 +479,11 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
                 world.engine.version += 1;
                 FUNCTIONS[usize::from(functions)].clone_into(&mut world.engine.udf_rust);
             }
+        }
+        Happening::SetByHand(number) => {
+            world.engine.set_by_hand(&settings(number));
+            let named = json!(world.pipeline.spec.runtime_config);
+            world.engine.are_named(&named);
         }
         Happening::Edit(program) => world.edit(PROGRAMS[usize::from(program)]),
         Happening::ApproveByAnnotation => {
