@@ -256,7 +256,13 @@ pub fn beside<'a>(
     let mut all = given.cloned().unwrap_or_default();
     let Some(held) = held else { return all };
     for path in staying {
-        let (key, part) = parts(path);
+        // A newer engine may show it by its other name.
+        let names = [Some(path.as_str()), other_name(path)];
+        let name = names
+            .into_iter()
+            .flatten()
+            .find(|name| at(held, name).is_some());
+        let (key, part) = parts(name.unwrap_or(path));
         let Some(value) = held.get(key) else { continue };
         let Some(part) = part else {
             all.insert(key.to_owned(), value.clone());

@@ -273,7 +273,8 @@ pub struct EngineContent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_settings: Option<Vec<String>>,
     /// The runtime settings that don't change unasked, by their paths. Absent where an older release has written this, or
-    /// they are too many to tell them apart: then what the spec gives takes the place of all of them.
+    /// they are too many to tell them apart: then what the spec gives takes the place of all of them. No values, but who can
+    /// guess a value can check it against its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<HeldSettings>,
     /// The settings that the engine was given and doesn't show in its answer, so that they aren't in force.
@@ -315,6 +316,9 @@ pub struct Sending {
     /// Which settings are in it, as in `givenSettings` of the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_settings: Vec<String>,
+    /// The digests of its runtime settings that don't change unasked, by their paths, those that stay among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<BTreeMap<String, String>>,
 }
 
 /// Digests (the first 32 hex digits of SHA-256) of the parts of what would run.

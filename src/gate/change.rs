@@ -15,7 +15,7 @@ use serde_json::{Map, Number, Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::crd::{BootstrapOptions, HeldSettings, Target};
-use crate::gate::held_settings::{self, Beside};
+use crate::gate::held_settings::{self, Beside, Digests};
 use crate::settings;
 
 /// The parent of the first change of a Pipeline.
@@ -143,6 +143,21 @@ impl Content {
         others.chain(of_program).collect()
     }
 
+    /// Whether an update with this leaves the runtime settings as they are.
+    pub fn keeps_all_settings(&self) -> bool {
+        self.runtime_config.is_none() && self.kept.runtime_config.is_some()
+    }
+
+    /// The digests of the runtime settings that don't change unasked, as they are once this is brought there. `None` if they
+    /// can't be told apart.
+    pub fn settings(&self) -> Option<Digests> {
+        let given = self.runtime_config.as_ref();
+        match &self.kept.settings {
+            Some(beside) => beside.all(given),
+            None => held_settings::digests(given),
+        }
+    }
+
     /// The runtime settings that don't change unasked, once the engine has given this answer to it.
     pub fn settings_answered_by(&self, shown: &Content) -> Option<HeldSettings> {
         held_settings::as_answered(self.runtime_config.as_ref(), shown.runtime_config.as_ref())
@@ -188,6 +203,14 @@ impl Content {
     pub fn is(&self, digest: &str, exact: Option<&str>) -> bool {
         self.digest() == digest && exact.is_none_or(|exact| self.exact() == exact)
     }
+}
+
+/// The digest of a content with a target and without a runtime configuration, as in [`Content::digest`].
+pub fn digest_without_settings(target: &Target) -> String {
+    short_digest(&json!({
+        "target": target.without_settings(),
+        "runtime_config": null,
+    }))
 }
 
 impl Target {

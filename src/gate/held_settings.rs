@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::crd::{EngineContent, HeldSetting, HeldSettings, Settled};
 use crate::gate::change::{exactly, short_digest};
@@ -96,6 +96,12 @@ impl Beside {
         })
     }
 
+    /// Whether something of the setting with this key stays.
+    pub fn has(&self, key: &str) -> bool {
+        let mut paths = self.staying.keys();
+        paths.any(|path| path.split_once('.').map_or(path.as_str(), |(key, _)| key) == key)
+    }
+
     /// All settings, once the configuration is brought there.
     pub fn all(&self, given: Option<&Map<String, Value>>) -> Option<Digests> {
         let mut all = digests(given)?;
@@ -111,7 +117,7 @@ impl Beside {
         match self.known.iter().find(|(known, _)| *known == all) {
             Some((_, name)) => name.clone(),
             None if self.staying.is_empty() => settings::digest(given),
-            None => short_digest(&all),
+            None => name_of(&all),
         }
     }
 
@@ -120,6 +126,11 @@ impl Beside {
         // As a whole it is only given where it is off.
         self.staying.contains_key("storage")
     }
+}
+
+/// The name of settings that came together from several hands. No configuration has it: that is an object, and this a list.
+pub fn name_of(all: &Digests) -> String {
+    short_digest(&json!(["told apart", all]))
 }
 
 /// What settings say, in whichever form the engine shows them.
@@ -211,7 +222,6 @@ pub fn as_found(
 mod tests {
     use super::*;
     use crate::crd::Target;
-    use serde_json::json;
 
     fn map(config: Value) -> Map<String, Value> {
         config.as_object().cloned().unwrap()
@@ -343,6 +353,17 @@ mod tests {
         );
         let back = json!({"env": {"A": "1"}});
         assert_eq!(name(Some(back), &after, Some(&settled)), "adopted");
+    }
+
+    #[test]
+    fn no_configuration_has_the_name_of_settings_that_were_told_apart() {
+        let there = held(json!({}), json!({"dev_tweaks": {"x": 1}}), "");
+        let given = json!({"init_containers": [1]});
+        let of_both = name(Some(given.clone()), &there, None);
+        // Somebody writes the digests that the status shows in the place of the values.
+        let beside = Beside::of(Some(&map(given.clone())), &there, None).unwrap();
+        let forged = json!(beside.all(Some(&map(given))).unwrap());
+        assert_ne!(released(forged), of_both);
     }
 
     #[test]

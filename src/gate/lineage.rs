@@ -10,7 +10,7 @@ use crate::crd::{
 use crate::engine::EngineInfo;
 use crate::gate::GateEvent;
 use crate::gate::change::{Change, Content, Kept, ROOT};
-use crate::gate::held_settings::Beside;
+use crate::gate::held_settings::{Beside, meaning};
 use crate::settings;
 
 /// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
@@ -179,13 +179,16 @@ pub fn once_asked_for(
             approval.take(GateEvent::Runs);
             approval.take(GateEvent::Sealed);
         }
+        let held = status.content.as_ref();
+        let is_of_run = held.is_some_and(|held| held.target == run.target);
+        let of_content = held.and_then(|held| held.settings.as_ref()).map(meaning);
         status.settled = Some(Settled {
             change_id: run.change_id.clone(),
             target: run.target.clone(),
             checkpoint: None,
             version: None,
             program: None,
-            settings: None,
+            settings: of_content.filter(|_| is_of_run),
         });
     }
     give_way(&mut status, uid, target, options);

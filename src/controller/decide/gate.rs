@@ -383,23 +383,47 @@ impl Decider<'_> {
             return Some("What the engine holds stays as it is, and starts only once that is approved: put the program that is to run into the spec".to_owned());
         }
         let rejected = &self.status.approval.as_ref()?.target;
-        let held = self.status.content.as_ref().map(|held| &held.target);
-        let spec = &self.input.pipeline.spec;
-        let is_theirs = held == Some(rejected) && self.wanted_target().as_ref() == held;
-        let config = spec.program.as_ref().and_then(|it| it.config.as_ref());
-        let field = match () {
-            () if !is_theirs => return None,
-            () if spec.runtime_config.is_none() && settled.target.settings != rejected.settings => {
-                "spec.runtimeConfig"
-            }
-            () if config.is_none() && settled.target.config != rejected.config => {
-                "spec.program.config"
-            }
-            () => return None,
-        };
+        let fields = self.fields_that_others_set(rejected)?;
         Some(format!(
-            "Somebody put that there at the engine, and the spec says nothing of it: write what is right into {field} ({{}} for the engine's defaults), and the pipeline comes up as it was"
+            "Somebody put that there at the engine, and the spec says nothing of it: write what is right into {fields}, or take it away there, and the pipeline comes up as it was"
         ))
+    }
+
+    /// The fields of the spec that would say what others have set at the engine, if that is all by which this target differs
+    /// from what is settled.
+    pub(super) fn fields_that_others_set(&self, target: &Target) -> Option<String> {
+        let settled = &self.status.settled.as_ref()?.target;
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let wanted = self.wanted()?;
+        if held != Some(target) || wanted.target() != *target {
+            return None;
+        }
+        let mut fields = vec![];
+        if settled.settings != target.settings {
+            let of_all = wanted.keeps_all_settings();
+            let stays = |key: &String| {
+                let beside = wanted.kept.settings.as_ref();
+                of_all || beside.is_some_and(|beside| beside.has(key))
+            };
+            let keys = self.settings_that_change(target).unwrap_or_default();
+            fields.extend(
+                keys.iter()
+                    .filter(|key| stays(key))
+                    .map(|key| format!("spec.runtimeConfig.{key}")),
+            );
+            if of_all && keys.is_empty() {
+                fields.push("spec.runtimeConfig".to_owned());
+            }
+        }
+        let kept = wanted.program_config.is_none() && wanted.kept.program_config.is_some();
+        if settled.runtime_version != target.runtime_version
+            && (kept || wanted.kept.runtime_version.is_some())
+        {
+            fields.push("spec.program.config.runtime_version".to_owned());
+        } else if kept && settled.config != target.config {
+            fields.push("spec.program.config".to_owned());
+        }
+        (!fields.is_empty()).then(|| fields.join(", "))
     }
 
     /// A command that sets an annotation of the Pipeline.

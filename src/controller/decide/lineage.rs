@@ -176,6 +176,17 @@ impl Decider<'_> {
         if !is_old {
             return;
         }
+        self.name_the_settings(&target);
+        // Nor does it hold their text, which the spec still has.
+        if let Some(settled) = &mut self.status.settled
+            && settled.target == target
+        {
+            settled.program = None;
+        }
+    }
+
+    /// Says of all targets that an older release wrote down that they have the settings of this one.
+    pub(super) fn name_the_settings(&mut self, target: &Target) {
         let status = &mut self.status;
         let all = [
             status.content.as_mut().map(|it| &mut it.target),
@@ -192,12 +203,6 @@ impl Decider<'_> {
         {
             old.settings.clone_from(&target.settings);
             old.without_storage = target.without_storage;
-        }
-        // Nor does it hold their text, which the spec still has.
-        if let Some(settled) = &mut self.status.settled
-            && settled.target == target
-        {
-            settled.program = None;
         }
     }
 

@@ -166,6 +166,13 @@ impl<'a> Decider<'a> {
             held.exact = Some(wanted.exact());
             held.config_is_given = wanted.program_config.is_some();
             held.runtime_config_is_given = wanted.runtime_config.is_some();
+        } else if let Some(held) = &mut self.status.content
+            && held.exact.is_none()
+        {
+            // The spec was edited since. What the digests are of says what it gave.
+            held.config_is_given = held.target.config != Content::default().target().config;
+            held.runtime_config_is_given =
+                held.digest != change::digest_without_settings(&held.target);
         }
         if let Some(refusal) = &mut self.status.refusal
             && refusal.exact.is_none()
@@ -209,6 +216,7 @@ impl<'a> Decider<'a> {
             .as_ref()
             .is_some_and(|c| c.version == version)
         {
+            self.complete_the_settings(full);
             return;
         }
         let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
@@ -243,12 +251,21 @@ impl<'a> Decider<'a> {
             None => {
                 let ours = given_so_far(before.as_ref());
                 let mut held = full.content.target_as_held(given, &ours);
-                // Settings that nobody has changed keep their name, in whichever form the engine shows them.
-                if let (Some(before), Some(found)) = (&before, &settings)
-                    && before.settings.as_ref().map(meaning) == Some(meaning(found))
+                // Settings that nobody has changed keep their name, in whichever form the engine shows them; so do those that
+                // were sent just before a crash.
+                let found = settings.as_ref().map(meaning);
+                let known = before.iter().flat_map(|before| {
+                    let there = before.settings.as_ref().map(meaning);
+                    let sent = before.sending.iter();
+                    let sent = sent.map(|sent| (sent.settings.clone(), &sent.target));
+                    std::iter::once((there, &before.target)).chain(sent)
+                });
+                if let Some((_, known)) = known
+                    .into_iter()
+                    .find(|(known, _)| known.is_some() && *known == found)
                 {
-                    held.settings.clone_from(&before.target.settings);
-                    held.without_storage = before.target.without_storage;
+                    held.settings.clone_from(&known.settings);
+                    held.without_storage = known.without_storage;
                 }
                 held
             }
@@ -327,6 +344,42 @@ impl<'a> Decider<'a> {
                     "somebody else edited the pipeline's program or settings at the engine; {then}"
                 ),
             );
+        }
+    }
+
+    /// Whether an older release has written down what is held, without its settings, so that nobody knows which of them
+    /// others have set.
+    pub(super) fn lacks_the_settings(&self) -> bool {
+        self.status.content.as_ref().is_some_and(|held| {
+            held.given_settings.is_none() && (!held.runtime_config_is_given || held.exact.is_none())
+        })
+    }
+
+    /// Writes down the settings of a content that an older release has written down without them.
+    fn complete_the_settings(&mut self, full: &FullPipeline) {
+        if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
+            return;
+        }
+        let shown = full.content.runtime_config.as_ref();
+        if let Some(held) = &mut self.status.content {
+            let mut ours = vec![];
+            if held.runtime_config_is_given {
+                ours.extend(settings::unasked_in(shown));
+                ours.extend(held_settings::paths(shown));
+            }
+            if held.config_is_given {
+                ours.extend(settings::all_of_the_program());
+            }
+            held.given_settings = Some(ours);
+            held.settings = held_settings::as_found(None, shown);
+        }
+        if self
+            .status
+            .content
+            .as_ref()
+            .is_some_and(|held| held.target.settings.is_empty())
+        {
+            self.name_the_settings(&full.content.target());
         }
     }
 

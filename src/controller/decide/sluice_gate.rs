@@ -100,7 +100,7 @@ impl Decider<'_> {
         let passage = self.passage(info, seen, target);
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
         if passage == Passage::Shut && wanted && self.is_left_stopped(seen.state()) {
-            self.nothing_goes_on();
+            self.nothing_goes_on(target);
             return Passage::Blocked;
         }
         passage
@@ -128,13 +128,19 @@ impl Decider<'_> {
         if self.passage(info, seen, &target) == Passage::Open {
             return true;
         }
-        self.nothing_goes_on();
+        self.nothing_goes_on(&target);
         false
     }
 
-    fn nothing_goes_on(&mut self) {
+    fn nothing_goes_on(&mut self, target: &Target) {
+        let theirs = self.fields_that_others_set(target);
         self.own_gate = self.own_gate.take().map(|shown| match shown {
-            Shown::Asks(message) => Shown::AsksStopped(message),
+            Shown::Asks(message) => Shown::AsksStopped(match theirs {
+                Some(fields) => format!(
+                    "nothing runs: somebody put this there at the engine (to do without it, write what is right into {fields}, or take it away there); {message}"
+                ),
+                None => format!("nothing runs: {message}"),
+            }),
             other => other,
         });
     }
@@ -184,12 +190,14 @@ impl Decider<'_> {
                 // It is said already.
                 if is_lost {
                     base.without_storage = target.without_storage;
-                    settings.retain(|name| name != "storage");
-                    if settings.is_empty() {
-                        base.settings.clone_from(&target.settings);
+                    if let Some(settings) = &mut settings {
+                        settings.retain(|name| name != "storage");
+                        if settings.is_empty() {
+                            base.settings.clone_from(&target.settings);
+                        }
                     }
                 }
-                words::unseen_by_the_engine(&base, target, &settings)
+                words::unseen_by_the_engine(&base, target, &settings.unwrap_or_default())
             }
             Base::Unknown | Base::Before => words::UNKNOWN_ORIGIN.to_owned(),
         };
@@ -203,11 +211,12 @@ impl Decider<'_> {
     }
 
     /// The names of the settings in which a target differs from what is settled, where both are known.
-    fn settings_that_change(&self, target: &Target) -> Vec<String> {
-        match (self.settled_settings(), self.settings_of(target)) {
-            (Some(before), Some(after)) => held_settings::differences(&before, &after),
-            _ => vec![],
-        }
+    pub(super) fn settings_that_change(&self, target: &Target) -> Option<Vec<String>> {
+        let before = self.settled_settings()?;
+        Some(held_settings::differences(
+            &before,
+            &self.settings_of(target)?,
+        ))
     }
 
     /// The digests of the settings that are settled.
@@ -232,14 +241,10 @@ impl Decider<'_> {
     fn settings_of(&self, target: &Target) -> Option<Digests> {
         let wanted = self.wanted();
         let wanted = wanted.filter(|wanted| wanted.target() == *target);
-        let (given, beside) = wanted
-            .map(|wanted| (wanted.runtime_config, wanted.kept.settings))
-            .unwrap_or_default();
-        match (given, beside) {
-            (given @ Some(_), Some(beside)) => beside.all(given.as_ref()),
-            (given @ Some(_), None) => held_settings::digests(given.as_ref()),
-            (None, _) if target.settings.is_empty() => Some(Digests::new()),
-            (None, _) => self.settings_held_of(target),
+        match wanted {
+            Some(wanted) if !wanted.keeps_all_settings() => wanted.settings(),
+            _ if target.settings.is_empty() => Some(Digests::new()),
+            _ => self.settings_held_of(target),
         }
     }
 

@@ -43,6 +43,10 @@ impl Decider<'_> {
             }
             return false;
         }
+        if self.lacks_the_settings() {
+            self.act(Act::Look, Guard::default());
+            return true;
+        }
         let target = content.target();
         // Settings are nothing to the compiler.
         let other_program = held.target.without_settings() != target.without_settings();
@@ -357,6 +361,7 @@ impl Decider<'_> {
                 config_is_given: content.program_config.is_some(),
                 runtime_config_is_given: content.runtime_config.is_some(),
                 given_settings: content.given_settings(),
+                settings: content.settings(),
             });
         }
         self.act(

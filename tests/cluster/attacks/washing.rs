@@ -287,11 +287,27 @@ async fn a9_delete_and_create_washes_no_settings_out() {
     story
         .patch(json!({"spec": {"runtimeConfig": listed}}))
         .await;
+    // What the spec never named stays.
+    story
+        .until("the listed one is there", |pipeline| {
+            has(pipeline, "Ready", "True", "Running")
+                && pipeline.metadata.generation == status(pipeline).observed_generation
+                && status(pipeline)
+                    .content
+                    .is_some_and(|held| held.runtime_config_is_given)
+        })
+        .await;
+    let held = story.engine.pipeline(ORDERS).await["runtime_config"].clone();
+    assert_eq!(
+        (&held["env"], &held["max_rss_mb"]),
+        (&json!({"A": "1"}), &json!(4000))
+    );
+    // An `env` that says nothing takes it away.
+    let none = json!({"max_rss_mb": 4000, "env": {}});
+    story.patch(json!({"spec": {"runtimeConfig": none}})).await;
     let waiting = story.until_waiting().await;
     let summary = approval(&waiting).summary;
-    assert!(summary.contains("runtime settings"), "{summary}");
-    let held = story.engine.pipeline(ORDERS).await["runtime_config"].clone();
-    assert_eq!(held["env"], json!({"A": "1"}));
+    assert!(summary.contains("runtime settings env"), "{summary}");
     story.approve(&id(&waiting)).await;
     story.until_sealed().await;
     let held = story.engine.pipeline(ORDERS).await["runtime_config"].clone();

@@ -143,6 +143,21 @@ fn a9_what_somebody_adds_at_the_engine_stays_beside_the_spec_and_a_start_of_it_i
         (Gate::Sluice, ApprovalState::Awaiting)
     );
     assert_eq!(approval.summary, "changes the runtime settings dev_tweaks");
+    // What is down, by whom, and how to do without it.
+    let (_, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!(reason, "AwaitingApproval");
+    let says = "nothing runs: somebody put this there at the engine (to do without it, write what is right into spec.runtimeConfig.dev_tweaks";
+    assert!(message.starts_with(says), "{message}");
+    let id = approval.change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    let (_, _, message) = world.condition("Ready").unwrap();
+    let says = "write what is right into spec.runtimeConfig.dev_tweaks, or take it away there";
+    assert!(message.contains(says), "{message}");
+    assert!(!world.engine.is_up());
+    world.pipeline.metadata.annotations = None;
+    world.annotate(annotation::RETRY, &id);
+    world.settle();
     world.approve_by_annotation();
     world.settle();
     assert_eq!(world.phase(), "Running");
@@ -155,12 +170,6 @@ fn a9_what_somebody_adds_at_the_engine_stays_beside_the_spec_and_a_start_of_it_i
     world.engine.runtime_config = tampered.as_object().cloned();
     world.settle();
     assert_eq!(world.reported("OutsideEdit"), 2);
-    println!(
-        "{:#?} {:?} {:?}",
-        world.status().approval,
-        world.condition("Ready"),
-        world.status().settled
-    );
     let back = json!({"env": {"A": "1"}, "max_rss_mb": 100, "dev_tweaks": {"evil": 1}});
     assert_eq!(world.engine.runtime_config, back.as_object().cloned());
 }
@@ -389,6 +398,69 @@ fn how_others_have_a_program_compiled_stays_and_what_was_given_once_goes() {
     world.settle();
     assert_eq!(world.phase(), "Running");
     assert_eq!(json!(world.engine.program_config), json!({}));
+}
+
+#[test]
+fn a3_an_approved_change_beside_what_others_have_set_survives_a_crash_after_it_was_sent() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.runtime_config = json!({"dev_tweaks": {"x": 1}}).as_object().cloned();
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    let id = world.approve_by_annotation();
+    world.engine.fault_of_update = Some(super::model::Fault::AnswerLost);
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.phase(), "Running");
+}
+
+/// 0.1.0 wrote down no settings, and asked nobody about those that others had set.
+#[test]
+fn what_others_have_set_stays_also_where_an_older_release_wrote_down_what_is_held() {
+    for edit in [false, true] {
+        let mut world = World::new("A");
+        world.engine.exists = true;
+        world.engine.version = 1;
+        world.engine.sql = "A".into();
+        world.engine.runtime_config = json!({"env": {"A": "1"}}).as_object().cloned();
+        world.engine.tick();
+        world.annotate(annotation::ADOPT, "orders");
+        world.settle();
+        let mut status = json!(world.status());
+        let content = status["content"].as_object_mut().unwrap();
+        for key in ["settings", "givenSettings", "exact"] {
+            content.remove(key);
+        }
+        for of in ["content", "settled", "run"] {
+            status[of]["target"]
+                .as_object_mut()
+                .unwrap()
+                .remove("settings");
+        }
+        status["settled"]
+            .as_object_mut()
+            .unwrap()
+            .remove("settings");
+        world.store(serde_json::from_value(status).unwrap());
+        if !edit {
+            world.settle();
+        }
+        world.set(json!({"max_rss_mb": 200}));
+        world.settle();
+        assert_eq!(world.status().approval, None);
+        let both = json!({"env": {"A": "1"}, "max_rss_mb": 200});
+        assert_eq!(json!(world.engine.runtime_config), both);
+        // What is to go is asked about.
+        world.set(json!({}));
+        world.settle();
+        asks_about_settings(&world);
+        assert_eq!(json!(world.engine.runtime_config), both);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Moment, PipelineApproval,
     Target, VoteDecision, annotation,
 };
-use crate::gate::change::{self, Content};
+use crate::gate::change::Content;
 use crate::gate::held_settings;
 use crate::settings;
 
@@ -286,7 +286,7 @@ fn settings_of(name: &str) -> String {
     }
     let digest = |config: &serde_json::Map<String, Value>| settings::digest(Some(config));
     let is_it = |config: &&serde_json::Map<String, Value>| {
-        let apart = held_settings::digests(Some(config)).map(|all| change::short_digest(&all));
+        let apart = held_settings::digests(Some(config)).map(|all| held_settings::name_of(&all));
         digest(config) == name || apart.as_deref() == Some(name)
     };
     all.iter()
