@@ -92,7 +92,7 @@ impl Beside {
         let of_content = (meaning(there), held.target.settings.clone());
         Some(Self {
             staying: staying.collect(),
-            known: std::iter::once(of_content).chain(settled).collect(),
+            known: settled.into_iter().chain([of_content]).collect(),
         })
     }
 

@@ -252,16 +252,18 @@ impl<'a> Decider<'a> {
                 let ours = given_so_far(before.as_ref());
                 let mut held = full.content.target_as_held(given, &ours);
                 // Settings that nobody has changed keep their name, in whichever form the engine shows them; so do those that
-                // were sent just before a crash.
                 let found = settings.as_ref().map(meaning);
+                // were sent just before a crash.
+                let settled = self.status.settled.iter();
+                let settled = settled.map(|settled| (settled.settings.clone(), &settled.target));
                 let known = before.iter().flat_map(|before| {
                     let there = before.settings.as_ref().map(meaning);
                     let sent = before.sending.iter();
                     let sent = sent.map(|sent| (sent.settings.clone(), &sent.target));
                     std::iter::once((there, &before.target)).chain(sent)
                 });
-                if let Some((_, known)) = known
-                    .into_iter()
+                if let Some((_, known)) = settled
+                    .chain(known)
                     .find(|(known, _)| known.is_some() && *known == found)
                 {
                     held.settings.clone_from(&known.settings);
@@ -350,9 +352,8 @@ impl<'a> Decider<'a> {
     /// Whether an older release has written down what is held, without its settings, so that nobody knows which of them
     /// others have set.
     pub(super) fn lacks_the_settings(&self) -> bool {
-        self.status.content.as_ref().is_some_and(|held| {
-            held.given_settings.is_none() && (!held.runtime_config_is_given || held.exact.is_none())
-        })
+        let held = self.status.content.as_ref();
+        held.is_some_and(|held| held.given_settings.is_none())
     }
 
     /// Writes down the settings of a content that an older release has written down without them.
@@ -361,24 +362,32 @@ impl<'a> Decider<'a> {
             return;
         }
         let shown = full.content.runtime_config.as_ref();
-        if let Some(held) = &mut self.status.content {
-            let mut ours = vec![];
-            if held.runtime_config_is_given {
-                ours.extend(settings::unasked_in(shown));
-                ours.extend(held_settings::paths(shown));
+        let spec = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let Some(held) = &mut self.status.content else {
+            return;
+        };
+        // It held what the spec says, so what is there beside that was there before.
+        let spec = spec.filter(|spec| spec.is(&held.digest, held.exact.as_deref()));
+        let ours = match spec {
+            Some(spec) => spec.given_settings(),
+            None => {
+                let mut all = vec![];
+                if held.runtime_config_is_given {
+                    all.extend(settings::unasked_in(shown));
+                    all.extend(held_settings::paths(shown));
+                }
+                if held.config_is_given {
+                    all.extend(settings::all_of_the_program());
+                }
+                all
             }
-            if held.config_is_given {
-                ours.extend(settings::all_of_the_program());
-            }
-            held.given_settings = Some(ours);
-            held.settings = held_settings::as_found(None, shown);
-        }
-        if self
-            .status
-            .content
-            .as_ref()
-            .is_some_and(|held| held.target.settings.is_empty())
-        {
+        };
+        held.given_settings = Some(ours);
+        held.settings = held_settings::as_found(None, shown);
+        let is_all = spec.is_some_and(|spec| {
+            spec.settings() == held_settings::digests(shown) && !held.target.settings.is_empty()
+        });
+        if !is_all {
             self.name_the_settings(&full.content.target());
         }
     }

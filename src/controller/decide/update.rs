@@ -35,6 +35,10 @@ impl Decider<'_> {
             self.act(Act::Look, Guard::default());
             return true;
         };
+        if self.lacks_the_settings() {
+            self.act(Act::Look, Guard::default());
+            return true;
+        }
         if content.is(&held.digest, held.exact.as_deref()) {
             // The engine didn't take what was sent, and nobody asks for it any more: from now on it is somebody's edit.
             let shows = self.last_call_shows();
@@ -42,10 +46,6 @@ impl Decider<'_> {
                 held.sending = None;
             }
             return false;
-        }
-        if self.lacks_the_settings() {
-            self.act(Act::Look, Guard::default());
-            return true;
         }
         let target = content.target();
         // Settings are nothing to the compiler.

@@ -422,12 +422,24 @@ fn a3_an_approved_change_beside_what_others_have_set_survives_a_crash_after_it_w
 /// 0.1.0 wrote down no settings, and asked nobody about those that others had set.
 #[test]
 fn what_others_have_set_stays_also_where_an_older_release_wrote_down_what_is_held() {
-    for edit in [false, true] {
+    for (edit, given) in [
+        (false, None),
+        (true, None),
+        (false, Some(json!({"http_workers": 4}))),
+        (false, Some(json!({"dev_tweaks": {"x": 1}}))),
+    ] {
         let mut world = World::new("A");
         world.engine.exists = true;
         world.engine.version = 1;
         world.engine.sql = "A".into();
-        world.engine.runtime_config = json!({"env": {"A": "1"}}).as_object().cloned();
+        let mut there = json!({"env": {"A": "1"}});
+        let of_spec = given.as_ref().and_then(|given| given.as_object()).cloned();
+        there
+            .as_object_mut()
+            .unwrap()
+            .extend(of_spec.clone().unwrap_or_default());
+        world.engine.runtime_config = there.as_object().cloned();
+        world.pipeline.spec.runtime_config = of_spec.clone();
         world.engine.tick();
         world.annotate(annotation::ADOPT, "orders");
         world.settle();
@@ -450,13 +462,17 @@ fn what_others_have_set_stays_also_where_an_older_release_wrote_down_what_is_hel
         if !edit {
             world.settle();
         }
-        world.set(json!({"max_rss_mb": 200}));
+        let mut more = of_spec.unwrap_or_default();
+        more.insert("max_rss_mb".into(), json!(200));
+        world.set(json!(more));
         world.settle();
-        assert_eq!(world.status().approval, None);
-        let both = json!({"env": {"A": "1"}, "max_rss_mb": 200});
-        assert_eq!(json!(world.engine.runtime_config), both);
+        assert_eq!(world.status().approval, None, "{given:?}");
+        let mut both = there.clone();
+        both["max_rss_mb"] = json!(200);
+        assert_eq!(json!(world.engine.runtime_config), both, "{given:?}");
         // What is to go is asked about.
-        world.set(json!({}));
+        more.insert("env".into(), json!({}));
+        world.set(json!(more));
         world.settle();
         asks_about_settings(&world);
         assert_eq!(json!(world.engine.runtime_config), both);
