@@ -319,8 +319,17 @@ pub fn leaves_the_runtime_version(
     given_before: &[String],
 ) -> bool {
     // An empty one says that nothing is to be left.
-    !given.is_some_and(|given| given.is_empty() || given.contains_key(RUNTIME_VERSION))
-        && !given_before.contains(&name_of_the_program(RUNTIME_VERSION))
+    !given.is_some_and(Map::is_empty) && stays_in_the_program(RUNTIME_VERSION, given, given_before)
+}
+
+/// Whether a setting of a program configuration is named neither by the one that is given nor by any before it.
+fn stays_in_the_program(
+    key: &str,
+    given: Option<&Map<String, Value>>,
+    given_before: &[String],
+) -> bool {
+    !given.is_some_and(|given| given.contains_key(key))
+        && !given_before.contains(&name_of_the_program(key))
 }
 
 /// How statuses name a setting of the program configuration.
@@ -353,8 +362,9 @@ pub fn beside_in_the_program(
     let mut all = given.cloned().unwrap_or_default();
     let held = said_of_the_program(held);
     for key in OF_THE_PROGRAM {
-        let is_named = all.contains_key(key) || given_before.contains(&name_of_the_program(key));
-        if let Some(value) = held.get(key).filter(|_| !is_named) {
+        if let Some(value) = held.get(key)
+            && stays_in_the_program(key, given, given_before)
+        {
             all.insert(key.to_owned(), value.clone());
         }
     }
@@ -583,6 +593,27 @@ mod tests {
         ] {
             assert_eq!(missing(given.clone(), shown), [""; 0], "{given}");
         }
+    }
+
+    #[test]
+    fn what_stays_is_sent_by_the_name_that_the_engine_shows_and_turns_nothing_on() {
+        let held = json!({"clock_resolution": "5s", "env": {"A": "1"},
+                          "fault_tolerance": {"model": "none", "of_tomorrow": 1},
+                          "storage": {"backend": {"name": "file"}, "of_tomorrow": 1}});
+        let staying = [
+            "clock_resolution_usecs",
+            "fault_tolerance.of_tomorrow",
+            "storage.backend",
+        ]
+        .map(str::to_owned);
+        let given = json!({"workers": 4});
+        let all = beside(given.as_object(), &[], staying.iter(), held.as_object());
+        assert_eq!(
+            Value::Object(all),
+            json!({"workers": 4, "clock_resolution": "5s",
+                   "fault_tolerance": {"model": "none", "of_tomorrow": 1},
+                   "storage": {"backend": {"name": "file"}}})
+        );
     }
 
     #[test]

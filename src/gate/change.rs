@@ -143,6 +143,14 @@ impl Content {
         others.chain(of_program).collect()
     }
 
+    /// Whether it says something of the runtime setting with this path.
+    pub fn names_the_setting(&self, path: &str) -> bool {
+        let given = self.runtime_config.as_ref();
+        given.is_some_and(Map::is_empty)
+            || settings::names(given, path)
+            || held_settings::paths(given).iter().any(|it| it == path)
+    }
+
     /// Whether an update with this leaves the runtime settings as they are.
     pub fn keeps_all_settings(&self) -> bool {
         self.runtime_config.is_none() && self.kept.runtime_config.is_some()

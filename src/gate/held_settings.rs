@@ -60,6 +60,8 @@ pub struct Beside {
     pub staying: Digests,
     /// Settings that have a name already, and that name.
     known: Vec<(Digests, String)>,
+    /// Whether others have set any of those that are there.
+    is_of_others: bool,
 }
 
 impl Beside {
@@ -75,31 +77,29 @@ impl Beside {
         // An empty one says that nothing is to be left.
         let is_empty = given.is_some_and(Map::is_empty);
         let named = digests(given)?;
-        let stays = |path: &&String| {
-            let of_it = [Some(path.as_str()), settings::other_name(path)];
-            let mut names = of_it.into_iter().flatten();
-            !is_empty
-                && !names.any(|name| {
-                    ours.iter().any(|ours| ours == name)
-                        || named.contains_key(name)
-                        || settings::names(given, name)
-                })
+        let is_theirs = |path: &&String| {
+            let mut names = names_of(path);
+            !names.any(|name| ours.iter().any(|ours| ours == name))
         };
-        let staying = there.keys().filter(stays);
-        let staying = staying.map(|path| (path.clone(), there[path].digest.clone()));
+        let is_named = |path: &str| {
+            names_of(path).any(|name| named.contains_key(name) || settings::names(given, name))
+        };
+        let theirs = there.keys().filter(is_theirs);
+        let staying = theirs.filter(|path| !is_empty && !is_named(path));
+        let staying: Digests = staying
+            .map(|path| (path.clone(), there[path].digest.clone()))
+            .collect();
+        if named.len() + staying.len() > MOST {
+            return None;
+        }
         let settled = settled
             .and_then(|settled| Some((settled.settings.clone()?, settled.target.settings.clone())));
         let of_content = (meaning(there), held.target.settings.clone());
         Some(Self {
-            staying: staying.collect(),
+            staying,
+            is_of_others: there.keys().any(|path| is_theirs(&path)),
             known: settled.into_iter().chain([of_content]).collect(),
         })
-    }
-
-    /// Whether something of the setting with this key stays.
-    pub fn has(&self, key: &str) -> bool {
-        let mut paths = self.staying.keys();
-        paths.any(|path| path.split_once('.').map_or(path.as_str(), |(key, _)| key) == key)
     }
 
     /// All settings, once the configuration is brought there.
@@ -109,14 +109,14 @@ impl Beside {
         Some(all)
     }
 
-    /// Their digest. What has a name keeps it, so that it is no change.
+    /// Their digest. What has a name keeps it, so that it is no change; and whoever gives them, they have one name.
     pub fn name(&self, given: Option<&Map<String, Value>>) -> String {
         let Some(all) = self.all(given) else {
             return settings::digest(given);
         };
         match self.known.iter().find(|(known, _)| *known == all) {
             Some((_, name)) => name.clone(),
-            None if self.staying.is_empty() => settings::digest(given),
+            None if all.is_empty() || !self.is_of_others => settings::digest(given),
             None => name_of(&all),
         }
     }
@@ -141,16 +141,37 @@ pub fn meaning(held: &HeldSettings) -> Digests {
         .collect()
 }
 
-/// The names of the settings, without their parts, in which the two differ.
-pub fn differences(before: &Digests, after: &Digests) -> Vec<String> {
-    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
-    let differ = paths
-        .into_iter()
-        .filter(|path| before.get(*path) != after.get(*path));
-    let keys: BTreeSet<&str> = differ
+/// The paths of the settings in which the two differ.
+pub fn differences(before: &Digests, after: &Digests) -> BTreeSet<String> {
+    let paths = before.keys().chain(after.keys());
+    paths
+        .filter(|path| before.get(*path) != after.get(*path))
+        .cloned()
+        .collect()
+}
+
+/// The names of settings, without their parts.
+pub fn keys(paths: &BTreeSet<String>) -> Vec<String> {
+    let keys: BTreeSet<&str> = paths
+        .iter()
         .map(|path| path.split_once('.').map_or(path.as_str(), |(key, _)| key))
         .collect();
     keys.into_iter().map(str::to_owned).collect()
+}
+
+/// Both names of a setting, or the one that it has.
+fn names_of(path: &str) -> impl Iterator<Item = &str> {
+    [Some(path), settings::other_name(path)]
+        .into_iter()
+        .flatten()
+}
+
+/// Settings of which nothing is known but what the engine shows.
+fn as_shown(shown: Digests) -> impl Iterator<Item = (String, HeldSetting)> {
+    shown.into_iter().map(|(path, digest)| {
+        let shown = None;
+        (path, HeldSetting { digest, shown })
+    })
 }
 
 /// What is held once the engine has answered to what it was given. It may show that in another form, or not at all.
@@ -169,16 +190,7 @@ pub fn as_answered(
         let shown = (shown != digest).then_some(shown);
         held.insert(path, HeldSetting { digest, shown });
     }
-    let others = shown.into_iter();
-    held.extend(others.map(|(path, digest)| {
-        (
-            path,
-            HeldSetting {
-                digest,
-                shown: None,
-            },
-        )
-    }));
+    held.extend(as_shown(shown));
     Some(held)
 }
 
@@ -192,11 +204,7 @@ pub fn as_found(
     let mut held = HeldSettings::new();
     for (path, known) in before.into_iter().flatten() {
         let form = known.shown.as_ref().unwrap_or(&known.digest);
-        let places = [Some(path.as_str()), settings::other_name(path)];
-        let place = places
-            .into_iter()
-            .flatten()
-            .find(|place| shown.contains_key(*place));
+        let place = names_of(path).find(|place| shown.contains_key(*place));
         let is_the_same = match place {
             Some(place) => shown.get(place) == Some(form),
             None => form.is_empty(),
@@ -206,15 +214,7 @@ pub fn as_found(
             held.insert(path.clone(), known.clone());
         }
     }
-    held.extend(shown.into_iter().map(|(path, digest)| {
-        (
-            path,
-            HeldSetting {
-                digest,
-                shown: None,
-            },
-        )
-    }));
+    held.extend(as_shown(shown));
     Some(held)
 }
 
@@ -353,6 +353,31 @@ mod tests {
         );
         let back = json!({"env": {"A": "1"}});
         assert_eq!(name(Some(back), &after, Some(&settled)), "adopted");
+    }
+
+    /// Otherwise an approval, or a no, of the one wouldn't be found as that of the other.
+    #[test]
+    fn settings_that_nobody_has_seen_yet_have_the_same_name_whoever_gives_them() {
+        let there = held(json!({}), json!({"dev_tweaks": {"x": 1}}), "n");
+        let beside = name(Some(json!({"env": {"A": "1"}})), &there, None);
+        let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
+        assert_eq!(name(Some(both), &there, None), beside);
+        // None at all are none, whoever had some.
+        assert_eq!(name(Some(json!({})), &there, None), "");
+    }
+
+    #[test]
+    fn settings_that_differ_are_named() {
+        let of = |config: Value| digests(config.as_object()).unwrap();
+        let before = of(json!({"env": {"A": "1"}, "workers": 4, "dev_tweaks": {"x": 1}}));
+        let after = of(
+            json!({"env": {"A": "2"}, "workers": 8, "storage": {"backend": {"name": "file"}},
+                              "dev_tweaks": {"x": 1}}),
+        );
+        let paths = differences(&before, &after);
+        assert_eq!(paths.iter().collect::<Vec<_>>(), ["env", "storage.backend"]);
+        assert_eq!(keys(&paths), ["env", "storage"]);
+        assert!(differences(&before, &before).is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::engine::{Connectors, PipelineState, diff};
 use crate::gate::GateEvent;
 use crate::gate::change;
 use crate::gate::decision;
+use crate::gate::held_settings;
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
@@ -385,11 +386,11 @@ impl Decider<'_> {
         let rejected = &self.status.approval.as_ref()?.target;
         let fields = self.fields_that_others_set(rejected)?;
         Some(format!(
-            "Somebody put that there at the engine, and the spec says nothing of it: write what is right into {fields}, or take it away there, and the pipeline comes up as it was"
+            "Somebody changed that at the engine, and the spec says nothing of it: write what is right into {fields}, or put it back there, and the pipeline comes up as it was"
         ))
     }
 
-    /// The fields of the spec that would say what others have set at the engine, if that is all by which this target differs
+    /// The fields of the spec that would say what others have changed at the engine, if this target differs by nothing else
     /// from what is settled.
     pub(super) fn fields_that_others_set(&self, target: &Target) -> Option<String> {
         let settled = &self.status.settled.as_ref()?.target;
@@ -398,32 +399,31 @@ impl Decider<'_> {
         if held != Some(target) || wanted.target() != *target {
             return None;
         }
+        let kept = &wanted.kept;
+        let keeps_the_config = wanted.program_config.is_none() && kept.program_config.is_some();
         let mut fields = vec![];
-        if settled.settings != target.settings {
-            let of_all = wanted.keeps_all_settings();
-            let stays = |key: &String| {
-                let beside = wanted.kept.settings.as_ref();
-                of_all || beside.is_some_and(|beside| beside.has(key))
-            };
-            let keys = self.settings_that_change(target).unwrap_or_default();
-            fields.extend(
-                keys.iter()
-                    .filter(|key| stays(key))
-                    .map(|key| format!("spec.runtimeConfig.{key}")),
-            );
-            if of_all && keys.is_empty() {
-                fields.push("spec.runtimeConfig".to_owned());
+        for part in change::differences(settled, target) {
+            match part {
+                "settings" => {
+                    let paths = self.settings_that_change(target).unwrap_or_default();
+                    if paths.iter().any(|path| wanted.names_the_setting(path)) {
+                        return None;
+                    }
+                    let keys = held_settings::keys(&paths);
+                    if keys.is_empty() {
+                        fields.push("spec.runtimeConfig".to_owned());
+                    }
+                    fields.extend(keys.iter().map(|key| format!("spec.runtimeConfig.{key}")));
+                }
+                "runtimeVersion" if keeps_the_config || kept.runtime_version.is_some() => {
+                    fields.push("spec.program.config.runtime_version".to_owned());
+                }
+                "config" if keeps_the_config => fields.push("spec.program.config".to_owned()),
+                _ => return None,
             }
         }
-        let kept = wanted.program_config.is_none() && wanted.kept.program_config.is_some();
-        if settled.runtime_version != target.runtime_version
-            && (kept || wanted.kept.runtime_version.is_some())
-        {
-            fields.push("spec.program.config.runtime_version".to_owned());
-        } else if kept && settled.config != target.config {
-            fields.push("spec.program.config".to_owned());
-        }
-        (!fields.is_empty()).then(|| fields.join(", "))
+        let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+        (!fields.is_empty()).then(|| words::enumerate(&fields, 0))
     }
 
     /// A command that sets an annotation of the Pipeline.

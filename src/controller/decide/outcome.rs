@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::crd::{
-    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Sending, Target, annotation,
+    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 use crate::gate::change::{self, Content};
-use crate::gate::held_settings::{self, meaning};
+use crate::gate::held_settings::{self, Digests, meaning};
 use crate::gate::lineage;
 
 use super::{Decider, Outcome, words};
@@ -251,21 +251,8 @@ impl<'a> Decider<'a> {
             None => {
                 let ours = given_so_far(before.as_ref());
                 let mut held = full.content.target_as_held(given, &ours);
-                // Settings that nobody has changed keep their name, in whichever form the engine shows them; so do those that
                 let found = settings.as_ref().map(meaning);
-                // were sent just before a crash.
-                let settled = self.status.settled.iter();
-                let settled = settled.map(|settled| (settled.settings.clone(), &settled.target));
-                let known = before.iter().flat_map(|before| {
-                    let there = before.settings.as_ref().map(meaning);
-                    let sent = before.sending.iter();
-                    let sent = sent.map(|sent| (sent.settings.clone(), &sent.target));
-                    std::iter::once((there, &before.target)).chain(sent)
-                });
-                if let Some((_, known)) = settled
-                    .chain(known)
-                    .find(|(known, _)| known.is_some() && *known == found)
-                {
+                if let Some(known) = self.target_with_settings(found.as_ref(), before.as_ref()) {
                     held.settings.clone_from(&known.settings);
                     held.without_storage = known.without_storage;
                 }
@@ -274,16 +261,12 @@ impl<'a> Decider<'a> {
         };
         let found = EngineContent {
             target: held,
-            config_is_given: was_given(
-                before.as_ref(),
-                |it| it.config_is_given,
-                |it| it.config_is_given,
-            ),
-            runtime_config_is_given: was_given(
-                before.as_ref(),
-                |it| it.runtime_config_is_given,
-                |it| it.runtime_config_is_given,
-            ),
+            config_is_given: before.as_ref().is_some_and(|it| it.config_is_given)
+                || sending.as_ref().is_some_and(|it| it.config_is_given),
+            runtime_config_is_given: before.as_ref().is_some_and(|it| it.runtime_config_is_given)
+                || sending
+                    .as_ref()
+                    .is_some_and(|it| it.runtime_config_is_given),
             given_settings: settings_given_so_far(before.as_ref(), full),
             settings,
             ..engine_content(version, &full.content)
@@ -325,9 +308,17 @@ impl<'a> Decider<'a> {
                 || version == before.saturating_add(1)
                     && has_the_texts_of(&sent.target, &full.content)
         });
+        // Whoever takes away again what somebody has added there puts right what Sluice would not.
+        let is_put_right = is_wanted.is_some()
+            && self
+                .status
+                .settled
+                .as_ref()
+                .is_some_and(|settled| settled.target == now.target);
         let is_edited = before.is_some_and(|before| before.target != now.target)
             && !is_brought
             && !is_sent
+            && !is_put_right
             && !went_back;
         self.status.content = Some(now);
         if is_edited && !is_guest {
@@ -338,6 +329,9 @@ impl<'a> Decider<'a> {
                 None if is_doubted => {
                     "its state may be of another program by now, so putting back what the spec says is asked about"
                 }
+                None if self.brings_something_new() => {
+                    "what the spec says is brought there once that is approved, and what it doesn't name stays"
+                }
                 None => "what the spec says is put back",
             };
             self.interfered(
@@ -347,6 +341,25 @@ impl<'a> Decider<'a> {
                 ),
             );
         }
+    }
+
+    /// The target that had just these settings: the one that is settled, the one that was held before, or the one that was
+    /// sent just before a crash. What nobody has changed keeps its name, in whichever form the engine shows it.
+    fn target_with_settings<'b>(
+        &'b self,
+        found: Option<&Digests>,
+        before: Option<&'b EngineContent>,
+    ) -> Option<&'b Target> {
+        let found = found?;
+        let settled = self.status.settled.as_ref();
+        let settled = settled.and_then(|it| Some((it.settings.clone()?, &it.target)));
+        let held = before.and_then(|it| Some((meaning(it.settings.as_ref()?), &it.target)));
+        let sent = before.and_then(|it| it.sending.as_ref());
+        let sent = sent.and_then(|it| Some((it.settings.clone()?, &it.target)));
+        let known = [settled, held, sent].into_iter().flatten();
+        known
+            .into_iter()
+            .find_map(|(settings, target)| (settings == *found).then_some(target))
     }
 
     /// Whether an older release has written down what is held, without its settings, so that nobody knows which of them
@@ -390,6 +403,13 @@ impl<'a> Decider<'a> {
         if !is_all {
             self.name_the_settings(&full.content.target());
         }
+    }
+
+    /// Whether what the spec asks for, beside what stays at the engine, is something else than what is settled.
+    fn brings_something_new(&self) -> bool {
+        let settled = self.status.settled.as_ref();
+        let wanted = self.wanted_target();
+        settled.is_some_and(|settled| wanted.is_some_and(|wanted| wanted != settled.target))
     }
 
     /// The engine has dropped settings without a word. What it was given says nothing of what is in force.
@@ -459,15 +479,6 @@ fn given_so_far(content: Option<&EngineContent>) -> Vec<String> {
         .into_iter()
         .chain(sending.flat_map(|sending| sending.given_settings.clone()))
         .collect()
-}
-
-/// Whether a configuration was given, or was about to be.
-fn was_given(
-    before: Option<&EngineContent>,
-    given: impl Fn(&EngineContent) -> bool,
-    sent: impl Fn(&Sending) -> bool,
-) -> bool {
-    before.is_some_and(|it| given(it) || it.sending.as_ref().is_some_and(sent))
 }
 
 /// All settings that Sluice has given, or was about to give. `None` if an older release has given all of the runtime

@@ -9,6 +9,8 @@
 //! What they are compared with is what the checkpoint was made from. Where nobody recorded that, it is unknown, and
 //! asked about as such (rule A8).
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value};
 
@@ -137,7 +139,7 @@ impl Decider<'_> {
         self.own_gate = self.own_gate.take().map(|shown| match shown {
             Shown::Asks(message) => Shown::AsksStopped(match theirs {
                 Some(fields) => format!(
-                    "nothing runs: somebody put this there at the engine (to do without it, write what is right into {fields}, or take it away there); {message}"
+                    "nothing runs: somebody changed this at the engine (to undo it, write what is right into {fields}, or put it back there); {message}"
                 ),
                 None => format!("nothing runs: {message}"),
             }),
@@ -186,7 +188,8 @@ impl Decider<'_> {
             Base::Nothing => String::new(),
             Base::Known(base) => {
                 let mut base = base.clone();
-                let mut settings = self.settings_that_change(target);
+                let paths = self.settings_that_change(target);
+                let mut settings = paths.as_ref().map(held_settings::keys);
                 // It is said already.
                 if is_lost {
                     base.without_storage = target.without_storage;
@@ -210,8 +213,8 @@ impl Decider<'_> {
         both.collect::<Vec<_>>().join("; ")
     }
 
-    /// The names of the settings in which a target differs from what is settled, where both are known.
-    pub(super) fn settings_that_change(&self, target: &Target) -> Option<Vec<String>> {
+    /// The paths of the settings in which a target differs from what is settled, where both are known.
+    pub(super) fn settings_that_change(&self, target: &Target) -> Option<BTreeSet<String>> {
         let before = self.settled_settings()?;
         Some(held_settings::differences(
             &before,
@@ -416,7 +419,9 @@ impl Decider<'_> {
         self.warn(
             "StoppedWithoutCheckpoint",
             format!(
-                "change {id} was asked about as one that drops no input, and it isn't known that the pipeline was stopped with a checkpoint: the change isn't made, and is asked about anew"
+                "change {id} was asked about as one that drops no input, and it isn't known that the pipeline was stopped with a checkpoint: the change isn't made, and is asked about anew. What came in since the last checkpoint may be lost already. The old program is started again, unless the spec wants it stopped or something else is asked about; what is asked: kubectl sluice diff {} -n {}",
+                self.name(),
+                self.namespace(),
             ),
         );
     }

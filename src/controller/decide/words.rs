@@ -160,7 +160,7 @@ pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
 }
 
 /// The first of these names, and how many there are beside them and those that were left out.
-fn enumerate(names: &[&str], left_out: usize) -> String {
+pub(super) fn enumerate(names: &[&str], left_out: usize) -> String {
     let said = names.len().min(NAMES);
     let shown = names[..said]
         .iter()

@@ -146,13 +146,13 @@ fn a9_what_somebody_adds_at_the_engine_stays_beside_the_spec_and_a_start_of_it_i
     // What is down, by whom, and how to do without it.
     let (_, reason, message) = world.condition("Ready").unwrap();
     assert_eq!(reason, "AwaitingApproval");
-    let says = "nothing runs: somebody put this there at the engine (to do without it, write what is right into spec.runtimeConfig.dev_tweaks";
+    let says = "nothing runs: somebody changed this at the engine (to undo it, write what is right into spec.runtimeConfig.dev_tweaks";
     assert!(message.starts_with(says), "{message}");
     let id = approval.change_id;
     world.annotate(annotation::REJECT, &id);
     world.settle();
     let (_, _, message) = world.condition("Ready").unwrap();
-    let says = "write what is right into spec.runtimeConfig.dev_tweaks, or take it away there";
+    let says = "write what is right into spec.runtimeConfig.dev_tweaks, or put it back there";
     assert!(message.contains(says), "{message}");
     assert!(!world.engine.is_up());
     world.pipeline.metadata.annotations = None;
@@ -417,6 +417,61 @@ fn a3_an_approved_change_beside_what_others_have_set_survives_a_crash_after_it_w
     assert_eq!(world.approval().change_id, id);
     assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
     assert_eq!(world.phase(), "Running");
+}
+
+#[test]
+fn what_somebody_adds_at_the_engine_and_takes_away_again_is_as_if_it_had_not_been() {
+    // Settled from several hands, so that its name is that of no configuration.
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.runtime_config = json!({"dev_tweaks": {"x": 1}}).as_object().cloned();
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
+    assert_eq!(json!(world.engine.runtime_config), both);
+    world.pass(3600);
+    world.engine.stop_by_hand();
+    let mut more = both.clone();
+    more["init_containers"] = json!([{"name": "x"}]);
+    for (config, reports) in [(more, 2), (both, 2)] {
+        world.engine.version += 1;
+        world.engine.runtime_config = config.as_object().cloned();
+        world.settle();
+        assert_eq!(world.reported("OutsideEdit"), reports, "{config}");
+    }
+    assert_eq!(world.phase(), "Running");
+    assert!(world.engine.is_up());
+}
+
+#[test]
+fn where_somebody_changed_what_the_spec_names_and_more_both_are_asked_about_and_said_so() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    let tampered = json!({"env": {"A": "2"}, "dev_tweaks": {"x": 1}});
+    world.engine.runtime_config = tampered.as_object().cloned();
+    world.settle();
+    let note = world.note_of("OutsideEdit").unwrap();
+    assert!(note.ends_with("what the spec says is brought there once that is approved, and what it doesn't name stays"), "{note}");
+    assert!(!world.engine.is_up());
+    assert_eq!(
+        world.approval().summary,
+        "changes the runtime settings dev_tweaks"
+    );
+    world.approve_by_annotation();
+    world.settle();
+    let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
+    assert_eq!(json!(world.engine.runtime_config), both);
 }
 
 /// 0.1.0 wrote down no settings, and asked nobody about those that others had set.

@@ -250,6 +250,12 @@ impl World {
         self.reports.iter().filter(|r| r.reason == reason).count()
     }
 
+    /// The words of the last report with this reason.
+    pub fn note_of(&self, reason: &str) -> Option<&str> {
+        let mut of_it = self.reports.iter().filter(|r| r.reason == reason);
+        of_it.next_back().map(|report| report.message.as_str())
+    }
+
     pub fn approve_calls(&self) -> usize {
         self.acts
             .iter()

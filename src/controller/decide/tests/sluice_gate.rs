@@ -3,7 +3,8 @@
 use super::model::{Fault, World};
 use crate::controller::decide::Act;
 use crate::crd::{
-    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, Gate, annotation,
+    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, Gate, StopKind,
+    annotation,
 };
 
 /// A world in which only the functions have changed, and that waits at Sluice's gate.
@@ -622,4 +623,29 @@ fn a18_a_checkpoint_that_shows_late_is_none_that_the_stop_wrote() {
     world.settle();
     assert_eq!(world.reported("StoppedWithoutCheckpoint"), 1);
     assert_eq!(world.engine.udf_rust, "");
+}
+
+/// Whoever makes it starts and stops it as he likes.
+#[test]
+fn of_a_pipeline_that_is_made_elsewhere_no_run_is_told_that_nobody_saw() {
+    let mut world = World::running("A");
+    world.make_again();
+    world.engine.tags.clear();
+    world.spec(|spec| spec.program = None);
+    world.settle();
+    world.engine.stop_by_hand();
+    world.settle();
+    world
+        .engine
+        .start("await_approval", BootstrapOptions::default());
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    world.engine.stop_by_hand();
+    world.settle();
+    assert_eq!(world.reported("UnseenRun"), 0);
+    // It is known all the same.
+    let run = world.status().run.unwrap();
+    assert_eq!(run.stop, Some(StopKind::Outside));
+    assert!(!run.resumes_all);
 }
