@@ -29,6 +29,7 @@ mod loss;
 mod marking;
 mod names;
 mod notify_engine;
+mod older_release;
 mod outcome;
 mod ownership;
 mod past_gate;

@@ -269,10 +269,10 @@ pub struct EngineContent {
     pub runtime_config_is_given: bool,
     /// The settings that Sluice has given the engine, those of the program's configuration as
     /// `program.config.NAME`: one of them that the spec doesn't name any more goes back to the engine's default. What isn't among them was put there by others, and
-    /// stays. Absent where an older release has written this: then all are Sluice's that are there.
+    /// stays. Absent where an older release has written this, until the engine is looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub given_settings: Option<Vec<String>>,
-    /// The runtime settings that don't change unasked, by their paths. Absent where an older release has written this, or
+    /// The runtime settings that don't change unasked, by their paths. Absent where an older release has written this, until the engine is looked at, or where
     /// they are too many to tell them apart: then what the spec gives takes the place of all of them. No values, but who can
     /// guess a value can check it against its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -194,11 +194,7 @@ impl Content {
     /// The digest of everything that the engine is given, so also of those settings that may change unasked. It doesn't
     /// tell `1` from `"1"` there, as it didn't in 0.1.0, whose statuses hold it: [`Self::is`] does.
     pub fn digest(&self) -> String {
-        short_digest(&json!({
-            // The settings are in it as a whole.
-            "target": self.given().without_settings(),
-            "runtime_config": self.runtime_config,
-        }))
+        digest_of(&self.given(), self.runtime_config.as_ref())
     }
 
     /// The digest of the runtime configuration that tells `1` from `"1"`.
@@ -213,11 +209,12 @@ impl Content {
     }
 }
 
-/// The digest of a content with a target and without a runtime configuration, as in [`Content::digest`].
-pub fn digest_without_settings(target: &Target) -> String {
+/// The digest of a content with a target and a runtime configuration: [`Content::digest`].
+pub fn digest_of(target: &Target, runtime_config: Option<&Map<String, Value>>) -> String {
     short_digest(&json!({
+        // The settings are in it as a whole.
         "target": target.without_settings(),
-        "runtime_config": null,
+        "runtime_config": runtime_config,
     }))
 }
 

@@ -396,7 +396,9 @@ impl Decider<'_> {
         let settled = &self.status.settled.as_ref()?.target;
         let held = self.status.content.as_ref().map(|held| &held.target);
         let wanted = self.wanted()?;
-        if held != Some(target) || wanted.target() != *target {
+        let run = self.status.run.as_ref().map(|run| &run.target);
+        // What has run, Sluice has brought there, or people have let it through.
+        if held != Some(target) || run == Some(target) || wanted.target() != *target {
             return None;
         }
         let kept = &wanted.kept;

@@ -161,51 +161,6 @@ impl Decider<'_> {
         self.what_is_kept_is_not_known(how);
     }
 
-    /// Targets that 0.1.0 wrote down don't say which settings they have. It asked nobody about those: what was brought to
-    /// the engine with the content that the spec still asks for is what all of them had.
-    pub(super) fn complete_old_targets(&mut self) {
-        let Some(wanted) = self.wanted() else {
-            return;
-        };
-        let target = wanted.target();
-        let is_old = self.status.content.as_ref().is_some_and(|held| {
-            held.digest == wanted.digest()
-                && held.target != target
-                && held.target == target.without_settings()
-        });
-        if !is_old {
-            return;
-        }
-        self.name_the_settings(&target);
-        // Nor does it hold their text, which the spec still has.
-        if let Some(settled) = &mut self.status.settled
-            && settled.target == target
-        {
-            settled.program = None;
-        }
-    }
-
-    /// Says of all targets that an older release wrote down that they have the settings of this one.
-    pub(super) fn name_the_settings(&mut self, target: &Target) {
-        let status = &mut self.status;
-        let all = [
-            status.content.as_mut().map(|it| &mut it.target),
-            status.settled.as_mut().map(|it| &mut it.target),
-            status.run.as_mut().map(|it| &mut it.target),
-            status.approval.as_mut().map(|it| &mut it.target),
-            status.preview.as_mut().map(|it| &mut it.target),
-            status.build.as_mut().map(|it| &mut it.target),
-        ];
-        for old in all
-            .into_iter()
-            .flatten()
-            .filter(|it| **it != Target::default())
-        {
-            old.settings.clone_from(&target.settings);
-            old.without_storage = target.without_storage;
-        }
-    }
-
     /// Another change takes the place of the one at the gate, or it is taken back.
     pub(super) fn supersede(&mut self, state: &PipelineState) {
         let Some(approval) = &self.status.approval else {

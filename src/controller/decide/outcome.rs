@@ -10,8 +10,7 @@ use crate::gate::change::{self, Content};
 use crate::gate::held_settings::{self, Digests, meaning};
 use crate::gate::lineage;
 
-use super::{Decider, Outcome, words};
-use crate::settings;
+use super::{Decider, Outcome, older_release, words};
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -154,34 +153,6 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// Takes what 0.1.0 has stored of the content for what the spec says, where its digest fits, and notes what
-    /// tells it from others from now on.
-    pub(super) fn tell_contents_apart(&mut self) {
-        let wanted = self.input.content.as_ref().ok().and_then(Option::as_ref);
-        let Some(wanted) = wanted else { return };
-        if let Some(held) = &mut self.status.content
-            && held.exact.is_none()
-            && held.digest == wanted.digest()
-        {
-            held.exact = Some(wanted.exact());
-            held.config_is_given = wanted.program_config.is_some();
-            held.runtime_config_is_given = wanted.runtime_config.is_some();
-        } else if let Some(held) = &mut self.status.content
-            && held.exact.is_none()
-        {
-            // The spec was edited since. What the digests are of says what it gave.
-            held.config_is_given = held.target.config != Content::default().target().config;
-            held.runtime_config_is_given =
-                held.digest != change::digest_without_settings(&held.target);
-        }
-        if let Some(refusal) = &mut self.status.refusal
-            && refusal.exact.is_none()
-            && refusal.digest == wanted.digest()
-        {
-            refusal.exact = Some(wanted.exact());
-        }
-    }
-
     pub(super) fn own(&mut self, id: &str) {
         let known = self.status.engine.as_ref();
         let known = known.and_then(|engine| engine.pipeline_id.clone());
@@ -245,11 +216,11 @@ impl<'a> Decider<'a> {
             before.as_ref().and_then(|it| it.settings.as_ref()),
             full.content.runtime_config.as_ref(),
         );
+        let ours = settings_given_so_far(before.as_ref(), given, full);
         let held = match settled.filter(|_| !is_doubted) {
             // The engine fills in defaults, and who brought it there knew what it was without them.
             Some(settled) => settled,
             None => {
-                let ours = given_so_far(before.as_ref());
                 let mut held = full.content.target_as_held(given, &ours);
                 let found = settings.as_ref().map(meaning);
                 if let Some(known) = self.target_with_settings(found.as_ref(), before.as_ref()) {
@@ -267,7 +238,7 @@ impl<'a> Decider<'a> {
                 || sending
                     .as_ref()
                     .is_some_and(|it| it.runtime_config_is_given),
-            given_settings: settings_given_so_far(before.as_ref(), full),
+            given_settings: Some(ours),
             settings,
             ..engine_content(version, &full.content)
         };
@@ -308,13 +279,23 @@ impl<'a> Decider<'a> {
                 || version == before.saturating_add(1)
                     && has_the_texts_of(&sent.target, &full.content)
         });
-        // Whoever takes away again what somebody has added there puts right what Sluice would not.
-        let is_put_right = is_wanted.is_some()
-            && self
-                .status
-                .settled
+        // Whoever takes away again what somebody has added there, and what never ran, puts right what Sluice would not.
+        let has_run = |target: &Target| {
+            self.status
+                .run
                 .as_ref()
-                .is_some_and(|settled| settled.target == now.target);
+                .is_some_and(|run| run.target == *target)
+        };
+        let is_settled = self
+            .status
+            .settled
+            .as_ref()
+            .is_some_and(|settled| settled.target == now.target);
+        let is_put_right = is_wanted.is_some()
+            && is_settled
+            && !before
+                .as_ref()
+                .is_some_and(|before| has_run(&before.target));
         let is_edited = before.is_some_and(|before| before.target != now.target)
             && !is_brought
             && !is_sent
@@ -330,7 +311,7 @@ impl<'a> Decider<'a> {
                     "its state may be of another program by now, so putting back what the spec says is asked about"
                 }
                 None if self.brings_something_new() => {
-                    "what the spec says is brought there once that is approved, and what it doesn't name stays"
+                    "what the spec says is put back, after approval where that is asked about, and what it doesn't name stays"
                 }
                 None => "what the spec says is put back",
             };
@@ -360,49 +341,6 @@ impl<'a> Decider<'a> {
         known
             .into_iter()
             .find_map(|(settings, target)| (settings == *found).then_some(target))
-    }
-
-    /// Whether an older release has written down what is held, without its settings, so that nobody knows which of them
-    /// others have set.
-    pub(super) fn lacks_the_settings(&self) -> bool {
-        let held = self.status.content.as_ref();
-        held.is_some_and(|held| held.given_settings.is_none())
-    }
-
-    /// Writes down the settings of a content that an older release has written down without them.
-    fn complete_the_settings(&mut self, full: &FullPipeline) {
-        if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
-            return;
-        }
-        let shown = full.content.runtime_config.as_ref();
-        let spec = self.input.content.as_ref().ok().and_then(Option::as_ref);
-        let Some(held) = &mut self.status.content else {
-            return;
-        };
-        // It held what the spec says, so what is there beside that was there before.
-        let spec = spec.filter(|spec| spec.is(&held.digest, held.exact.as_deref()));
-        let ours = match spec {
-            Some(spec) => spec.given_settings(),
-            None => {
-                let mut all = vec![];
-                if held.runtime_config_is_given {
-                    all.extend(settings::unasked_in(shown));
-                    all.extend(held_settings::paths(shown));
-                }
-                if held.config_is_given {
-                    all.extend(settings::all_of_the_program());
-                }
-                all
-            }
-        };
-        held.given_settings = Some(ours);
-        held.settings = held_settings::as_found(None, shown);
-        let is_all = spec.is_some_and(|spec| {
-            spec.settings() == held_settings::digests(shown) && !held.target.settings.is_empty()
-        });
-        if !is_all {
-            self.name_the_settings(&full.content.target());
-        }
     }
 
     /// Whether what the spec asks for, beside what stays at the engine, is something else than what is settled.
@@ -448,6 +386,35 @@ impl<'a> Decider<'a> {
     }
 }
 
+/// All settings that Sluice has given the engine's pipeline, or was about to give.
+fn settings_given_so_far(
+    before: Option<&EngineContent>,
+    spec: Option<&Content>,
+    full: &FullPipeline,
+) -> Vec<String> {
+    let Some(before) = before else {
+        return vec![];
+    };
+    let shown = full.content.runtime_config.as_ref();
+    let known = match &before.given_settings {
+        Some(known) => known.clone(),
+        None => older_release::given_settings(before, spec, shown),
+    };
+    let sent = before.sending.iter();
+    let sent = sent.flat_map(|sending| sending.given_settings.clone());
+    // Where they weren't told apart, all that are there took the place of others.
+    let is_all_ours = before.runtime_config_is_given
+        && before.settings.is_none()
+        && before.given_settings.is_some();
+    let there = is_all_ours.then(|| held_settings::paths(shown));
+    let all: BTreeSet<String> = known
+        .into_iter()
+        .chain(sent)
+        .chain(there.into_iter().flatten())
+        .collect();
+    all.into_iter().collect()
+}
+
 fn engine_content(version: i64, content: &Content) -> EngineContent {
     EngineContent {
         version,
@@ -461,49 +428,6 @@ fn engine_content(version: i64, content: &Content) -> EngineContent {
         not_shown: vec![],
         sending: None,
     }
-}
-
-/// The settings that may change unasked and that Sluice has given, or was about to give.
-fn given_so_far(content: Option<&EngineContent>) -> Vec<String> {
-    let Some(content) = content else {
-        return vec![];
-    };
-    let before = match &content.given_settings {
-        Some(given) => given.clone(),
-        // An older release didn't write down what it gave.
-        None if content.config_is_given => settings::all_of_the_program(),
-        None => vec![],
-    };
-    let sending = content.sending.iter();
-    before
-        .into_iter()
-        .chain(sending.flat_map(|sending| sending.given_settings.clone()))
-        .collect()
-}
-
-/// All settings that Sluice has given, or was about to give. `None` if an older release has given all of the runtime
-/// configuration.
-fn settings_given_so_far(
-    before: Option<&EngineContent>,
-    full: &FullPipeline,
-) -> Option<Vec<String>> {
-    let Some(before) = before else {
-        return Some(vec![]);
-    };
-    if before.runtime_config_is_given && before.given_settings.is_none() {
-        return None;
-    }
-    let known = before.given_settings.iter().flatten().cloned();
-    let sent = before.sending.iter();
-    let sent = sent.flat_map(|sending| sending.given_settings.clone());
-    // Where they weren't told apart, all that are there took the place of others.
-    let is_all_ours = before.runtime_config_is_given && before.settings.is_none();
-    let there = is_all_ours.then(|| held_settings::paths(full.content.runtime_config.as_ref()));
-    let all: BTreeSet<String> = known
-        .chain(sent)
-        .chain(there.into_iter().flatten())
-        .collect();
-    Some(all.into_iter().collect())
 }
 
 /// Whether a target is of a content's texts, which the engine gives back to the letter.

@@ -177,26 +177,16 @@ impl Decider<'_> {
         held: &EngineContent,
         seen: &Seen,
     ) -> Option<Content> {
-        // All that is there was given by an older release, which didn't write down what it gave.
-        let is_ours = |is_given: bool| held.given_settings.is_none() && is_given;
-        let is_beside = |given: Option<&Map<String, Value>>, kept: bool, is_ours: bool| {
+        let is_beside = |given: Option<&Map<String, Value>>, kept: bool| {
             // An empty one says that nothing is to be left.
             let is_empty = given.is_some_and(Map::is_empty);
-            !(given.is_none() && kept || is_empty || is_ours)
+            !(given.is_none() && kept || is_empty)
         };
         let program = content.program_config.as_ref();
         let runtime = content.runtime_config.as_ref();
         let kept = &content.kept;
-        let of_program = is_beside(
-            program,
-            kept.program_config.is_some(),
-            is_ours(held.config_is_given),
-        );
-        let of_runtime = is_beside(
-            runtime,
-            kept.runtime_config.is_some(),
-            is_ours(held.runtime_config_is_given),
-        );
+        let of_program = is_beside(program, kept.program_config.is_some());
+        let of_runtime = is_beside(runtime, kept.runtime_config.is_some());
         if !seen.state().is_stopped() || !of_program && !of_runtime {
             return Some(content.clone());
         }

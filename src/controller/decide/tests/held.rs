@@ -462,7 +462,7 @@ fn where_somebody_changed_what_the_spec_names_and_more_both_are_asked_about_and_
     world.engine.runtime_config = tampered.as_object().cloned();
     world.settle();
     let note = world.note_of("OutsideEdit").unwrap();
-    assert!(note.ends_with("what the spec says is brought there once that is approved, and what it doesn't name stays"), "{note}");
+    assert!(note.ends_with("what the spec says is put back, after approval where that is asked about, and what it doesn't name stays"), "{note}");
     assert!(!world.engine.is_up());
     assert_eq!(
         world.approval().summary,
@@ -472,6 +472,102 @@ fn where_somebody_changed_what_the_spec_names_and_more_both_are_asked_about_and_
     world.settle();
     let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
     assert_eq!(json!(world.engine.runtime_config), both);
+}
+
+/// Takes from the status what 0.1.0 didn't write.
+fn as_0_1_0_wrote_it(world: &mut World) {
+    let mut status = json!(world.status());
+    let content = status["content"].as_object_mut().unwrap();
+    for key in [
+        "settings",
+        "givenSettings",
+        "exact",
+        "configIsGiven",
+        "runtimeConfigIsGiven",
+    ] {
+        content.remove(key);
+    }
+    for of in ["content", "settled", "run", "approval"] {
+        let target = status.pointer_mut(&format!("/{of}/target"));
+        if let Some(target) = target.and_then(|it| it.as_object_mut()) {
+            target.remove("settings");
+        }
+    }
+    status["settled"]
+        .as_object_mut()
+        .unwrap()
+        .remove("settings");
+    world.store(serde_json::from_value(status).unwrap());
+}
+
+/// An edit at the engine, or a crash of the old operator, comes between what 0.1.0 wrote down and the upgrade.
+#[test]
+fn what_moved_at_the_engine_before_an_upgrade_is_looked_at_once_and_not_started_unasked() {
+    for (found, is_asked) in [
+        (json!({"env": {"A": "1"}, "max_rss_mb": 7}), false),
+        (json!({"env": {"A": "2"}, "max_rss_mb": 7}), true),
+        (
+            json!({"env": {"A": "1"}, "max_rss_mb": 7, "dev_tweaks": {"x": 1}}),
+            true,
+        ),
+    ] {
+        let mut world = World::running("A");
+        world.set(json!({"env": {"A": "1"}, "max_rss_mb": 7}));
+        world.settle();
+        world.approve_by_annotation();
+        world.settle();
+        as_0_1_0_wrote_it(&mut world);
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        world.engine.runtime_config = found.as_object().cloned();
+        world.settle();
+        assert_eq!(
+            world.reported("OutsideEdit"),
+            usize::from(is_asked),
+            "{found}"
+        );
+        let is_known = world.status().content.unwrap().given_settings.is_some();
+        assert!(is_known, "{found}");
+        if found["dev_tweaks"].is_null() {
+            // As it was, or put back.
+            assert_eq!(world.phase(), "Running", "{found}");
+            let there = world.engine.runtime_config.clone().unwrap();
+            assert_eq!(there["env"], json!({"A": "1"}), "{found}");
+        } else {
+            assert!(!world.engine.is_up(), "{found}");
+            assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+        }
+    }
+}
+
+/// A change that waits at Sluice's gate, beside what others have set, is still the one that 0.1.0 asked about.
+#[test]
+fn what_waits_beside_what_others_have_set_waits_on_after_an_upgrade() {
+    let mut world = World::new("A");
+    world.engine.exists = true;
+    world.engine.version = 1;
+    world.engine.sql = "A".into();
+    world.engine.runtime_config = json!({"env": {"A": "1"}, "max_rss_mb": 7})
+        .as_object()
+        .cloned();
+    world.pipeline.spec.runtime_config = json!({"max_rss_mb": 7}).as_object().cloned();
+    world.engine.tick();
+    world.annotate(annotation::ADOPT, "orders");
+    world.settle();
+    world.edit_functions("+f");
+    world.settle();
+    let id = world.approval().change_id;
+    as_0_1_0_wrote_it(&mut world);
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(
+        json!(world.engine.runtime_config),
+        json!({"env": {"A": "1"}, "max_rss_mb": 7})
+    );
 }
 
 /// 0.1.0 wrote down no settings, and asked nobody about those that others had set.
@@ -498,22 +594,7 @@ fn what_others_have_set_stays_also_where_an_older_release_wrote_down_what_is_hel
         world.engine.tick();
         world.annotate(annotation::ADOPT, "orders");
         world.settle();
-        let mut status = json!(world.status());
-        let content = status["content"].as_object_mut().unwrap();
-        for key in ["settings", "givenSettings", "exact"] {
-            content.remove(key);
-        }
-        for of in ["content", "settled", "run"] {
-            status[of]["target"]
-                .as_object_mut()
-                .unwrap()
-                .remove("settings");
-        }
-        status["settled"]
-            .as_object_mut()
-            .unwrap()
-            .remove("settings");
-        world.store(serde_json::from_value(status).unwrap());
+        as_0_1_0_wrote_it(&mut world);
         if !edit {
             world.settle();
         }
@@ -725,4 +806,78 @@ fn a19_an_adoption_that_was_refused_while_the_owner_lived_does_not_count_once_he
     world.annotate(annotation::ADOPT, "shop/other");
     world.settle();
     assert_eq!(world.reported("Adopted"), 1);
+}
+
+/// What others had added was approved and has run, so whoever takes it away changes something.
+#[test]
+fn a7_what_ran_and_is_taken_away_at_the_engine_is_told() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.runtime_config = json!({"dev_tweaks": {"x": 1}}).as_object().cloned();
+    world.settle();
+    world.engine.loses_checkpoints = 100;
+    world.approve_by_annotation();
+    world.settle_briefly();
+    assert!(world.engine.is_up());
+    assert_ne!(world.approval_state(), Some(ApprovalState::Sealed));
+    let before = world.reported("OutsideEdit");
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.runtime_config = None;
+    world.settle_briefly();
+    assert_eq!(world.reported("OutsideEdit"), before + 1);
+}
+
+#[test]
+fn what_sluice_has_brought_there_is_not_said_to_be_somebody_elses() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.set(json!(null));
+    world.settle();
+    let id = world.approve_by_annotation();
+    // Once it is brought there, no checkpoint of it comes about.
+    for _ in 0..100 {
+        world.engine.tick();
+        world.reconcile_until(1);
+        let there = world.engine.runtime_config.as_ref();
+        if !there.is_some_and(|it| it.contains_key("env")) {
+            break;
+        }
+    }
+    world.engine.loses_checkpoints = 100;
+    world.settle_briefly();
+    world.engine.fail("panic");
+    world.settle_briefly();
+    world.pipeline.metadata.annotations = None;
+    world.annotate(annotation::RETRY, &id);
+    world.settle_briefly();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+    let (_, _, message) = world.condition("Ready").unwrap();
+    assert!(message.starts_with("nothing runs: change"), "{message}");
+}
+
+/// Nothing of it is somebody else's, so the change keeps its name.
+#[test]
+fn what_waits_where_the_engine_shows_a_setting_otherwise_waits_on_after_an_upgrade() {
+    let mut world = World::running("A");
+    world.engine.drops = Some("of_tomorrow");
+    world.set(json!({"env": {"A": "1"}, "of_tomorrow": 1}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.edit_functions("+f");
+    world.settle();
+    let id = world.approval().change_id;
+    as_0_1_0_wrote_it(&mut world);
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(
+        world.approval().summary,
+        "changes user-defined functions (Rust)"
+    );
+    assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
 }
