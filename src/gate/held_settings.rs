@@ -60,8 +60,8 @@ pub struct Beside {
     pub staying: Digests,
     /// Settings that have a name already, and that name.
     known: Vec<(Digests, String)>,
-    /// Whether others have set any of those that are there.
-    is_of_others: bool,
+    /// What others have set of those that are there.
+    theirs: Digests,
 }
 
 impl Beside {
@@ -77,18 +77,19 @@ impl Beside {
         // An empty one says that nothing is to be left.
         let is_empty = given.is_some_and(Map::is_empty);
         let named = digests(given)?;
-        let is_theirs = |path: &&String| {
+        let is_theirs = |path: &str| {
             let mut names = names_of(path);
             !names.any(|name| ours.iter().any(|ours| ours == name))
         };
         let is_named = |path: &str| {
             names_of(path).any(|name| named.contains_key(name) || settings::names(given, name))
         };
-        let theirs = there.keys().filter(is_theirs);
-        let staying = theirs.filter(|path| !is_empty && !is_named(path));
-        let staying: Digests = staying
-            .map(|path| (path.clone(), there[path].digest.clone()))
+        let theirs: Digests = meaning(there)
+            .into_iter()
+            .filter(|(path, _)| is_theirs(path))
             .collect();
+        let mut staying = theirs.clone();
+        staying.retain(|path, _| !is_empty && !is_named(path));
         if named.len() + staying.len() > MOST {
             return None;
         }
@@ -97,7 +98,7 @@ impl Beside {
         let of_content = (meaning(there), held.target.settings.clone());
         Some(Self {
             staying,
-            is_of_others: there.keys().any(|path| is_theirs(&path)),
+            theirs,
             known: settled.into_iter().chain([of_content]).collect(),
         })
     }
@@ -114,9 +115,13 @@ impl Beside {
         let Some(all) = self.all(given) else {
             return settings::digest(given);
         };
+        let is_of_others = |all: &Digests| {
+            let mut theirs = self.theirs.iter();
+            theirs.any(|(path, digest)| all.get(path) == Some(digest))
+        };
         match self.known.iter().find(|(known, _)| *known == all) {
             Some((_, name)) => name.clone(),
-            None if all.is_empty() || !self.is_of_others => settings::digest(given),
+            None if !is_of_others(&all) => settings::digest(given),
             None => name_of(&all),
         }
     }
@@ -362,8 +367,12 @@ mod tests {
         let beside = name(Some(json!({"env": {"A": "1"}})), &there, None);
         let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
         assert_eq!(name(Some(both), &there, None), beside);
-        // None at all are none, whoever had some.
+        // What others have set and doesn't stay makes no name.
         assert_eq!(name(Some(json!({})), &there, None), "");
+        let other = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 2}});
+        assert_eq!(name(Some(other.clone()), &there, None), released(other));
+        let gone = json!({"env": {"A": "1"}, "dev_tweaks": null});
+        assert_eq!(name(Some(gone.clone()), &there, None), released(gone));
     }
 
     #[test]

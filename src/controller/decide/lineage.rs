@@ -163,6 +163,10 @@ impl Decider<'_> {
 
     /// Another change takes the place of the one at the gate, or it is taken back.
     pub(super) fn supersede(&mut self, state: &PipelineState) {
+        // Before the settings of what an older release wrote down are known, nothing differs by them.
+        if self.lacks_the_settings() && !self.input.pipeline.is_guest() {
+            return;
+        }
         let Some(approval) = &self.status.approval else {
             return;
         };

@@ -102,7 +102,29 @@ impl Decider<'_> {
             Some(gave) => gave.settings_answered_by(&full.content),
             None => held_settings::as_found(None, shown),
         };
-        self.name_the_settings(&full.content.target());
+        let is_told_apart = held.settings.is_some();
+        let of = gave.filter(|_| !is_told_apart).unwrap_or(&full.content);
+        self.name_the_settings(&of.target());
+    }
+
+    /// Takes the settings of what was settled from the spec, where the engine's pipeline has moved since, if the spec still says
+    /// what was given. Otherwise nobody knows what they were.
+    pub(super) fn complete_what_has_moved(&mut self) {
+        if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
+            return;
+        }
+        let spec = self.input.content.as_ref().ok().and_then(Option::as_ref);
+        let Some(held) = &self.status.content else {
+            return;
+        };
+        let is_named = !held.target.settings.is_empty();
+        match spec.filter(|spec| was_given(held, spec.runtime_config.as_ref())) {
+            Some(gave) => self.name_the_settings(&gave.target()),
+            None if is_named || self.status.settled.is_none() => {}
+            None => self.what_is_kept_is_not_known(
+                "the pipeline was changed at the engine, and which settings it had before wasn't written down",
+            ),
+        }
     }
 }
 

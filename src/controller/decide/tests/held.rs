@@ -540,6 +540,73 @@ fn what_moved_at_the_engine_before_an_upgrade_is_looked_at_once_and_not_started_
     }
 }
 
+#[test]
+fn what_was_taken_from_the_spec_before_an_upgrade_is_asked_about_also_where_the_engine_moved() {
+    for left in [json!(null), json!({"max_rss_mb": 7})] {
+        let mut world = World::running("A");
+        let given = json!({"env": {"A": "1"}, "max_rss_mb": 7});
+        world.set(given.clone());
+        world.settle();
+        world.approve_by_annotation();
+        world.settle();
+        as_0_1_0_wrote_it(&mut world);
+        world.engine.are_named(&left);
+        world.pipeline.spec.runtime_config = left.as_object().cloned();
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        world.settle();
+        assert!(!world.engine.is_up(), "{left}");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+        assert_eq!(json!(world.engine.runtime_config), given, "{left}");
+    }
+}
+
+/// A crash of the old operator comes between its update and what it writes down of it.
+#[test]
+fn a3_what_was_approved_before_an_upgrade_stays_so_where_the_engine_moved() {
+    let mut world = World::running("A");
+    world.set(json!({"env": {"A": "1"}}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.edit_functions("+f");
+    world.settle();
+    let id = world.approve_by_annotation();
+    world.engine.fault_of_update = Some(super::model::Fault::AnswerLost);
+    for _ in 0..100 {
+        world.engine.tick();
+        world.reconcile_until(1);
+        if world.engine.udf_rust == "+f" {
+            break;
+        }
+    }
+    as_0_1_0_wrote_it(&mut world);
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.phase(), "Running");
+}
+
+#[test]
+fn a5_a_no_holds_also_where_somebody_changes_the_setting_at_the_engine() {
+    let mut world = World::running("A");
+    let wanted = json!({"env": {"A": "2"}});
+    world.set(wanted.clone());
+    world.settle();
+    let id = world.approval().change_id;
+    world.annotate(annotation::REJECT, &id);
+    world.settle();
+    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+    world.settle();
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world.engine.runtime_config = json!({"env": {"A": "9"}}).as_object().cloned();
+    world.settle();
+    assert_eq!(world.approval().change_id, id);
+    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+    assert_ne!(json!(world.engine.runtime_config), wanted);
+}
+
 /// A change that waits at Sluice's gate, beside what others have set, is still the one that 0.1.0 asked about.
 #[test]
 fn what_waits_beside_what_others_have_set_waits_on_after_an_upgrade() {

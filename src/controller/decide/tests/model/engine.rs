@@ -3,12 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::controller::decide::{Act, CheckpointStatusSeen, Outcome};
-use crate::crd::BootstrapOptions;
+use crate::crd::{BootstrapOptions, Target};
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, Error, FullPipeline, OptionsShown, PipelineError,
     PipelineState, diff,
 };
 use crate::gate::change::Content;
+use crate::gate::held_settings;
 use crate::settings;
 
 /// The engine.
@@ -173,6 +174,40 @@ impl Engine {
             runtime_config: self.runtime_config.clone(),
             ..Content::default()
         }
+    }
+
+    /// Whether a target is what it holds. Settings have the name of a configuration, or that of several hands; and of how a
+    /// program is compiled a target says only what the spec gives.
+    pub fn holds(&self, target: &Target) -> bool {
+        let held = self.content().target();
+        let settings = self.runtime_config.as_ref();
+        let several = held_settings::digests(settings).map(|all| held_settings::name_of(&all));
+        let is_of_the_settings = target.settings == held.settings
+            || several.is_some_and(|several| several == target.settings);
+        let config_of = |config: Option<Map<String, Value>>| {
+            let content = Content {
+                program_config: config,
+                ..Content::default()
+            };
+            content.target().config
+        };
+        let unasked = ["profile", "cache", "use_platform_compiler"];
+        let is_of_the_config = (0..1 << unasked.len()).any(|left_out: u32| {
+            let mut config = self.program_config.clone().unwrap_or_default();
+            for (bit, key) in unasked.into_iter().enumerate() {
+                if left_out & (1 << bit) != 0 {
+                    config.remove(key);
+                }
+            }
+            config.is_empty() && config_of(None) == target.config
+                || config_of(Some(config)) == target.config
+        });
+        let of_it = Target {
+            settings: held.settings.clone(),
+            config: held.config.clone(),
+            ..target.clone()
+        };
+        of_it == held && is_of_the_settings && is_of_the_config
     }
 
     /// The program of the newest checkpoint.

@@ -129,7 +129,9 @@ impl World {
             let target = approval.map(|it| it.target.clone());
             let is_settled = self.status().settled.map(|it| it.target) == target;
             // Where no start comes up it may never have been seen to run.
-            let is_held = Some(self.engine.content().target()) == target
+            let is_held = target
+                .as_ref()
+                .is_some_and(|target| self.engine.holds(target))
                 && self.engine.kept() == self.engine.given()
                 && !self.engine.starts_hang;
             if (is_settled || is_held) && self.has_its_pipeline() {

@@ -328,7 +328,7 @@ impl Approved {
             // It says yes to what is shown, whatever the spec asks for by now.
             self.beforehand
                 .insert((world.engine.kept(), label_of(&approval.target)));
-        } else if approval.target == world.engine.content().target() {
+        } else if world.engine.holds(&approval.target) {
             let change = (world.engine.kept(), world.engine.given());
             self.by_people.insert(change);
         }
