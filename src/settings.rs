@@ -7,8 +7,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::gate::change::{exactly, short_digest};
-
 /// The settings that may change unasked, and why. A dot leads into an object. Names of 0.337, and behind them
 /// those of 0.366 and newer. What the engine doesn't change as long as there is a checkpoint (`workers`, `hosts`)
 /// it refuses itself.
@@ -403,16 +401,6 @@ fn at<'a>(config: &'a Map<String, Value>, path: &str) -> Option<&'a Value> {
     keys.try_fold(first, |value, key| value.get(key))
 }
 
-/// The digest of what doesn't change unasked; empty if there is nothing of that kind.
-pub fn digest(config: Option<&Map<String, Value>>) -> String {
-    let asked = asked_about(config);
-    if asked.is_empty() {
-        String::new()
-    } else {
-        short_digest(&exactly(Value::Object(asked)))
-    }
-}
-
 /// Whether a pipeline runs without storage: it writes no checkpoint then, and reads none, so that it begins
 /// from nothing at each start. (Source: Feldera's adapter at 0.337, where `false` and `null` are the same.)
 pub fn storage_is_off(config: Option<&Map<String, Value>>) -> bool {
@@ -446,6 +434,7 @@ fn is_nothing(value: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::held_settings::name as digest;
 
     fn of(config: Value) -> String {
         digest(config.as_object())

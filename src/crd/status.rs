@@ -316,9 +316,6 @@ pub struct Sending {
     /// Which settings are in it, as in `givenSettings` of the content.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub given_settings: Vec<String>,
-    /// The digests of its runtime settings that don't change unasked, by their paths, those that stay among them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<BTreeMap<String, String>>,
 }
 
 /// Digests (the first 32 hex digits of SHA-256) of the parts of what would run.

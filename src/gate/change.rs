@@ -186,7 +186,7 @@ impl Content {
             udf_toml: short_digest(&self.udf_toml),
             config: short_digest(&exactly(json!(self.program_config))),
             runtime_version: remembered(self.runtime_version()),
-            settings: settings::digest(self.runtime_config.as_ref()),
+            settings: held_settings::name(self.runtime_config.as_ref()),
             without_storage: settings::storage_is_off(self.runtime_config.as_ref()),
         }
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::crd::{EngineContent, HeldSetting, HeldSettings, Settled};
+use crate::crd::{EngineContent, HeldSetting, HeldSettings};
 use crate::gate::change::{exactly, short_digest};
 use crate::settings;
 
@@ -53,54 +53,50 @@ pub fn paths(config: Option<&Map<String, Value>>) -> Vec<String> {
     digests(config).unwrap_or_default().into_keys().collect()
 }
 
-/// What stays, of what others have set, beside what an update gives; and how what comes of it is named.
+/// The name of settings: a digest of what they say, whoever has set which of them. Empty if there are none.
+pub fn name_of(all: &Digests) -> String {
+    match all.is_empty() {
+        true => String::new(),
+        false => short_digest(all),
+    }
+}
+
+/// The name of the settings of a configuration.
+pub fn name(config: Option<&Map<String, Value>>) -> String {
+    match digests(config) {
+        Some(all) => name_of(&all),
+        // No name that was made of digests: those stand in an object, and this in a list.
+        None => short_digest(&json!([exactly(Value::Object(settings::asked_about(
+            config
+        )))])),
+    }
+}
+
+/// What stays, of what others have set, beside what an update gives.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Beside {
     /// The settings that stay.
     pub staying: Digests,
-    /// Settings that have a name already, and that name.
-    known: Vec<(Digests, String)>,
-    /// What others have set of those that are there.
-    theirs: Digests,
 }
 
 impl Beside {
     /// What stays of a content, where this configuration takes the place of the one that it has. `None` if what it has isn't
     /// known.
-    pub fn of(
-        given: Option<&Map<String, Value>>,
-        held: &EngineContent,
-        settled: Option<&Settled>,
-    ) -> Option<Self> {
+    pub fn of(given: Option<&Map<String, Value>>, held: &EngineContent) -> Option<Self> {
         let there = held.settings.as_ref()?;
         let ours = held.given_settings.as_deref()?;
         // An empty one says that nothing is to be left.
         let is_empty = given.is_some_and(Map::is_empty);
         let named = digests(given)?;
-        let is_theirs = |path: &str| {
-            let mut names = names_of(path);
-            !names.any(|name| ours.iter().any(|ours| ours == name))
+        let goes = |name: &str| {
+            is_empty
+                || ours.iter().any(|ours| ours == name)
+                || named.contains_key(name)
+                || settings::names(given, name)
         };
-        let is_named = |path: &str| {
-            names_of(path).any(|name| named.contains_key(name) || settings::names(given, name))
-        };
-        let theirs: Digests = meaning(there)
-            .into_iter()
-            .filter(|(path, _)| is_theirs(path))
-            .collect();
-        let mut staying = theirs.clone();
-        staying.retain(|path, _| !is_empty && !is_named(path));
-        if named.len() + staying.len() > MOST {
-            return None;
-        }
-        let settled = settled
-            .and_then(|settled| Some((settled.settings.clone()?, settled.target.settings.clone())));
-        let of_content = (meaning(there), held.target.settings.clone());
-        Some(Self {
-            staying,
-            theirs,
-            known: settled.into_iter().chain([of_content]).collect(),
-        })
+        let mut staying = meaning(there);
+        staying.retain(|path, _| !names_of(path).any(goes));
+        (named.len() + staying.len() <= MOST).then_some(Self { staying })
     }
 
     /// All settings, once the configuration is brought there.
@@ -110,20 +106,10 @@ impl Beside {
         Some(all)
     }
 
-    /// Their digest. What has a name keeps it, so that it is no change; and whoever gives them, they have one name.
+    /// Their name.
     pub fn name(&self, given: Option<&Map<String, Value>>) -> String {
-        let Some(all) = self.all(given) else {
-            return settings::digest(given);
-        };
-        let is_of_others = |all: &Digests| {
-            let mut theirs = self.theirs.iter();
-            theirs.any(|(path, digest)| all.get(path) == Some(digest))
-        };
-        match self.known.iter().find(|(known, _)| *known == all) {
-            Some((_, name)) => name.clone(),
-            None if !is_of_others(&all) => settings::digest(given),
-            None => name_of(&all),
-        }
+        self.all(given)
+            .map_or_else(|| name(given), |all| name_of(&all))
     }
 
     /// Whether the pipeline is without storage because somebody else has turned it off.
@@ -131,11 +117,6 @@ impl Beside {
         // As a whole it is only given where it is off.
         self.staying.contains_key("storage")
     }
-}
-
-/// The name of settings that came together from several hands. No configuration has it: that is an object, and this a list.
-pub fn name_of(all: &Digests) -> String {
-    short_digest(&json!(["told apart", all]))
 }
 
 /// What settings say, in whichever form the engine shows them.
@@ -226,35 +207,28 @@ pub fn as_found(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::Target;
 
     fn map(config: Value) -> Map<String, Value> {
         config.as_object().cloned().unwrap()
     }
 
     /// A content of which the spec has given `given`, where the engine shows all of this.
-    fn held(given: Value, shown: Value, name: &str) -> EngineContent {
+    fn held(given: Value, shown: Value) -> EngineContent {
         let given = map(given);
         EngineContent {
-            target: Target {
-                settings: name.to_owned(),
-                ..Target::default()
-            },
             given_settings: Some(paths(Some(&given))),
             settings: as_answered(Some(&given), Some(&map(shown))),
             ..EngineContent::default()
         }
     }
 
-    fn name(given: Option<Value>, held: &EngineContent, settled: Option<&Settled>) -> String {
-        let given = given.map(map);
-        Beside::of(given.as_ref(), held, settled)
-            .unwrap()
-            .name(given.as_ref())
+    fn name_beside(given: Value, held: &EngineContent) -> String {
+        let given = map(given);
+        Beside::of(Some(&given), held).unwrap().name(Some(&given))
     }
 
-    fn released(config: Value) -> String {
-        settings::digest(Some(&map(config)))
+    fn name_alone(config: Value) -> String {
+        name(Some(&map(config)))
     }
 
     #[test]
@@ -263,7 +237,6 @@ mod tests {
             json!({"env": {"A": "1"}}),
             json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}, "resources": {"namespace": "n"},
                    "storage": {"backend": {"name": "file"}}, "clock_resolution": "5s"}),
-            "n",
         );
         let all = [
             "clock_resolution",
@@ -300,7 +273,7 @@ mod tests {
                 Some(&["clock_resolution"]),
             ),
         ] {
-            let beside = Beside::of(given.clone().map(map).as_ref(), &there, None).unwrap();
+            let beside = Beside::of(given.clone().map(map).as_ref(), &there).unwrap();
             let stays: Vec<&str> = beside.staying.keys().map(String::as_str).collect();
             let gone = gone.unwrap_or_default();
             let expected: Vec<&str> = all.into_iter().filter(|it| !gone.contains(it)).collect();
@@ -308,71 +281,43 @@ mod tests {
         }
     }
 
-    #[test]
-    fn where_nothing_stays_the_name_is_the_one_that_was_released() {
-        let there = held(json!({}), json!({}), "");
-        for given in [
-            json!({}),
-            json!({"env": {"A": "1"}}),
-            json!({"storage": false}),
-        ] {
-            assert_eq!(name(Some(given.clone()), &there, None), released(given));
-        }
-        // Also where the engine takes it in another form, and that comes back.
-        let given = json!({"dev_tweaks": {"x": 1}});
-        let shown = json!({"dev_tweaks": {"x": "1"}});
-        let there = held(given.clone(), shown.clone(), &released(given.clone()));
-        assert_eq!(name(Some(given.clone()), &there, None), released(given));
-        assert_eq!(
-            as_found(there.settings.as_ref(), Some(&map(shown))),
-            there.settings
-        );
-    }
-
-    #[test]
-    fn the_same_settings_have_the_same_name_whoever_gave_them() {
-        let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
-        let there = held(json!({}), both.clone(), "adopted");
-        for given in [
-            json!({"workers": 4}),
-            json!({"env": {"A": "1"}}),
-            both.clone(),
-        ] {
-            assert_eq!(name(Some(given), &there, None), "adopted");
-        }
-        let other = json!({"env": {"A": "2"}});
-        let changed = name(Some(other.clone()), &there, None);
-        assert_ne!(changed, "adopted");
-        // What stays is in the name.
-        assert_ne!(changed, released(other));
-        // Back to what is settled, before anything else is.
-        let settled = Settled {
-            target: there.target.clone(),
-            settings: there.settings.as_ref().map(meaning),
-            ..Settled::unknown("p".into())
-        };
-        let after = held(
-            json!({"env": {"A": "2"}}),
-            json!({"env": {"A": "2"}, "dev_tweaks": {"x": 1}}),
-            &changed,
-        );
-        let back = json!({"env": {"A": "1"}});
-        assert_eq!(name(Some(back), &after, Some(&settled)), "adopted");
-    }
-
     /// Otherwise an approval, or a no, of the one wouldn't be found as that of the other.
     #[test]
-    fn settings_that_nobody_has_seen_yet_have_the_same_name_whoever_gives_them() {
-        let there = held(json!({}), json!({"dev_tweaks": {"x": 1}}), "n");
-        let beside = name(Some(json!({"env": {"A": "1"}})), &there, None);
+    fn the_same_settings_have_the_same_name_whoever_gives_them() {
         let both = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 1}});
-        assert_eq!(name(Some(both), &there, None), beside);
-        // What others have set and doesn't stay makes no name.
-        assert_eq!(name(Some(json!({})), &there, None), "");
-        let other = json!({"env": {"A": "1"}, "dev_tweaks": {"x": 2}});
-        assert_eq!(name(Some(other.clone()), &there, None), released(other));
-        let gone = json!({"env": {"A": "1"}, "dev_tweaks": null});
-        assert_eq!(name(Some(gone.clone()), &there, None), released(gone));
+        let all = [
+            json!({}),
+            json!({"env": {"A": "1"}}),
+            json!({"dev_tweaks": {"x": 1}}),
+            both.clone(),
+        ];
+        for of_spec in &all {
+            let there = held(of_spec.clone(), both.clone());
+            for given in &all[1..] {
+                // What the spec gave and gives no more goes.
+                let gone = |key: &str| !of_spec[key].is_null() && given[key].is_null();
+                let is_both = !gone("env") && !gone("dev_tweaks");
+                let same = name_beside(given.clone(), &there) == name_alone(both.clone());
+                assert_eq!(same, is_both, "{of_spec} {given}");
+            }
+        }
+        // Also where others have set something else there, or nothing of it stays.
+        let other = held(json!({}), json!({"env": {"A": "9"}}));
+        let given = json!({"env": {"A": "1"}});
+        assert_eq!(name_beside(given.clone(), &other), name_alone(given));
+        assert_eq!(name_beside(json!({}), &other), "");
+    }
+
+    #[test]
+    fn what_the_engine_shows_in_another_form_keeps_its_name() {
+        let given = json!({"dev_tweaks": {"x": 1}});
+        let shown = json!({"dev_tweaks": {"x": "1"}});
+        let there = held(given.clone(), shown.clone());
+        let found = as_found(there.settings.as_ref(), Some(&map(shown)));
+        assert_eq!(found, there.settings);
+        let found = name_of(&meaning(&found.unwrap()));
+        assert_eq!(found, name_alone(given.clone()));
+        assert_eq!(name_beside(given, &there), found);
     }
 
     #[test]
@@ -389,15 +334,24 @@ mod tests {
         assert!(differences(&before, &before).is_empty());
     }
 
+    /// The status shows digests; somebody writes them in the place of values.
     #[test]
-    fn no_configuration_has_the_name_of_settings_that_were_told_apart() {
-        let there = held(json!({}), json!({"dev_tweaks": {"x": 1}}), "");
-        let given = json!({"init_containers": [1]});
-        let of_both = name(Some(given.clone()), &there, None);
-        // Somebody writes the digests that the status shows in the place of the values.
-        let beside = Beside::of(Some(&map(given.clone())), &there, None).unwrap();
-        let forged = json!(beside.all(Some(&map(given))).unwrap());
-        assert_ne!(released(forged), of_both);
+    fn no_configuration_has_the_name_of_another_one_by_its_digests() {
+        let there = held(json!({}), json!({"dev_tweaks": {"x": 1}}));
+        let given = map(json!({"init_containers": [1]}));
+        let all = Beside::of(Some(&given), &there).unwrap().all(Some(&given));
+        let all = json!(all.unwrap());
+        let told_apart = name_beside(Value::Object(given), &there);
+        // With a dot in a name they aren't told apart.
+        let mut dotted = all.clone();
+        dotted["a.b"] = json!(1);
+        for forged in [all, dotted] {
+            assert_ne!(name_alone(forged), told_apart);
+        }
+        assert_ne!(
+            name_alone(json!({"a.b": 1})),
+            name_alone(json!({"a.b": "1"}))
+        );
     }
 
     #[test]
@@ -407,6 +361,14 @@ mod tests {
             assert_eq!(digests(Some(&config)), None);
             assert_eq!(as_found(None, Some(&config)), None);
         }
+        // Nor what is too much only together.
+        let some = |prefix: &str| -> Map<String, Value> {
+            (0..60)
+                .map(|n| (format!("{prefix}{n}"), json!(n)))
+                .collect()
+        };
+        let there = held(json!({}), Value::Object(some("theirs")));
+        assert_eq!(Beside::of(Some(&some("ours")), &there), None);
     }
 
     #[test]
@@ -414,7 +376,6 @@ mod tests {
         let there = held(
             json!({"env": {"A": "1"}, "x": 1}),
             json!({"env": {"A": "1"}}),
-            "n",
         );
         // The engine has dropped one without a word, and still does.
         let same = as_found(

@@ -19,13 +19,13 @@ use crate::settings;
 pub fn beside_what_is_held(content: &Content, status: &PipelineStatus) -> Content {
     let mut content = content.clone();
     if let Some(held) = &status.content {
-        content.kept = kept(&content, held, status.settled.as_ref());
+        content.kept = kept(&content, held);
     }
     content
 }
 
 /// What an update with a content leaves as it is.
-pub fn kept(content: &Content, held: &EngineContent, settled: Option<&Settled>) -> Kept {
+pub fn kept(content: &Content, held: &EngineContent) -> Kept {
     let of_held = |is_given: bool| (!is_given).then(|| held.target.clone());
     let ours = held.given_settings.as_deref();
     let leaves_the_runtime_version = ours.is_some_and(|ours| {
@@ -35,7 +35,7 @@ pub fn kept(content: &Content, held: &EngineContent, settled: Option<&Settled>) 
         runtime_version: leaves_the_runtime_version.then(|| held.target.runtime_version.clone()),
         program_config: of_held(held.config_is_given),
         runtime_config: of_held(held.runtime_config_is_given),
-        settings: Beside::of(content.runtime_config.as_ref(), held, settled),
+        settings: Beside::of(content.runtime_config.as_ref(), held),
     }
 }
 

@@ -7,7 +7,7 @@ use super::Decider;
 use crate::crd::{EngineContent, Target};
 use crate::engine::FullPipeline;
 use crate::gate::change::{self, Content};
-use crate::gate::held_settings;
+use crate::gate::held_settings::{self, meaning};
 use crate::settings;
 
 impl Decider<'_> {
@@ -102,14 +102,17 @@ impl Decider<'_> {
             Some(gave) => gave.settings_answered_by(&full.content),
             None => held_settings::as_found(None, shown),
         };
-        let is_told_apart = held.settings.is_some();
-        let of = gave.filter(|_| !is_told_apart).unwrap_or(&full.content);
-        self.name_the_settings(&of.target());
+        let mut target = gave.unwrap_or(&full.content).target();
+        if let Some(settings) = &held.settings {
+            target.settings = held_settings::name_of(&meaning(settings));
+            target.without_storage = full.content.target().without_storage;
+        }
+        self.name_the_settings(&target);
     }
 
     /// Takes the settings of what was settled from the spec, where the engine's pipeline has moved since, if the spec still says
     /// what was given. Otherwise nobody knows what they were.
-    pub(super) fn complete_what_has_moved(&mut self) {
+    pub(super) fn complete_what_has_moved(&mut self, full: &FullPipeline) {
         if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
             return;
         }
@@ -117,7 +120,13 @@ impl Decider<'_> {
         let Some(held) = &self.status.content else {
             return;
         };
-        let is_named = !held.target.settings.is_empty();
+        // There were none as far as anything says.
+        let has_none = |config: Option<&Map<String, Value>>| {
+            held_settings::digests(config).is_some_and(|all| all.is_empty())
+        };
+        let is_plain = has_none(full.content.runtime_config.as_ref())
+            && spec.is_none_or(|spec| has_none(spec.runtime_config.as_ref()));
+        let is_named = is_plain || !held.target.settings.is_empty();
         match spec.filter(|spec| was_given(held, spec.runtime_config.as_ref())) {
             Some(gave) => self.name_the_settings(&gave.target()),
             None if is_named || self.status.settled.is_none() => {}

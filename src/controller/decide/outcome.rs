@@ -7,7 +7,7 @@ use crate::crd::{
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 use crate::gate::change::{self, Content};
-use crate::gate::held_settings::{self, Digests, meaning};
+use crate::gate::held_settings::{self, meaning};
 use crate::gate::lineage;
 
 use super::{Decider, Outcome, older_release, words};
@@ -190,7 +190,7 @@ impl<'a> Decider<'a> {
             self.complete_the_settings(full);
             return;
         }
-        self.complete_what_has_moved();
+        self.complete_what_has_moved(full);
         let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
         let before = self.status.content.take();
         let is_known = before.is_some();
@@ -223,10 +223,9 @@ impl<'a> Decider<'a> {
             Some(settled) => settled,
             None => {
                 let mut held = full.content.target_as_held(given, &ours);
-                let found = settings.as_ref().map(meaning);
-                if let Some(known) = self.target_with_settings(found.as_ref(), before.as_ref()) {
-                    held.settings.clone_from(&known.settings);
-                    held.without_storage = known.without_storage;
+                // What nobody has changed keeps its name, in whichever form the engine shows it.
+                if let Some(settings) = &settings {
+                    held.settings = held_settings::name_of(&meaning(settings));
                 }
                 held
             }
@@ -246,7 +245,7 @@ impl<'a> Decider<'a> {
         // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
         let is_wanted = given.filter(|given| {
             let mut wanted = (*given).clone();
-            wanted.kept = lineage::kept(given, &found, self.status.settled.as_ref());
+            wanted.kept = lineage::kept(given, &found);
             engine::same_content(given, &full.content) && wanted.target() == found.target
         });
         let now = match is_wanted {
@@ -323,25 +322,6 @@ impl<'a> Decider<'a> {
                 ),
             );
         }
-    }
-
-    /// The target that had just these settings: the one that is settled, the one that was held before, or the one that was
-    /// sent just before a crash. What nobody has changed keeps its name, in whichever form the engine shows it.
-    fn target_with_settings<'b>(
-        &'b self,
-        found: Option<&Digests>,
-        before: Option<&'b EngineContent>,
-    ) -> Option<&'b Target> {
-        let found = found?;
-        let settled = self.status.settled.as_ref();
-        let settled = settled.and_then(|it| Some((it.settings.clone()?, &it.target)));
-        let held = before.and_then(|it| Some((meaning(it.settings.as_ref()?), &it.target)));
-        let sent = before.and_then(|it| it.sending.as_ref());
-        let sent = sent.and_then(|it| Some((it.settings.clone()?, &it.target)));
-        let known = [settled, held, sent].into_iter().flatten();
-        known
-            .into_iter()
-            .find_map(|(settings, target)| (settings == *found).then_some(target))
     }
 
     /// Whether what the spec asks for, beside what stays at the engine, is something else than what is settled.

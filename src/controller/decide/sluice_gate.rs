@@ -25,7 +25,7 @@ use crate::crd::{
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::GateEvent;
 use crate::gate::held_settings::{self, Digests};
-use crate::{gate::snapshot, settings};
+use crate::gate::snapshot;
 
 /// Whether an update may be brought to the engine.
 #[derive(PartialEq)]
@@ -233,7 +233,7 @@ impl Decider<'_> {
         let text = kept.and_then(|kept| snapshot::text(kept, snapshot::Part::Settings).ok());
         let kept: Option<Map<String, Value>> =
             text.and_then(|text| serde_json::from_str(&text).ok());
-        let kept = kept.filter(|kept| settings::digest(Some(kept)) == settled.target.settings);
+        let kept = kept.filter(|kept| held_settings::name(Some(kept)) == settled.target.settings);
         match kept {
             Some(kept) => held_settings::digests(Some(&kept)),
             None => self.settings_held_of(&settled.target),

@@ -351,7 +351,6 @@ impl Decider<'_> {
                 config_is_given: content.program_config.is_some(),
                 runtime_config_is_given: content.runtime_config.is_some(),
                 given_settings: content.given_settings(),
-                settings: content.settings(),
             });
         }
         self.act(

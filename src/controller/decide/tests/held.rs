@@ -482,6 +482,7 @@ fn as_0_1_0_wrote_it(world: &mut World) {
         "settings",
         "givenSettings",
         "exact",
+        "sending",
         "configIsGiven",
         "runtimeConfigIsGiven",
     ] {
@@ -564,47 +565,81 @@ fn what_was_taken_from_the_spec_before_an_upgrade_is_asked_about_also_where_the_
 /// A crash of the old operator comes between its update and what it writes down of it.
 #[test]
 fn a3_what_was_approved_before_an_upgrade_stays_so_where_the_engine_moved() {
-    let mut world = World::running("A");
-    world.set(json!({"env": {"A": "1"}}));
-    world.settle();
-    world.approve_by_annotation();
-    world.settle();
-    world.edit_functions("+f");
-    world.settle();
-    let id = world.approve_by_annotation();
-    world.engine.fault_of_update = Some(super::model::Fault::AnswerLost);
-    for _ in 0..100 {
-        world.engine.tick();
-        world.reconcile_until(1);
-        if world.engine.udf_rust == "+f" {
-            break;
+    for (before, after) in [
+        (json!({"env": {"A": "1"}}), json!({"env": {"A": "1"}})),
+        // What may change unasked, in the same commit.
+        (json!({"max_rss_mb": 7}), json!({"max_rss_mb": 8})),
+    ] {
+        let mut world = World::running("A");
+        world.set(before);
+        world.settle();
+        if world.approval_state() == Some(ApprovalState::Awaiting) {
+            world.approve_by_annotation();
+            world.settle();
         }
+        world.pipeline.spec.runtime_config = after.as_object().cloned();
+        world.edit_functions("+f");
+        world.settle();
+        let id = world.approve_by_annotation();
+        world.engine.fault_of_update = Some(super::model::Fault::AnswerLost);
+        for _ in 0..100 {
+            world.engine.tick();
+            world.reconcile_until(1);
+            if world.engine.udf_rust == "+f" {
+                break;
+            }
+        }
+        as_0_1_0_wrote_it(&mut world);
+        world.settle();
+        assert_eq!(world.approval().change_id, id, "{after}");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+        assert_eq!(world.phase(), "Running");
     }
-    as_0_1_0_wrote_it(&mut world);
-    world.settle();
-    assert_eq!(world.approval().change_id, id);
-    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
-    assert_eq!(world.phase(), "Running");
 }
 
+/// The same settings are the same change, whoever has set which of them, and whatever somebody does there meanwhile.
 #[test]
-fn a5_a_no_holds_also_where_somebody_changes_the_setting_at_the_engine() {
-    let mut world = World::running("A");
-    let wanted = json!({"env": {"A": "2"}});
-    world.set(wanted.clone());
-    world.settle();
-    let id = world.approval().change_id;
-    world.annotate(annotation::REJECT, &id);
-    world.settle();
-    world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
-    world.settle();
-    world.engine.stop_by_hand();
-    world.engine.version += 1;
-    world.engine.runtime_config = json!({"env": {"A": "9"}}).as_object().cloned();
-    world.settle();
-    assert_eq!(world.approval().change_id, id);
-    assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
-    assert_ne!(json!(world.engine.runtime_config), wanted);
+fn a5_a_no_holds_also_where_somebody_changes_settings_at_the_engine() {
+    let theirs = json!({"dev_tweaks": {"x": 1}});
+    for (wanted, then) in [
+        (
+            json!({"env": {"A": "2"}}),
+            json!({"env": {"A": "9"}, "dev_tweaks": {"x": 1}}),
+        ),
+        (
+            json!({"env": {"A": "2"}, "dev_tweaks": {"x": 1}}),
+            json!({"dev_tweaks": {"x": 9}}),
+        ),
+        (json!({"env": {"A": "2"}, "dev_tweaks": null}), json!({})),
+        (
+            json!({"env": {"A": "2"}}),
+            json!({"env": {"A": "2"}, "dev_tweaks": {"x": 1}}),
+        ),
+    ] {
+        let mut world = World::running("A");
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        world.engine.runtime_config = theirs.as_object().cloned();
+        world.settle();
+        world.approve_by_annotation();
+        world.settle();
+        world.set(wanted.clone());
+        world.settle();
+        let id = world.approval().change_id;
+        world.annotate(annotation::REJECT, &id);
+        world.settle();
+        world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Allow);
+        world.settle();
+        world.pass(3600);
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        world.engine.runtime_config = then.as_object().cloned();
+        world.settle();
+        assert_eq!(world.approval().change_id, id, "{wanted} {then}");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Rejected));
+        assert!(!world.engine.is_up(), "{wanted} {then}");
+        assert_eq!(json!(world.engine.runtime_config), then);
+    }
 }
 
 /// A change that waits at Sluice's gate, beside what others have set, is still the one that 0.1.0 asked about.
@@ -947,4 +982,26 @@ fn what_waits_where_the_engine_shows_a_setting_otherwise_waits_on_after_an_upgra
         "changes user-defined functions (Rust)"
     );
     assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+}
+
+/// The engine drops a setting without a word, and so never shows it; that isn't what somebody changed.
+#[test]
+fn what_the_engine_shows_otherwise_than_it_was_given_is_nobodys_edit() {
+    let mut world = World::running("A");
+    world.engine.drops = Some("of_tomorrow");
+    world.set(json!({"env": {"A": "1"}, "of_tomorrow": 1}));
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    world.engine.stop_by_hand();
+    world.engine.version += 1;
+    world
+        .engine
+        .runtime_config
+        .get_or_insert_default()
+        .insert("max_rss_mb".into(), json!(7));
+    world.settle();
+    assert_eq!(world.reported("OutsideEdit"), 0);
+    assert_eq!(world.phase(), "Running");
+    assert!(world.engine.is_up());
 }

@@ -176,14 +176,10 @@ impl Engine {
         }
     }
 
-    /// Whether a target is what it holds. Settings have the name of a configuration, or that of several hands; and of how a
-    /// program is compiled a target says only what the spec gives.
+    /// Whether a target is what it holds. Of how a program is compiled a target says only what the
+    /// spec gives.
     pub fn holds(&self, target: &Target) -> bool {
         let held = self.content().target();
-        let settings = self.runtime_config.as_ref();
-        let several = held_settings::digests(settings).map(|all| held_settings::name_of(&all));
-        let is_of_the_settings = target.settings == held.settings
-            || several.is_some_and(|several| several == target.settings);
         let config_of = |config: Option<Map<String, Value>>| {
             let content = Content {
                 program_config: config,
@@ -203,11 +199,10 @@ impl Engine {
                 || config_of(Some(config)) == target.config
         });
         let of_it = Target {
-            settings: held.settings.clone(),
             config: held.config.clone(),
             ..target.clone()
         };
-        of_it == held && is_of_the_settings && is_of_the_config
+        of_it == held && is_of_the_config
     }
 
     /// The program of the newest checkpoint.
@@ -235,7 +230,7 @@ impl Engine {
     }
 
     fn settings(&self) -> String {
-        settings::digest(self.runtime_config.as_ref())
+        held_settings::name(self.runtime_config.as_ref())
     }
 
     pub fn reads_no_checkpoint(&self) -> bool {

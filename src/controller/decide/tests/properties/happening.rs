@@ -11,8 +11,6 @@ use crate::crd::{
     Target, VoteDecision, annotation,
 };
 use crate::gate::change::Content;
-use crate::gate::held_settings;
-use crate::settings;
 
 /// What people, the engine and the operator can do.
 #[derive(Clone, Debug)]
@@ -270,30 +268,6 @@ fn settings(number: u8) -> Value {
     }
 }
 
-/// What settings are called in a label: of the ones that are there however they came together, and by whichever name Sluice
-/// calls them.
-fn settings_of(name: &str) -> String {
-    let mut all = vec![serde_json::Map::new()];
-    for number in 0..SETTINGS {
-        let one = settings(number);
-        let both = all.iter().map(|before| {
-            let mut both = before.clone();
-            both.extend(one.as_object().cloned().unwrap_or_default());
-            both
-        });
-        let both: Vec<_> = both.collect();
-        all.extend(both);
-    }
-    let digest = |config: &serde_json::Map<String, Value>| settings::digest(Some(config));
-    let is_it = |config: &&serde_json::Map<String, Value>| {
-        let apart = held_settings::digests(Some(config)).map(|all| held_settings::name_of(&all));
-        digest(config) == name || apart.as_deref() == Some(name)
-    };
-    all.iter()
-        .find(is_it)
-        .map_or_else(|| name.to_owned(), digest)
-}
-
 /// Configurations of the program. The engine's gate doesn't look at the version of the runtime.
 fn config(number: u8) -> Option<Value> {
     match number {
@@ -388,8 +362,7 @@ fn label_of(target: &Target) -> String {
         (of_it.sql, of_it.udf_rust) == (target.sql.clone(), target.udf_rust.clone())
     });
     let (sql, functions) = of_it.next().expect("one of those that there are");
-    let settings = settings_of(&target.settings);
-    Engine::label(sql, functions, &target.runtime_version, &settings)
+    Engine::label(sql, functions, &target.runtime_version, &target.settings)
 }
 
 fn toggle(it: &mut bool) {
