@@ -293,7 +293,8 @@ pub type HeldSettings = BTreeMap<String, HeldSetting>;
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct HeldSetting {
-    /// The digest of its value: as it was given, or as the engine shows it where others have set it.
+    /// The digest of its value: as it was given, or as the engine showed it where others have set it. Empty where the engine
+    /// has filled it in by itself.
     pub digest: String,
     /// The digest of what the engine shows, where it shows what it was given in another form; empty where it doesn't
     /// show it.

@@ -168,7 +168,7 @@ impl Content {
 
     /// The runtime settings that don't change unasked, once the engine has given this answer to it.
     pub fn settings_answered_by(&self, shown: &Content) -> Option<HeldSettings> {
-        held_settings::as_answered(self.runtime_config.as_ref(), shown.runtime_config.as_ref())
+        held_settings::as_answered(self.settings()?, shown.runtime_config.as_ref())
     }
 
     /// The runtime version that the program configuration names; empty for the engine's own.

@@ -119,11 +119,10 @@ impl Beside {
     }
 }
 
-/// What settings say, in whichever form the engine shows them.
+/// What settings say, in whichever form the engine shows them. What it fills in by itself says nothing.
 pub fn meaning(held: &HeldSettings) -> Digests {
-    let digests = held.iter();
-    digests
-        .map(|(path, it)| (path.clone(), it.digest.clone()))
+    let said = held.iter().filter(|(_, it)| !it.digest.is_empty());
+    said.map(|(path, it)| (path.clone(), it.digest.clone()))
         .collect()
 }
 
@@ -160,24 +159,35 @@ fn as_shown(shown: Digests) -> impl Iterator<Item = (String, HeldSetting)> {
     })
 }
 
-/// What is held once the engine has answered to what it was given. It may show that in another form, or not at all.
-pub fn as_answered(
-    given: Option<&Map<String, Value>>,
-    shown: Option<&Map<String, Value>>,
-) -> Option<HeldSettings> {
-    let given = digests(given)?;
+/// What is held once the engine has answered to what it was given, what stays among it. It may show that in another form, or
+/// not at all; and what it shows beside it, it has filled in by itself.
+pub fn as_answered(given: Digests, shown: Option<&Map<String, Value>>) -> Option<HeldSettings> {
+    let (mut held, rest) = as_given(given, shown)?;
+    held.extend(rest.into_iter().map(|(path, form)| {
+        let (digest, shown) = (String::new(), Some(form));
+        (path, HeldSetting { digest, shown })
+    }));
+    Some(held)
+}
+
+/// What is held by a pipeline that was given this, and that others had set something in before.
+pub fn as_adopted(given: Digests, shown: Option<&Map<String, Value>>) -> Option<HeldSettings> {
+    let (mut held, rest) = as_given(given, shown)?;
+    held.extend(as_shown(rest));
+    Some(held)
+}
+
+/// What was given, as the engine shows it, and what it shows beside it.
+fn as_given(given: Digests, shown: Option<&Map<String, Value>>) -> Option<(HeldSettings, Digests)> {
     let mut shown = digests(shown)?;
     let mut held = HeldSettings::new();
     for (path, digest) in given {
-        let other = settings::other_name(&path);
-        let is_shown = shown.remove(&path);
-        let is_shown = is_shown.or_else(|| shown.remove(other?));
-        let shown = is_shown.unwrap_or_default();
-        let shown = (shown != digest).then_some(shown);
+        let form = names_of(&path).find_map(|name| shown.remove(name));
+        let form = form.unwrap_or_default();
+        let shown = (form != digest).then_some(form);
         held.insert(path, HeldSetting { digest, shown });
     }
-    held.extend(as_shown(shown));
-    Some(held)
+    Some((held, shown))
 }
 
 /// What is held where the engine shows this by now, and it is not known by whom: what was known keeps its meaning where the engine
@@ -217,7 +227,7 @@ mod tests {
         let given = map(given);
         EngineContent {
             given_settings: Some(paths(Some(&given))),
-            settings: as_answered(Some(&given), Some(&map(shown))),
+            settings: as_adopted(digests(Some(&given)).unwrap(), Some(&map(shown))),
             ..EngineContent::default()
         }
     }
@@ -332,6 +342,38 @@ mod tests {
         assert_eq!(paths.iter().collect::<Vec<_>>(), ["env", "storage.backend"]);
         assert_eq!(keys(&paths), ["env", "storage"]);
         assert!(differences(&before, &before).is_empty());
+    }
+
+    /// A newer engine spells it otherwise, or doesn't know it any more; and it fills in what it likes.
+    #[test]
+    fn what_stays_keeps_its_name_once_it_is_sent_along_and_what_the_engine_fills_in_has_none() {
+        let there = held(
+            json!({}),
+            json!({"clock_resolution_usecs": 7, "dev_tweaks": {"x": 1}}),
+        );
+        let given = map(json!({"env": {"A": "1"}}));
+        let beside = Beside::of(Some(&given), &there).unwrap();
+        let brought = beside.all(Some(&given)).unwrap();
+        let shown = json!({"env": {"A": "1"}, "clock_resolution": "7us", "of_tomorrow": 5});
+        let held = as_answered(brought.clone(), Some(&map(shown.clone()))).unwrap();
+        assert_eq!(name_of(&meaning(&held)), beside.name(Some(&given)));
+        // It stays so, in the next update too, and what was filled in isn't sent along.
+        let after = EngineContent {
+            given_settings: Some(paths(Some(&given))),
+            settings: Some(held.clone()),
+            ..EngineContent::default()
+        };
+        let next = Beside::of(Some(&given), &after).unwrap();
+        assert_eq!(next.all(Some(&given)).unwrap(), brought);
+        assert_eq!(
+            as_found(Some(&held), Some(&map(shown.clone()))),
+            Some(held.clone())
+        );
+        // Changed by somebody, it says something.
+        let mut other = shown;
+        other["of_tomorrow"] = json!(6);
+        let found = as_found(Some(&held), Some(&map(other))).unwrap();
+        assert_ne!(name_of(&meaning(&found)), name_of(&brought));
     }
 
     /// The status shows digests; somebody writes them in the place of values.

@@ -99,7 +99,8 @@ impl Decider<'_> {
         let gave = spec.filter(|spec| was_given(held, spec.runtime_config.as_ref()));
         held.given_settings = Some(given_settings(held, spec, shown));
         held.settings = match gave {
-            Some(gave) => gave.settings_answered_by(&full.content),
+            Some(gave) => held_settings::digests(gave.runtime_config.as_ref())
+                .and_then(|given| held_settings::as_adopted(given, shown)),
             None => held_settings::as_found(None, shown),
         };
         let mut target = gave.unwrap_or(&full.content).target();
@@ -112,7 +113,7 @@ impl Decider<'_> {
 
     /// Takes the settings of what was settled from the spec, where the engine's pipeline has moved since, if the spec still says
     /// what was given. Otherwise nobody knows what they were.
-    pub(super) fn complete_what_has_moved(&mut self, full: &FullPipeline) {
+    pub(super) fn complete_what_has_moved(&mut self) {
         if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
             return;
         }
@@ -120,13 +121,7 @@ impl Decider<'_> {
         let Some(held) = &self.status.content else {
             return;
         };
-        // There were none as far as anything says.
-        let has_none = |config: Option<&Map<String, Value>>| {
-            held_settings::digests(config).is_some_and(|all| all.is_empty())
-        };
-        let is_plain = has_none(full.content.runtime_config.as_ref())
-            && spec.is_none_or(|spec| has_none(spec.runtime_config.as_ref()));
-        let is_named = is_plain || !held.target.settings.is_empty();
+        let is_named = !held.target.settings.is_empty();
         match spec.filter(|spec| was_given(held, spec.runtime_config.as_ref())) {
             Some(gave) => self.name_the_settings(&gave.target()),
             None if is_named || self.status.settled.is_none() => {}

@@ -190,7 +190,7 @@ impl<'a> Decider<'a> {
             self.complete_the_settings(full);
             return;
         }
-        self.complete_what_has_moved(full);
+        self.complete_what_has_moved();
         let given = self.input.content.as_ref().ok().and_then(Option::as_ref);
         let before = self.status.content.take();
         let is_known = before.is_some();

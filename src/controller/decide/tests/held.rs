@@ -565,10 +565,10 @@ fn what_was_taken_from_the_spec_before_an_upgrade_is_asked_about_also_where_the_
 /// A crash of the old operator comes between its update and what it writes down of it.
 #[test]
 fn a3_what_was_approved_before_an_upgrade_stays_so_where_the_engine_moved() {
-    for (before, after) in [
-        (json!({"env": {"A": "1"}}), json!({"env": {"A": "1"}})),
-        // What may change unasked, in the same commit.
-        (json!({"max_rss_mb": 7}), json!({"max_rss_mb": 8})),
+    for (before, after, is_told) in [
+        (json!({"env": {"A": "1"}}), json!({"env": {"A": "1"}}), true),
+        // Nothing says then which settings there were, so it is asked about anew.
+        (json!({"max_rss_mb": 7}), json!({"max_rss_mb": 8}), false),
     ] {
         let mut world = World::running("A");
         world.set(before);
@@ -591,9 +591,33 @@ fn a3_what_was_approved_before_an_upgrade_stays_so_where_the_engine_moved() {
         }
         as_0_1_0_wrote_it(&mut world);
         world.settle();
-        assert_eq!(world.approval().change_id, id, "{after}");
-        assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
-        assert_eq!(world.phase(), "Running");
+        assert_eq!(world.approval().change_id == id, is_told, "{after}");
+        assert_eq!(world.engine.is_up(), is_told, "{after}");
+        let state = match is_told {
+            true => ApprovalState::Sealed,
+            false => ApprovalState::Awaiting,
+        };
+        assert_eq!(world.approval_state(), Some(state), "{after}");
+    }
+}
+
+/// 0.1.0 had taken it away, and was killed before it wrote that down.
+#[test]
+fn a9_what_was_gone_from_the_engine_before_an_upgrade_is_asked_about() {
+    for gone in [json!({"env": {"A": "1"}}), json!({"storage": false})] {
+        let mut world = World::running("A");
+        world.set(gone.clone());
+        world.settle();
+        world.approve_by_annotation();
+        world.settle();
+        as_0_1_0_wrote_it(&mut world);
+        world.pipeline.spec.runtime_config = None;
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        world.engine.runtime_config = None;
+        world.settle();
+        assert!(!world.engine.is_up(), "{gone}");
+        assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
     }
 }
 
@@ -1004,4 +1028,37 @@ fn what_the_engine_shows_otherwise_than_it_was_given_is_nobodys_edit() {
     assert_eq!(world.reported("OutsideEdit"), 0);
     assert_eq!(world.phase(), "Running");
     assert!(world.engine.is_up());
+}
+
+/// What others have set stays, and what the engine makes of it is no other change.
+#[test]
+fn a3_an_approved_change_counts_also_where_the_engine_spells_what_stays_otherwise() {
+    for drops in [None, Some("dev_tweaks")] {
+        let mut world = World::running("A");
+        world.engine.stop_by_hand();
+        world.engine.version += 1;
+        let theirs = json!({"clock_resolution_usecs": 7, "dev_tweaks": {"x": 1}});
+        world.engine.runtime_config = theirs.as_object().cloned();
+        world.settle();
+        world.approve_by_annotation();
+        world.settle();
+        world.engine.spells_otherwise = true;
+        world.engine.drops = drops;
+        for functions in ["+f", "+g"] {
+            world.edit_functions(functions);
+            world.set(json!({"max_rss_mb": 7}));
+            world.settle();
+            let id = world.approve_by_annotation();
+            world.settle();
+            assert_eq!(world.approval().change_id, id, "{functions} {drops:?}");
+            assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+            assert_eq!(
+                world.approval().summary,
+                "changes user-defined functions (Rust)"
+            );
+            let there = world.engine.runtime_config.clone().unwrap();
+            assert_eq!(there["clock_resolution"], json!("7us"));
+        }
+        assert_eq!(world.reported("OutsideEdit"), 1);
+    }
 }

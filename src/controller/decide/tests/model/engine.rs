@@ -96,6 +96,8 @@ pub struct Engine {
     pub has_unkept_input: bool,
     /// It is older than the option, and so takes no notice of it.
     pub knows_no_concurrent_bootstrap: bool,
+    /// It is a newer one, that spells a setting otherwise when it is given one, and fills in another.
+    pub spells_otherwise: bool,
     /// A setting that it doesn't know, and drops without a word.
     pub drops: Option<&'static str>,
     /// It can't say of a program beforehand what it would change.
@@ -715,6 +717,13 @@ impl Engine {
                 }
                 if let (Some(dropped), Some(config)) = (self.drops, &mut self.runtime_config) {
                     config.remove(dropped);
+                }
+                if self.spells_otherwise {
+                    let config = self.runtime_config.get_or_insert_default();
+                    if let Some(value) = config.remove("clock_resolution_usecs") {
+                        config.insert("clock_resolution".into(), json!(format!("{value}us")));
+                    }
+                    config.insert("of_tomorrow".into(), json!(5));
                 }
                 self.compiled = false;
                 return updated(self, content);
