@@ -1,20 +1,22 @@
 //! The reconcile loop: observe → decide → record or act → report.
 //!
-//! [`run`] starts it; [`reconcile`] is the driver that names the steps, and each step has a file
+//! [`run`] starts it; [`driver`] names the steps of one reconcile, and each step has a file
 //! of its own. What to do is decided in [`decide`], which does nothing; the others do, and decide
 //! nothing.
 
 mod act;
 pub mod audit;
-mod backoff;
 mod cleanup;
 mod content;
 pub mod decide;
+mod driver;
 mod engines;
 mod events;
 mod finalizers;
-mod in_flight;
 mod kept;
+mod live;
+mod memories;
+mod memory;
 mod observe;
 mod pipeline_owners;
 mod previews;
@@ -54,7 +56,10 @@ use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey};
 
-use decide::{Input, Outcome, Step, Timing};
+use decide::Timing;
+use driver::End;
+use live::Live;
+use memory::Memory;
 use queue::{Of, Urgency};
 use work::{Action, Turn, Wanted};
 
@@ -90,16 +95,9 @@ const FROM_CONFIG_MAPS: usize = 1 << 20;
 /// How often what is gone is forgotten.
 const HOUSEKEEPING: Duration = Duration::from_secs(60);
 
-/// How soon the audit log is tried again that couldn't be written.
-const AUDIT_AGAIN: Duration = Duration::from_secs(10);
-
 /// How long one reconcile may take, without waiting for its turn: the engine's compiler may take two minutes to
 /// answer.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(180);
-
-/// How many steps one reconcile may take. A pipeline's whole life needs fewer at a time; a loop
-/// that goes on is a defect, and must not starve the others.
-const MAX_STEPS: usize = 24;
 
 /// What the loop needs to know.
 #[derive(Clone, Debug)]
@@ -156,8 +154,7 @@ pub struct Context {
     references: Arc<references::References>,
     engines: engines::Engines,
     claims: pipeline_owners::Claims,
-    retries: backoff::Retries,
-    calls: in_flight::Calls,
+    memories: memories::Memories,
     reporter: report::Reporter,
     unfit: Arc<unfit::Unfit>,
     audit: audit::Audit,
@@ -185,7 +182,7 @@ pub enum Error {
     #[error("this replica doesn't lead any more, and calls no engine")]
     NotLeading,
     /// It didn't come to an end.
-    #[error("the reconcile took more than {MAX_STEPS} steps")]
+    #[error("the reconcile took more than {} steps", driver::MAX_STEPS)]
     TooManySteps,
     /// The engine failed while a Pipeline was being deleted from it.
     #[error("{0}")]
@@ -243,8 +240,7 @@ pub async fn run(
         unfit,
         audit: audit::Audit::new(settings.audit_log.clone(), Arc::clone(&metrics)),
         claims: pipeline_owners::Claims::default(),
-        retries: backoff::Retries::default(),
-        calls: in_flight::Calls::new(settings.timing.resend_after),
+        memories: memories::Memories::new(settings.timing.resend_after),
         client: client.clone(),
         engines: engines.clone(),
         pipelines: pipelines.clone(),
@@ -378,8 +374,7 @@ async fn keep_house(context: Arc<Context>, stop: CancellationToken) {
         context.audit.retain(|uid| uids.contains(uid));
         context.engines.retain_lost(|uid| uids.contains(uid));
         context.unfit.forget_old();
-        context.retries.retain(exists);
-        context.calls.retain(exists);
+        context.memories.retain(exists);
     }
 }
 
@@ -528,8 +523,7 @@ fn asked_by(pipeline: &Pipeline, context: &Context) -> Option<String> {
     open.then(|| on_a_vote().or_else(on_it)).flatten()
 }
 
-/// The driver. Each turn takes one step; a plan that records is followed by another look at what
-/// is to be done, and one that acts by another look at the engine.
+/// Looks at a Pipeline: lets it go, or drives it to where its spec wants it.
 async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Result<Action, Error> {
     let read;
     let is_in_part = kept::whole_size(pipeline).is_some();
@@ -547,171 +541,24 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     if pipeline.metadata.deletion_timestamp.is_some() {
         context.audit.write(pipeline).await;
         let action = cleanup::delete(pipeline, context, turn).await?;
-        context.retries.forget(&ObjectRef::from_obj(pipeline));
+        context.memories.of(pipeline, Memory::forget_failures);
         return Ok(action);
     }
     let held = cleanup::keep_finalizer(pipeline, context).await?;
-    let mut pipeline = held.unwrap_or_else(|| pipeline.clone());
-    let begun_with = pipeline.metadata.generation;
-    let mut content = content::resolve(&pipeline, context).await;
-    // The store lags behind what was written, by this process too.
-    let mut is_live = is_in_part;
-    let mut live_votes = None;
-    let mut view = observe::begin(&pipeline, context, turn).await;
-    let object = ObjectRef::from_obj(&pipeline);
-    // What has just failed isn't tried again because its own report in status came back as a change.
-    let mut held_back = context.retries.held(&object, &pipeline);
-    let mut outcome: Option<Outcome> = None;
-    let mut asked = decide::Asked::default();
-    let may_note_policies = context.notes.may_note(&pipeline, &context.trust.borrow());
-    let mut confirmed = false;
-    let mut trust = context.trust.borrow().clone();
-    for _ in 0..MAX_STEPS {
-        let objects = match &live_votes {
-            Some(live) => Vec::clone(live),
-            None => context.votes.of(&pipeline),
-        };
-        // What the engine shows by now may carry somebody's mark.
-        let rival = rivals::rival(&pipeline, &view, context);
-        let last_call = context.calls.last(&object);
-        let about_to_tell = context.calls.is_about_to_tell(&object, &pipeline);
-        // What is stored is told before anything further is done.
-        let audited = context.audit.write(&pipeline).await;
-        let plan = decide::decide(&Input {
-            pipeline: &pipeline,
-            content: &content,
-            objects: &objects,
-            engine: &view.observation,
-            build: view.build.as_ref(),
-            trust: &trust,
-            may_note_policies,
-            compile_beforehand: context.settings.compile_beforehand,
-            rival: rival.as_deref(),
-            mark_is_released: rivals::mark_is_released(&pipeline, &view.observation, context),
-            outcome: outcome.as_ref(),
-            asked: &asked,
-            held_back: held_back.as_ref().map(|(failed, _)| failed),
-            about_to_tell,
-            last_call: last_call.as_ref(),
-            audited: context.audit.is_on().then_some(audited.as_slice()),
-            now: Timestamp::now(),
-            timing: context.settings.timing,
-        });
-        match plan.step {
-            // What the policies vouched for when they were looked at last isn't known to hold now.
-            Step::Record(ref next)
-                if !confirmed && trust.matters() && trust::approves(&pipeline, next) =>
-            {
-                trust = context.guard.confirm().await?;
-                confirmed = true;
-            }
-            Step::Record(next) => match status::write(&pipeline, *next, context).await? {
-                status::Written::Stored(stored) => {
-                    context.reporter.report(&*stored, plan.reports);
-                    context.calls.written(&object, &pipeline, &stored);
-                    context.engines.note_lost(&stored);
-                    pipeline = *stored;
-                    is_live = true;
-                    // Taken in once more, it would be counted again.
-                    outcome = None;
-                }
-                // Somebody was faster. What came of the last act must not get lost over it.
-                status::Written::Conflict(fresh) => {
-                    pipeline = *fresh;
-                    is_live = true;
-                    // It may ask for another program by now.
-                    content = content::resolve(&pipeline, context).await;
-                }
-                status::Written::Gone => return Ok(Action::await_change()),
-            },
-            // Likewise with the right to take a pipeline over.
-            Step::Act(decide::Act::Adopt { .. }, _) if !confirmed && trust.required => {
-                trust = context.guard.confirm().await?;
-                confirmed = true;
-            }
-            // A rejection that the watch has not brought yet must still be heard.
-            Step::Act(decide::Act::Approve(_), _) if live_votes.is_none() => {
-                live_votes = Some(votes::read(&pipeline, context).await?);
-            }
-            // Nothing is called because of what somebody, or this process, has changed since.
-            Step::Act(ref act, _) if !is_live && *act != decide::Act::Look => {
-                let Some(live) = status::read(&pipeline, context).await? else {
-                    return Ok(Action::await_change());
-                };
-                if live.metadata.resource_version != pipeline.metadata.resource_version {
-                    pipeline = live;
-                }
-                // A ConfigMap that it refers to may be another by now, which shows in no version of its own.
-                content = content::resolve(&pipeline, context).await;
-                is_live = true;
-            }
-            Step::Act(act, guard) => {
-                let mut _preview = None;
-                if let decide::Act::Preview(_) = act {
-                    let engine = EngineKey::of(&pipeline);
-                    let waits = ObjectRef::new(&pipeline.name_any())
-                        .within(&pipeline.namespace().unwrap_or_default());
-                    let now = std::time::Instant::now();
-                    _preview = context.previews.may_begin(&engine, &waits, now);
-                    if _preview.is_none() {
-                        return Ok(Action::requeue(previews::ASK_AGAIN));
-                    }
-                }
-                // What is compiled beforehand must not be left behind if the Pipeline is deleted meanwhile.
-                if let decide::Act::Build { .. } = act
-                    && let Some(held) = cleanup::keep_finalizer(&pipeline, context).await?
-                {
-                    pipeline = held;
-                    continue;
-                }
-                is_live = false;
-                asked = decide::Asked::by(&pipeline, &act);
-                let call = decide::LastCall {
-                    act,
-                    guard,
-                    at: Timestamp::now(),
-                };
-                // In one go: to wait for a place between a look and a call would make the look an old one.
-                let performed = act::perform(&call.act, &call.guard, &pipeline, &mut view, context);
-                outcome = turn.away(performed).await?;
-                if let Some(outcome) = &outcome {
-                    context.calls.made(&object, call, outcome);
-                }
-                if let Some(failed) = outcome.clone().filter(Outcome::holds_back) {
-                    let pause = context.retries.failed(&object, &pipeline, failed.clone());
-                    outcome.take_if(|it| it.holds_back_only_itself());
-                    // It stays in view, so that nothing further is tried now.
-                    held_back = Some((failed, pause));
-                }
-            }
-            Step::Wait => {
-                if let Some((failed, rest)) = &held_back
-                    && !failed.holds_back_only_itself()
-                {
-                    return Ok(Action::requeue(*rest));
-                }
-                let rest = held_back.map(|(_, rest)| rest);
-                if rest.is_none() {
-                    context.retries.forget(&object);
-                }
-                context.engines.note_lost(&pipeline);
-                let more_votes = votes::keep_house(&pipeline, context).await;
-                let unaudited = audit::is_pending(&pipeline).then_some(AUDIT_AGAIN);
-                let pauses = plan.requeue.into_iter().chain(unaudited);
-                let pause = pauses.chain(rest).chain(more_votes).min();
-                return Ok(pause.map_or_else(Action::await_change, Action::requeue));
-            }
-        }
+    let pipeline = held.unwrap_or_else(|| pipeline.clone());
+    let mut live = Live::begin(&pipeline, context, turn).await;
+    match driver::reconcile(pipeline, is_in_part, &mut live).await? {
+        End::AwaitsChange => Ok(Action::await_change()),
+        End::Pause(pause) => Ok(Action::requeue(pause)),
+        End::TooManySteps => Err(Error::TooManySteps),
     }
-    // Whoever edits it all the time is answered as long as that takes, in turn with others.
-    if pipeline.metadata.generation != begun_with {
-        return Ok(Action::requeue(Duration::ZERO));
-    }
-    Err(Error::TooManySteps)
 }
 
 fn on_error(object: &Guarded, error: &Error, context: &Context) -> Action {
-    let pause = context.retries.next(&ObjectRef::from_obj(object));
+    let pace = context.memories.pace();
+    let pause = context
+        .memories
+        .of(object, |memory| memory.next_pause(pace));
     warn!(pipeline = %object.name_any(), namespace = object.namespace(), %error, pause_s = pause.as_secs_f32(), "a reconcile failed");
     Action::requeue(pause)
 }

@@ -1,6 +1,5 @@
 //! Carries out one engine call: a live read, the guard, the call, another live read.
 
-use kube::runtime::reflector::ObjectRef;
 use tracing::{Instrument, info, info_span};
 
 use super::decide::{Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
@@ -10,7 +9,7 @@ use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
 use crate::gate::change::Content;
 
-/// Carries out an act if its guard holds in a read made just before, and looks again afterwards.
+/// Carries out an act if its guard holds in a read made just before, which may be in view already, and looks again afterwards.
 /// `None` if there is nothing to be told of it but what is in view now.
 ///
 /// # Errors
@@ -18,6 +17,7 @@ use crate::gate::change::Content;
 pub(super) async fn perform(
     act: &Act,
     guard: &Guard,
+    is_in_view: bool,
     pipeline: &Pipeline,
     view: &mut View,
     context: &Context,
@@ -32,16 +32,15 @@ pub(super) async fn perform(
         };
     }
     if !guard.is_empty() {
-        match observe::look(name, view).await {
-            Err(error) => return failed(error),
-            Ok(live) if !guard.holds(live.as_ref().map(|full| &full.state)) => {
-                info!(
-                    act = word,
-                    "what the engine shows now is not what was decided on; nothing was called"
-                );
-                return Ok(Some(Outcome::GuardFailed));
-            }
-            Ok(_) => {}
+        if !is_in_view && let Err(error) = observe::look(name, view).await {
+            return failed(error);
+        }
+        if !guard.holds(view.state()) {
+            info!(
+                act = word,
+                "what the engine shows now is not what was decided on; nothing was called"
+            );
+            return Ok(Some(Outcome::GuardFailed));
         }
     }
     let Some(engine) = view.engine.clone() else {
@@ -62,7 +61,7 @@ pub(super) async fn perform(
         return Err(Error::NotLeading);
     }
     // From here on it may arrive, whatever is heard of it.
-    context.calls.tried(&ObjectRef::from_obj(pipeline), act);
+    context.memories.of(pipeline, |memory| memory.tried(act));
     let span = info_span!("engine_call", call = word, otel.kind = "client");
     let result = engine
         .ask(|client| call(act, name, pipeline, view, client))

@@ -103,7 +103,7 @@ async fn drop_build(pipeline: &Pipeline, view: &mut View, context: &Context) -> 
         return Ok(());
     };
     let drop = Act::DropBuild { name, id };
-    let outcome = act::perform(&drop, &Guard::default(), pipeline, view, context).await?;
+    let outcome = act::perform(&drop, &Guard::default(), false, pipeline, view, context).await?;
     info!(?outcome, "removed what was compiled beforehand");
     Ok(())
 }

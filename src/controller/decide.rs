@@ -28,6 +28,7 @@ mod lineage;
 mod loss;
 mod marking;
 mod names;
+mod needs;
 mod notify_engine;
 mod older_release;
 mod outcome;
@@ -61,6 +62,7 @@ pub use build::{build_tag, is_build, is_of, is_own_build};
 pub use conditions::Reason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
+pub use needs::Needs;
 pub use ownership::is_owned;
 pub use plan::{Act, Asked, Guard, LastCall, Outcome, Plan, Report, Step, remembered};
 
@@ -385,6 +387,7 @@ impl<'a> Decider<'a> {
             (Step::Wait, vec![])
         };
         Plan {
+            needs: Self::needs(&step, self.input),
             step,
             reports,
             requeue: self.requeue,

@@ -12,6 +12,7 @@ use crate::engine::poller::State;
 use crate::engine::{self, EngineInfo, FullPipeline, PipelineState};
 
 /// What a reconcile sees of the engine. It is renewed whenever the engine is asked.
+#[derive(Clone)]
 pub(super) struct View {
     pub(super) engine: Option<Use>,
     pub(super) observation: Observation,
@@ -25,6 +26,14 @@ impl View {
             engine: None,
             observation,
             build: None,
+        }
+    }
+
+    /// The state of the engine's pipeline, if there is one.
+    pub(super) fn state(&self) -> Option<&PipelineState> {
+        match &self.observation {
+            Observation::Answered { pipeline, .. } => pipeline.as_ref().map(Seen::state),
+            _ => None,
         }
     }
 }

@@ -9,22 +9,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::decide::bounds;
+use super::driver::Written;
 use super::{Context, Error, Guarded};
 use crate::crd::{Pipeline, PipelineStatus};
 use crate::text;
 
 /// The field manager of everything that the operator writes.
 const FIELD_MANAGER: &str = "sluice";
-
-/// What came of a write.
-pub(super) enum Written {
-    /// It is stored; this is the object now.
-    Stored(Box<Pipeline>),
-    /// The object has changed since it was read; this is it now.
-    Conflict(Box<Pipeline>),
-    /// The object is gone.
-    Gone,
-}
 
 /// Writes a status, if the object is still the one that it was decided on: a change is published
 /// together with the value that `spec.approved` has at that moment, so the two must not drift.

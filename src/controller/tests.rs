@@ -183,8 +183,8 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         audit: audit::Audit::new(None, Arc::clone(&metrics)),
         claims: pipeline_owners::Claims::default(),
         // So long that no test waits for its end, however busy the machine is.
-        retries: backoff::Retries::beginning_with(backoff::MOST),
-        calls: in_flight::Calls::new(Duration::from_secs(10)),
+        memories: memories::Memories::new(Duration::from_secs(10))
+            .with_first_pause(memory::LONGEST_PAUSE),
         client,
         engines,
         pipelines: reflector::store().0,
@@ -293,7 +293,7 @@ async fn a6_a_call_whose_answer_is_lost_is_not_repeated_at_once() {
     let writes = status_writes(&api_server).await;
     let stored = object(writes.last().unwrap()["status"].clone(), "100");
     let stored: Pipeline = serde_json::from_value(stored).unwrap();
-    context.retries.forget(&ObjectRef::from_obj(&stored));
+    context.memories.of(&stored, Memory::forget_failures);
     reconcile(&stored, &context, &Turn::alone()).await.unwrap();
     assert_eq!(engine.approve_calls().await, 1);
 }

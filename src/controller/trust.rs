@@ -8,7 +8,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use tokio::sync::{Semaphore, watch};
 
 use super::Guarded;
-use crate::crd::{Outcome as Verdict, Pipeline, PipelineStatus};
+use crate::crd::Pipeline;
 use crate::gate::decision;
 use crate::policies::{Standing, Trust};
 
@@ -70,15 +70,4 @@ impl Notes {
         });
         true
     }
-}
-
-/// Whether a status has an approval in it that isn't stored yet.
-pub(super) fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
-    fn approved(status: &PipelineStatus) -> Option<&str> {
-        let approval = status.approval.as_ref()?;
-        let decision = approval.decision.as_ref()?;
-        (decision.outcome == Verdict::Approved).then_some(&approval.change_id)
-    }
-    let stored = pipeline.status.as_ref().and_then(approved);
-    approved(next).is_some_and(|change| Some(change) != stored)
 }

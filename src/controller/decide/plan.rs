@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::needs::Needs;
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
 use crate::crd::{BootstrapOptions, HeldSettings, Pipeline, PipelineStatus, Target, annotation};
 use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
@@ -14,6 +15,8 @@ use crate::gate::change::Content;
 pub struct Plan {
     /// The step itself.
     pub step: Step,
+    /// What has to be read live before it is taken. It may be another step then.
+    pub needs: Needs,
     /// What to tell people about, once the step is done.
     pub reports: Vec<Report>,
     /// When to look again even if nothing changes; `None` waits for a change.

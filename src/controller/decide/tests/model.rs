@@ -6,16 +6,23 @@ mod engine;
 mod operator;
 mod storage;
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::controller::decide::{Act, Asked, LastCall, Report};
+use crate::controller::decide::{Act, Asked, Report};
+use crate::controller::memory::Memory;
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, Pipeline, PipelineApproval, PipelineStatus, annotation,
 };
 use crate::policies::{Standing, Trust};
 
 pub use engine::{Engine, Fault};
+
+/// How many earlier states of the Pipeline are kept.
+const LATELY: usize = 8;
 
 /// A Pipeline, its engine, and the operator between them.
 pub struct World {
@@ -35,17 +42,21 @@ pub struct World {
     pub audit_is_stuck: bool,
     /// All decisions that were ever stored: the change, the outcome, by whom, and when.
     pub decided: Vec<(String, String)>,
-    last_call: Option<LastCall>,
+    /// What the operator remembers.
+    memory: Memory,
+    /// When this began, by a clock that is never set, and what has passed since.
+    begun: (Instant, Duration),
     /// What the last act of a reconcile was made for.
     asked: Asked,
-    /// The call that failed and isn't made again yet.
-    failed: Option<operator::Failed>,
+    /// What the operator's watches have brought, where they lag behind: the Pipeline of the next reconcile, and the votes.
+    heard_of: Option<Pipeline>,
+    pub votes_heard_of: Option<Vec<PipelineApproval>>,
+    /// The Pipeline as it was lately, the newest last.
+    lately: VecDeque<Pipeline>,
     /// How often a status came too late: the Pipeline was another one by then.
     pub conflicts: usize,
     /// The digests of what the engine refused to take.
     pub refused: Vec<String>,
-    /// The approval that is about to be told: its change and the number of the call.
-    about_to_tell: Option<(String, i64)>,
     /// Whether nothing is known of the engine, as when the operator has just been started.
     pub engine_is_unasked: bool,
     /// Whether the engine gives good answers.
@@ -95,12 +106,14 @@ impl World {
             audited: vec![],
             audit_is_stuck: false,
             decided: vec![],
-            last_call: None,
+            memory: Memory::default(),
+            begun: (Instant::now(), Duration::ZERO),
             asked: Asked::default(),
-            failed: None,
+            heard_of: None,
+            votes_heard_of: None,
+            lately: VecDeque::new(),
             conflicts: 0,
             refused: vec![],
-            about_to_tell: None,
             engine_is_unasked: false,
             engine_answers: true,
             has_run: false,
@@ -174,6 +187,7 @@ impl World {
         let uid = self.pipeline.metadata.uid.take().unwrap_or_default();
         self.pipeline.metadata.uid = Some(format!("{uid}+"));
         self.pipeline.metadata.annotations = None;
+        self.pipeline.metadata.finalizers = None;
         self.pipeline.metadata.generation = Some(1);
         self.pipeline.status = None;
         self.has_run = false;
@@ -284,7 +298,30 @@ impl World {
 
     pub fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
+        self.begun.1 += Duration::from_secs(seconds.unsigned_abs());
         self.engine.pass(seconds);
+    }
+
+    /// Now, by a clock that is never set.
+    fn instant(&self) -> Instant {
+        self.begun.0 + self.begun.1
+    }
+
+    /// The Pipeline as it is now may be what the operator hears of later.
+    pub fn note_what_is_heard_of(&mut self) {
+        if self.lately.back() != Some(&self.pipeline) {
+            self.lately.push_back(self.pipeline.clone());
+        }
+        if self.lately.len() > LATELY {
+            self.lately.pop_front();
+        }
+    }
+
+    /// Has the next reconcile begin with the Pipeline as it was lately.
+    pub fn hear_late(&mut self, age: usize) {
+        let mut lately = self.lately.iter().rev();
+        let heard_of = lately.nth(age).cloned();
+        self.heard_of = heard_of.filter(|it| it.metadata.uid == self.pipeline.metadata.uid);
     }
 
     /// Whatever didn't work does from now on, and whoever was in the way is gone.
@@ -295,13 +332,14 @@ impl World {
         self.audit_is_stuck = false;
         self.rival = None;
         self.unread = None;
+        self.votes_heard_of = None;
     }
 
     /// The operator is started anew: what it kept in memory is gone.
     pub fn restart_operator(&mut self) {
-        self.last_call = None;
-        self.failed = None;
-        self.about_to_tell = None;
+        self.memory = Memory::default();
+        // Nothing is decided before all votes are listed.
+        self.votes_heard_of = None;
         self.audited.clear();
     }
 

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::World;
 use crate::controller::decide::{Act, Guard, Report};
-use crate::crd::{ApprovalState, AtStake, Gate, PipelineStatus};
+use crate::crd::{
+    ApprovalState, AtStake, Gate, Pipeline, PipelineApproval, PipelineStatus, VoteDecision,
+};
 use crate::engine::PipelineState;
 
 impl World {
@@ -37,6 +39,21 @@ impl World {
         {
             assert_ne!(stale(&self.status()), stale(next));
         }
+    }
+
+    /// Until the engine is told, a rejection beats an approval, also one that the watch hasn't brought yet.
+    pub(super) fn check_that_nobody_has_rejected(&self, read: &Pipeline) {
+        let status = read.status.as_ref();
+        let approval = status.and_then(|status| status.approval.as_ref());
+        let approval = approval.expect("a change was published");
+        let rejects = |vote: &&PipelineApproval| {
+            vote.spec.change_id == approval.change_id && vote.spec.decision == VoteDecision::Reject
+        };
+        let rejection = self.objects.iter().find(rejects);
+        assert!(
+            approval.calls > 1 || rejection.is_none(),
+            "told of what somebody has rejected: {rejection:?}"
+        );
     }
 
     /// What must hold of every call, whatever came before.

@@ -1,35 +1,44 @@
-//! The operator as the model has it. It goes the way of `controller::reconcile`: what it read may be old by the time that it
-//! writes or calls, a status for an older object isn't stored, and a call that failed isn't made again at once.
+//! The operator as the model has it: the driver and the memory of the real one, in a world that is made up.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use futures::FutureExt;
 
 use super::World;
 use super::checks::check_that_it_speaks_of_the_spec;
-use super::storage::number_of_call;
 use crate::controller::decide::{
-    Act, Asked, CheckpointStatusSeen, Guard, Input, LastCall, Observation, Outcome, Plan, Seen,
-    Step, Timing, decide, remembered,
+    Act, Asked, CheckpointStatusSeen, Guard, Input, Needs, Observation, Outcome, Plan, Report,
+    Seen, Timing, decide,
 };
-use crate::crd::{Pipeline, PipelineStatus};
+use crate::controller::driver::{self, End, Io, Known, Now, Performed, Read, Written};
+use crate::controller::memory::{Memory, Pace};
+use crate::crd::{FINALIZER, Pipeline, PipelineStatus};
 use crate::engine::{EngineInfo, Error, PipelineState};
 use crate::gate::change::Content;
 
-/// How many steps a reconcile may take.
-const MAX_STEPS: usize = 24;
+/// How long the first pause after a failure is.
+const FIRST_PAUSE: Duration = Duration::from_secs(4);
 
-/// How long a call that failed isn't made again.
-const PAUSE: SignedDuration = SignedDuration::from_secs(5);
+/// What a reconcile sees of the engine: its pipeline, and the one as which a program is compiled beforehand.
+type View = (Observation, Option<PipelineState>);
 
-/// A call that failed.
-pub(super) struct Failed {
-    outcome: Outcome,
-    until: Timestamp,
-    /// Whoever asks for something else isn't kept waiting.
-    asked: (Option<i64>, BTreeMap<String, String>),
+/// One reconcile in a world.
+struct Made<'a, F> {
+    world: &'a mut World,
+    view: View,
+    /// After how many writes and calls it ends.
+    effects: usize,
+    /// How many there were.
+    done: usize,
+    /// What others do before a step is carried out that is decided already, told its number.
+    others: F,
+    step: usize,
+    /// As which object it began.
+    uid: Option<String>,
 }
+
+/// The process has crashed, or the object is gone.
+struct Over;
 
 impl World {
     /// One reconcile, to its end.
@@ -47,68 +56,35 @@ impl World {
     pub fn reconcile_amid(
         &mut self,
         effects: usize,
-        mut others: impl FnMut(&mut Self, usize),
+        others: impl FnMut(&mut Self, usize) + Send,
     ) -> Option<Duration> {
         self.asked = Asked::default();
         self.has_been_a_guest |= self.pipeline.is_guest();
-        let mut held_back = self.what_is_held_back();
-        let mut outcome = None;
-        let mut read = self.pipeline.clone();
-        let mut is_live = false;
-        let mut seen = self.observed(&read, false);
-        let mut done = 0;
-        for step in 0..MAX_STEPS {
-            if done == effects {
-                return None;
-            }
-            self.see_what_is_up();
-            self.write_audit();
-            let plan = self.plan_of(&read, &seen, outcome.as_ref(), held_back.as_ref());
-            others(self, step);
-            if self.pipeline.metadata.uid != read.metadata.uid {
-                return None;
-            }
-            match plan.step {
-                Step::Wait => {
-                    let rest = self.rest_of_holding_back();
-                    return plan.requeue.into_iter().chain(rest).min();
-                }
-                Step::Record(_) if self.pipeline != read => {
-                    self.conflicts += 1;
-                    read = self.pipeline.clone();
-                    is_live = true;
-                }
-                Step::Record(status) => {
-                    self.record(*status, &plan.reports);
-                    self.reports.extend(plan.reports);
-                    read = self.pipeline.clone();
-                    is_live = true;
-                    outcome = None;
-                    done += 1;
-                }
-                Step::Act(act, _) if !is_live && act != Act::Look => {
-                    read = self.pipeline.clone();
-                    is_live = true;
-                }
-                Step::Act(act, guard) => {
-                    is_live = false;
-                    outcome = self.perform(act, guard, &read, &mut done);
-                    seen = self.observed_again(&seen);
-                    if let Some(failed) = outcome.clone().filter(Outcome::holds_back) {
-                        outcome.take_if(|it| it.holds_back_only_itself());
-                        self.hold_back(failed.clone(), &read);
-                        held_back = Some(failed);
-                    }
-                }
-            }
+        let read = self
+            .heard_of
+            .take()
+            .unwrap_or_else(|| self.pipeline.clone());
+        let mut made = Made {
+            view: self.observed(&read, false),
+            uid: read.metadata.uid.clone(),
+            world: self,
+            effects,
+            done: 0,
+            others,
+            step: 0,
+        };
+        let end = driver::reconcile(read, false, &mut made);
+        match end.now_or_never().expect("nothing is waited for") {
+            Ok(End::Pause(pause)) => Some(pause),
+            Ok(End::AwaitsChange) | Err(Over) => None,
+            Ok(End::TooManySteps) => panic!(
+                "the reconcile doesn't come to an end; acts so far: {:?}",
+                self.acts
+            ),
         }
-        panic!(
-            "the reconcile doesn't come to an end; acts so far: {:?}",
-            self.acts
-        );
     }
 
-    fn record(&mut self, status: PipelineStatus, reports: &[crate::controller::decide::Report]) {
+    fn record(&mut self, status: PipelineStatus, reports: &[Report]) {
         let stored = self.pipeline.status.as_ref();
         assert!(stored != Some(&status), "recorded what was stored");
         if stored.and_then(|it| it.phase.as_ref()) != status.phase.as_ref() {
@@ -129,7 +105,7 @@ impl World {
     ) -> Option<Outcome> {
         let failed = |act: &Act| Outcome::Failed {
             act: act.name(),
-            error: Error::Unreachable("nobody is there".to_owned()),
+            error: nobody_is_there(),
         };
         if act == Act::Look {
             return (!self.engine_answers).then(|| failed(&act));
@@ -147,9 +123,9 @@ impl World {
             return Some(Outcome::LeftTheGate);
         }
         let is_held = |it: &Outcome| matches!(it, Outcome::Failed { act: failed, .. } if *failed == act.name());
-        let held = self.failed.as_ref().filter(|it| it.asked == asked_of(read));
+        let held = self.memory.held_back(read, self.instant());
         assert!(
-            !held.is_some_and(|it| is_held(&it.outcome)),
+            !held.is_some_and(|(held, _)| is_held(&held)),
             "made again at once what has just failed: {act:?}"
         );
         self.check_call(&act, live.as_ref());
@@ -158,9 +134,7 @@ impl World {
         if let Act::Create { .. } = act {
             self.replaced += usize::from(std::mem::take(&mut self.has_run));
         }
-        if let Act::Approve(_) = act {
-            self.about_to_tell = None;
-        }
+        self.memory.tried(&act);
         let dropped = self.engine.dropped_input;
         let outcome = self.engine.answer(&act);
         if let Act::Create { .. } | Act::Adopt { .. } = act {
@@ -185,34 +159,7 @@ impl World {
         if let Some(edit) = edit.or(self.edit_after_call.take()) {
             edit(self);
         }
-        let call = LastCall {
-            act,
-            guard,
-            at: self.now,
-        };
-        self.last_call = remembered(self.last_call.take(), call, &outcome);
         Some(outcome)
-    }
-
-    fn hold_back(&mut self, outcome: Outcome, read: &Pipeline) {
-        self.failed = Some(Failed {
-            outcome,
-            until: self.now + PAUSE,
-            asked: asked_of(read),
-        });
-    }
-
-    /// What has just failed and isn't tried again yet.
-    fn what_is_held_back(&mut self) -> Option<Outcome> {
-        let (now, asked) = (self.now, asked_of(&self.pipeline));
-        self.failed
-            .take_if(|failed| failed.until <= now || failed.asked != asked);
-        self.failed.as_ref().map(|failed| failed.outcome.clone())
-    }
-
-    fn rest_of_holding_back(&self) -> Option<Duration> {
-        let failed = self.failed.as_ref()?;
-        Duration::try_from(failed.until.duration_since(self.now)).ok()
     }
 
     /// What the Pipeline knows as its own, and sees up, has run.
@@ -230,12 +177,13 @@ impl World {
 
     /// What would be done next.
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
-        let held_back = self.failed.as_ref().map(|failed| &failed.outcome);
+        let held_back = self.memory.held_back(&self.pipeline, self.instant());
         let seen = self.observed(&self.pipeline, full);
-        self.plan_of(&self.pipeline, &seen, outcome, held_back)
+        let held_back = held_back.as_ref().map(|(outcome, _)| outcome);
+        self.plan_of(&seen, outcome, held_back)
     }
 
-    fn observed(&self, read: &Pipeline, full: bool) -> (Observation, Option<PipelineState>) {
+    fn observed(&self, read: &Pipeline, full: bool) -> View {
         let pipeline = self.engine.exists.then(|| {
             if full {
                 Seen::Full(Box::new(self.engine.full()))
@@ -266,10 +214,7 @@ impl World {
     }
 
     /// After an act. What became of a checkpoint is asked once in a reconcile.
-    fn observed_again(
-        &self,
-        before: &(Observation, Option<PipelineState>),
-    ) -> (Observation, Option<PipelineState>) {
+    fn observed_again(&self, before: &View) -> View {
         let mut now = self.observed(&self.pipeline, true);
         if let Observation::Answered { checkpoints, .. } = &mut now.0 {
             *checkpoints = match &before.0 {
@@ -289,37 +234,174 @@ impl World {
 
     fn plan_of(
         &self,
-        pipeline: &Pipeline,
-        (engine, build): &(Observation, Option<PipelineState>),
+        (engine, build): &View,
         outcome: Option<&Outcome>,
         held_back: Option<&Outcome>,
     ) -> Plan {
-        let content = match &self.unread {
-            Some(why) => Err(why.clone()),
-            None => Ok(pipeline.spec.program.as_ref().map(|_| wanted_by(pipeline))),
-        };
+        let timing = Timing::default();
+        let last_call = self.memory.last_call(self.now, timing.resend_after);
         decide(&Input {
-            pipeline,
-            content: &content,
+            pipeline: &self.pipeline,
+            content: &self.content_of(&self.pipeline),
             objects: &self.objects,
             engine,
             build: build.as_ref(),
             compile_beforehand: true,
             trust: &self.trust,
             may_note_policies: self.may_note_policies,
-            about_to_tell: self.about_to_tell.is_some()
-                && self.about_to_tell == number_of_call(pipeline),
+            about_to_tell: self.memory.is_about_to_tell(&self.pipeline),
             rival: self.rival.as_deref(),
             mark_is_released: self.mark_is_released,
             outcome,
             asked: &self.asked,
             held_back,
-            last_call: self.last_call.as_ref(),
+            last_call,
             audited: Some(&self.audited),
             now: self.now,
-            timing: Timing::default(),
+            timing,
         })
     }
+
+    fn content_of(&self, pipeline: &Pipeline) -> Result<Option<Content>, String> {
+        match &self.unread {
+            Some(why) => Err(why.clone()),
+            None => Ok(pipeline.spec.program.as_ref().map(|_| wanted_by(pipeline))),
+        }
+    }
+}
+
+impl<F: FnMut(&mut World, usize) + Send> Made<'_, F> {
+    /// A step is decided. Others do what they do, and the object may be gone then.
+    fn meanwhile(&mut self) -> Result<(), Over> {
+        (self.others)(self.world, self.step);
+        self.step += 1;
+        let is_gone = self.world.pipeline.metadata.uid != self.uid;
+        if is_gone { Err(Over) } else { Ok(()) }
+    }
+}
+
+impl<F: FnMut(&mut World, usize) + Send> Io for Made<'_, F> {
+    type Error = Over;
+
+    async fn content(&mut self, pipeline: &Pipeline) -> Result<Option<Content>, String> {
+        self.world.content_of(pipeline)
+    }
+
+    fn known(&self, _: &Pipeline) -> Known {
+        let world = &self.world;
+        Known {
+            votes: world
+                .votes_heard_of
+                .as_ref()
+                .unwrap_or(&world.objects)
+                .clone(),
+            trust: world.trust.clone(),
+            rival: world.rival.clone(),
+            mark_is_released: world.mark_is_released,
+            may_note_policies: world.may_note_policies,
+            compile_beforehand: true,
+            timing: Timing::default(),
+        }
+    }
+
+    fn view(&self) -> (&Observation, Option<&PipelineState>) {
+        (&self.view.0, self.view.1.as_ref())
+    }
+
+    fn memory<T>(&mut self, _: &Pipeline, change: impl FnOnce(&mut Memory) -> T) -> T {
+        change(&mut self.world.memory)
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            first: FIRST_PAUSE,
+            lot: 0.0,
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            time: self.world.now,
+            instant: self.world.instant(),
+        }
+    }
+
+    async fn audit(&mut self, _: &Pipeline) -> Result<Option<Vec<String>>, Over> {
+        if self.done == self.effects {
+            return Err(Over);
+        }
+        self.world.see_what_is_up();
+        self.world.write_audit();
+        Ok(Some(self.world.audited.clone()))
+    }
+
+    async fn read(&mut self, _: &Pipeline, needs: Needs) -> Result<Read, Over> {
+        self.meanwhile()?;
+        let world = &self.world;
+        let read = Read {
+            policies: needs.policies.then(|| world.trust.clone()),
+            votes: needs.votes.then(|| world.objects.clone()),
+            object: needs.object.then(|| Some(world.pipeline.clone())),
+            engine: (needs.engine && !world.engine_answers).then(nobody_is_there),
+        };
+        if needs.engine {
+            self.view = self.world.observed_again(&self.view);
+        }
+        Ok(read)
+    }
+
+    async fn hold(&mut self, pipeline: &Pipeline) -> Result<Option<Pipeline>, Over> {
+        self.world.pipeline.metadata.finalizers = Some(vec![FINALIZER.to_owned()]);
+        let held = self.world.pipeline.metadata.finalizers.clone();
+        let mut pipeline = pipeline.clone();
+        pipeline.metadata.finalizers = held;
+        Ok(Some(pipeline))
+    }
+
+    async fn write(
+        &mut self,
+        read: &Pipeline,
+        status: PipelineStatus,
+        reports: Vec<Report>,
+    ) -> Result<Written, Over> {
+        self.meanwhile()?;
+        let world = &mut self.world;
+        if world.pipeline != *read {
+            world.conflicts += 1;
+            return Ok(Written::Conflict(Box::new(world.pipeline.clone())));
+        }
+        world.record(status, &reports);
+        world.reports.extend(reports);
+        self.done += 1;
+        Ok(Written::Stored(Box::new(self.world.pipeline.clone())))
+    }
+
+    async fn perform(
+        &mut self,
+        read: &Pipeline,
+        act: &Act,
+        guard: &Guard,
+        _: bool,
+    ) -> Result<Performed, Over> {
+        if let Act::Approve(_) = act {
+            self.world.check_that_nobody_has_rejected(read);
+        }
+        self.meanwhile()?;
+        let done = &mut self.done;
+        let outcome = self.world.perform(act.clone(), guard.clone(), read, done);
+        self.view = self.world.observed_again(&self.view);
+        Ok(Performed::Done(outcome))
+    }
+
+    async fn keep_house(&mut self, _: &Pipeline) -> Option<Duration> {
+        // What is done amid the last step shows in the next reconcile.
+        _ = self.meanwhile();
+        None
+    }
+}
+
+fn nobody_is_there() -> Error {
+    Error::Unreachable("nobody is there".to_owned())
 }
 
 fn wanted_by(pipeline: &Pipeline) -> Content {
@@ -331,14 +413,6 @@ fn wanted_by(pipeline: &Pipeline) -> Content {
         runtime_config: pipeline.spec.runtime_config.clone(),
         ..Content::default()
     }
-}
-
-/// The spec's generation and Sluice's annotations.
-fn asked_of(pipeline: &Pipeline) -> (Option<i64>, BTreeMap<String, String>) {
-    let annotations = pipeline.metadata.annotations.clone().unwrap_or_default();
-    let ours = annotations.into_iter();
-    let ours = ours.filter(|(key, _)| key.starts_with("sluice.dev/"));
-    (pipeline.metadata.generation, ours.collect())
 }
 
 fn is_to_be_cleared(pipeline: &Pipeline) -> bool {

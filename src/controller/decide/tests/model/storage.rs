@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::World;
 use crate::controller::decide::bounds;
-use crate::crd::{ApprovalState, Pipeline, PipelineStatus};
+use crate::crd::{Pipeline, PipelineStatus};
 
 /// What a status may take at most, with room for what the API server writes beside it.
 const STATUS: usize = 400 * 1024;
@@ -84,13 +84,11 @@ impl World {
         let again = serde_json::to_value(&read).expect("JSON");
         let lost = first_difference(&written, &again, "status");
         assert!(lost.is_none(), "what was written doesn't survive: {lost:?}");
-        let before = number_of_call(&self.pipeline);
+        let before = self.pipeline.clone();
         self.pipeline.status = Some(read);
+        // Whoever writes it is this process.
+        self.memory.written(&before, &self.pipeline);
         self.note_what_is_decided();
-        let now = number_of_call(&self.pipeline);
-        if now.is_some() && now != before {
-            self.about_to_tell = now;
-        }
     }
 
     fn note_what_is_decided(&mut self) {
@@ -108,13 +106,6 @@ impl World {
             }
         }
     }
-}
-
-/// Which approval the engine is being told of, and for the how-manyeth time.
-pub(super) fn number_of_call(pipeline: &Pipeline) -> Option<(String, i64)> {
-    let approval = pipeline.status.as_ref()?.approval.as_ref()?;
-    (approval.state == ApprovalState::Applying && approval.calls > 0)
-        .then(|| (approval.change_id.clone(), approval.calls))
 }
 
 /// Where two values differ, for whoever has to look for it.

@@ -67,6 +67,10 @@ pub enum Happening {
     ForgetApproval,
     CrashAfter(usize),
     RestartOperator,
+    /// The operator hears of the Pipeline as it was so many happenings ago.
+    ReconcileLate(usize),
+    /// What the operator hears of votes by objects stays as it is, or doesn't any more.
+    ToggleLateVotes,
     /// The operator looks before it has heard of the engine.
     ReconcileUnasked,
     /// The manager's answers are as old as they can be.
@@ -109,6 +113,8 @@ fn of_the_operator() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (1usize..5).prop_map(CrashAfter),
         1 => Just(RestartOperator),
+        2 => (1usize..6).prop_map(ReconcileLate),
+        1 => Just(ToggleLateVotes),
         2 => Just(ReconcileUnasked),
         8 => Just(Reconcile),
         8 => Just(Tick),
@@ -380,6 +386,7 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
         .status()
         .approval
         .filter(|approval| approval.state == ApprovalState::Awaiting);
+    world.note_what_is_heard_of();
     match *what {
         Happening::EditFunctions(functions) => {
             world.edit_functions(FUNCTIONS[usize::from(functions)]);
@@ -566,6 +573,16 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
             world.restart_operator();
         }
         Happening::RestartOperator => world.restart_operator(),
+        Happening::ReconcileLate(age) => {
+            world.hear_late(age);
+            world.reconcile();
+        }
+        Happening::ToggleLateVotes => {
+            world.votes_heard_of = match world.votes_heard_of.take() {
+                None => Some(world.objects.clone()),
+                Some(_) => None,
+            };
+        }
         Happening::ReconcileUnasked => {
             world.engine_is_unasked = true;
             world.reconcile();
