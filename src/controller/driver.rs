@@ -202,7 +202,9 @@ pub(super) async fn reconcile<I: Io>(
     };
     for _ in 0..MAX_STEPS {
         let plan = it.decide().await?;
-        let missing = plan.needs.beyond(it.fresh);
+        let mut missing = plan.needs.beyond(it.fresh);
+        // While something else is read, the object may become another one.
+        missing.object = plan.needs.object && !missing.is_empty();
         let end = match plan.step {
             step if !missing.is_empty() => it.read(step, missing).await?,
             Step::Record(next) => it.record(*next, plan.reports).await?,

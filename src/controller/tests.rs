@@ -1,6 +1,7 @@
 //! Scenarios of the driver against an API server and an engine that are made up: what happens when
 //! a write is refused, comes too late, or finds nothing.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -79,6 +80,17 @@ fn pipeline_in_engine(status: &str) -> Value {
 struct StatusAnswers {
     answers: Vec<u16>,
     written: AtomicUsize,
+    stored: Stored,
+}
+
+/// The Pipeline as it is stored.
+#[derive(Clone)]
+struct Stored(Arc<Mutex<Value>>);
+
+impl Respond for Stored {
+    fn respond(&self, _: &Request) -> ResponseTemplate {
+        ResponseTemplate::new(200).set_body_json(&*self.0.lock().unwrap())
+    }
 }
 
 impl Respond for StatusAnswers {
@@ -93,7 +105,9 @@ impl Respond for StatusAnswers {
             return ResponseTemplate::new(code).set_body_json(status);
         }
         let written: Value = request.body_json().unwrap();
-        ResponseTemplate::new(200).set_body_json(object(written["status"].clone(), "100"))
+        let stored = object(written["status"].clone(), "100");
+        self.stored.0.lock().unwrap().clone_from(&stored);
+        ResponseTemplate::new(200).set_body_json(stored)
     }
 }
 
@@ -115,14 +129,7 @@ async fn approved(engine: &Engine) -> (Pipeline, Arc<Context>, MockServer) {
     let api_server = MockServer::start().await;
     let context = context(&api_server, engine).await;
     // Publish for real, to have a status that fits what the engine shows.
-    Mock::given(method("PATCH"))
-        .and(path(STATUS))
-        .respond_with(StatusAnswers {
-            answers: vec![200],
-            written: AtomicUsize::new(0),
-        })
-        .mount(&api_server)
-        .await;
+    answer_status_writes(&api_server, &[200]).await;
     let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "1")).unwrap();
     reconcile(&pipeline, &context, &Turn::alone())
         .await
@@ -226,11 +233,18 @@ async fn status_writes(api_server: &MockServer) -> Vec<Value> {
 }
 
 async fn answer_status_writes(api_server: &MockServer, answers: &[u16]) {
+    let stored = Stored(Arc::new(Mutex::new(object(json!({}), "1"))));
+    Mock::given(method("GET"))
+        .and(path(PIPELINE))
+        .respond_with(stored.clone())
+        .mount(api_server)
+        .await;
     Mock::given(method("PATCH"))
         .and(path(STATUS))
         .respond_with(StatusAnswers {
             answers: answers.to_vec(),
             written: AtomicUsize::new(0),
+            stored,
         })
         .mount(api_server)
         .await;
@@ -387,11 +401,6 @@ async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_ch
     let context = context(&api_server, &engine).await;
     answer_status_writes(&api_server, &[200]).await;
     let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "100")).unwrap();
-    Mock::given(method("GET"))
-        .and(path(PIPELINE))
-        .respond_with(ResponseTemplate::new(200).set_body_json(object(json!({}), "100")))
-        .mount(&api_server)
-        .await;
     for _ in 0..6 {
         let object = Arc::new(crate::guarded::Guarded(Ok(pipeline.clone())));
         look(object, Turn::alone(), Arc::clone(&context)).await;

@@ -383,6 +383,10 @@ impl<F: FnMut(&mut World, usize) + Send> Io for Made<'_, F> {
         guard: &Guard,
         _: bool,
     ) -> Result<Performed, Over> {
+        if *act != Act::Look {
+            let is_stored = self.world.pipeline == *read;
+            assert!(is_stored, "{act:?} because of what isn't so any more");
+        }
         if let Act::Approve(_) = act {
             self.world.check_that_nobody_has_rejected(read);
         }

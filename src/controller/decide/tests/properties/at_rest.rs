@@ -7,8 +7,8 @@ use proptest::prelude::*;
 
 use super::super::model::World;
 use super::happening::{
-    Approved, Happening, about_answers, about_other_pipelines, about_settings, about_wishes,
-    happen, happening,
+    Approved, Happening, about_answers, about_late_watches, about_other_pipelines, about_settings,
+    about_wishes, happen, happening,
 };
 use crate::controller::decide::{Act, is_owned};
 use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState};
@@ -247,6 +247,13 @@ proptest! {
     #[test]
     fn what_is_seen_counts_before_what_is_wished(
         history in prop::collection::vec(about_wishes(), 1..40),
+    ) {
+        comes_to_rest(&history, None)?;
+    }
+
+    #[test]
+    fn what_no_watch_has_brought_yet_is_heard_before_anything_is_called(
+        history in prop::collection::vec(about_late_watches(), 1..40),
     ) {
         comes_to_rest(&history, None)?;
     }

@@ -233,6 +233,26 @@ pub fn about_wishes() -> impl Strategy<Value = Happening> {
     ]
 }
 
+/// The same of what watches bring late.
+pub fn about_late_watches() -> impl Strategy<Value = Happening> {
+    use Happening::*;
+    prop_oneof![
+        2 => (0u8..3).prop_map(Edit),
+        1 => (0u8..3).prop_map(EditFunctions),
+        2 => Just(ToggleLateVotes),
+        2 => Just(Vote(false)),
+        1 => Just(Vote(true)),
+        3 => Just(ApproveByAnnotation),
+        1 => Just(ToggleStopped),
+        1 => Just(TogglePaused),
+        3 => (1usize..6).prop_map(ReconcileLate),
+        3 => (1usize..3).prop_map(CrashAfter),
+        1 => fault().prop_map(Fault),
+        2 => Just(Reconcile),
+        3 => Just(GoOn),
+    ]
+}
+
 /// The same of settings, by the spec and by others.
 pub fn about_settings() -> impl Strategy<Value = Happening> {
     use Happening::*;
