@@ -54,7 +54,7 @@ use crate::metrics::Metrics;
 use crate::policies::{Guard, Trust};
 use crate::telemetry;
 
-pub use engines::{DefaultEngine, EngineKey};
+pub use engines::{DefaultEngine, EngineKey, EngineReason};
 
 use decide::Timing;
 use driver::End;

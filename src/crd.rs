@@ -9,6 +9,7 @@ mod compact;
 mod engine;
 mod manifest;
 mod moment;
+mod phase;
 mod pipeline;
 mod pipeline_approval;
 mod status;
@@ -17,6 +18,7 @@ pub use compact::CompactObject;
 pub use engine::{Engine, EngineResourceStatus, EngineSpec, SecretKeyRef};
 pub use manifest::manifest;
 pub use moment::Moment;
+pub use phase::Phase;
 pub use pipeline::{
     ApproveBefore, BootstrapOptions, BootstrapPolicy, ConfigMapKeyRef, ContentSource,
     DeletionPolicy, DesiredState, EngineRef, Pipeline, PipelineSpec, Program,

@@ -245,15 +245,39 @@ impl Error {
     }
 
     /// A short word for metrics and reasons.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unreachable(_) => "Unreachable",
-            Self::Unavailable { .. } => "Unavailable",
-            Self::Unauthorized { .. } => "Unauthorized",
-            Self::NotFound => "NotFound",
-            Self::Refused { .. } => "Refused",
-            Self::Nonsense(_) => "InvalidAnswer",
+            Self::Unreachable(_) => ErrorKind::Unreachable,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unauthorized { .. } => ErrorKind::Unauthorized,
+            Self::NotFound => ErrorKind::NotFound,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Nonsense(_) => ErrorKind::InvalidAnswer,
         }
+    }
+}
+
+/// The kinds of [`Error`], as conditions and metrics have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]
+pub enum ErrorKind {
+    /// No answer came.
+    Unreachable,
+    /// It says to come later, or has an error of its own.
+    Unavailable,
+    /// It refuses the credential.
+    Unauthorized,
+    /// It has no such pipeline.
+    NotFound,
+    /// It refuses the call.
+    Refused,
+    /// It answers something that isn't Feldera's API.
+    InvalidAnswer,
+}
+
+impl ErrorKind {
+    /// As conditions and metrics have it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

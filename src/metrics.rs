@@ -10,7 +10,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+use strum::VariantArray;
 
+use crate::crd::Phase;
 use crate::engine;
 
 /// All figures.
@@ -58,29 +60,8 @@ pub struct Answers {
 /// Tells the phase of each Pipeline, and how long a change of it has been waiting, in seconds.
 pub type Census = Box<dyn Fn() -> Vec<(String, Option<i64>)> + Send>;
 
-/// The phases that are counted apart; the others are words of the engine's that may be anything.
-const PHASES: [&str; 20] = [
-    "Pending",
-    "Compiling",
-    "CompileFailed",
-    "Stopped",
-    "Provisioning",
-    "Initializing",
-    "AwaitingApproval",
-    "Rejected",
-    "Bootstrapping",
-    "Replaying",
-    "Running",
-    "Paused",
-    "Suspended",
-    "Stopping",
-    "Failed",
-    "Deleting",
-    "NameTaken",
-    "Unreadable",
-    "Unknown",
-    "Other",
-];
+/// What is counted beside the phases: what doesn't fit its type, and words that another version has written.
+const BESIDE_PHASES: [&str; 2] = ["Unreadable", "Other"];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct PhaseLabels {
@@ -243,9 +224,10 @@ impl Metrics {
             return;
         };
         let all = census();
-        for phase in PHASES {
-            let known = |name: &str| PHASES.contains(&name);
-            let is_it = |name: &str| name == phase || phase == "Other" && !known(name);
+        let phases = Phase::VARIANTS.iter().map(|phase| phase.as_str());
+        let phases: Vec<&'static str> = phases.chain(BESIDE_PHASES).collect();
+        for phase in &phases {
+            let is_it = |name: &str| name == *phase || *phase == "Other" && !phases.contains(&name);
             let number = all.iter().filter(|(name, _)| is_it(name)).count();
             let gauge = self.phases.get_or_create(&PhaseLabels { phase });
             gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
@@ -310,7 +292,7 @@ impl Metrics {
 
     /// A call that changes something in an engine.
     pub fn engine_call(&self, call: &'static str, error: Option<&engine::Error>) {
-        let result = error.map_or("ok", engine::Error::kind);
+        let result = error.map_or("ok", |error| error.kind().as_str());
         self.engine_calls
             .get_or_create(&CallLabels { call, result })
             .inc();

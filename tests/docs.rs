@@ -1,107 +1,20 @@
 //! Holds the documents to the code: whatever a person may meet in a status or an Event is explained in
 //! `docs/status.md`, and what the documents link to is there.
-//!
-//! What can be met is read from the sources, so that a new reason can't be forgotten here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sluice::controller::EngineReason;
+use sluice::controller::decide::{
+    ApprovedReason, AuditEvent, CONDITION_TYPES, EventReason, Reason,
+};
+use sluice::crd::{ApprovalState, Phase};
+use sluice::engine::ErrorKind;
+use strum::VariantArray;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 type Names = BTreeSet<String>;
-
-/// A file of the checkout, without its comments and without the tests at its end.
-fn source(path: &str) -> String {
-    let text = std::fs::read_to_string(Path::new(ROOT).join(path)).expect(path);
-    let code = text.split("#[cfg(test)]\nmod tests {").next();
-    let lines = code.unwrap_or_default().lines();
-    let lines = lines.filter(|line| !line.trim_start().starts_with("//"));
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// All of the pure part.
-fn decide() -> String {
-    let folder = Path::new(ROOT).join("src/controller/decide");
-    let mut all = source("src/controller/decide.rs");
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        if path.is_file() && name != "tests.rs" {
-            all += &source(&format!("src/controller/decide/{name}"));
-        }
-    }
-    all
-}
-
-/// What calls of a method are given first: a literal, or whatever else stands there.
-fn first_arguments(source: &str, call: &str) -> Vec<Result<String, String>> {
-    source
-        .match_indices(call)
-        .map(|(at, _)| {
-            let rest = source[at + call.len()..].trim_start();
-            match rest.strip_prefix('"').and_then(|rest| rest.split_once('"')) {
-                Some((literal, _)) => Ok(literal.to_owned()),
-                None => Err(rest.split([',', ')']).next().unwrap_or_default().to_owned()),
-            }
-        })
-        .collect()
-}
-
-/// The literals among them; what else is given must be one of `others`.
-fn given(source: &str, calls: &[&str], others: &[&str]) -> Names {
-    let mut names = Names::new();
-    for call in calls {
-        let arguments = first_arguments(source, call);
-        assert!(!arguments.is_empty(), "nobody calls {call} any more");
-        for argument in arguments {
-            match argument {
-                Ok(literal) => drop(names.insert(literal)),
-                Err(other) => assert!(
-                    others.contains(&other.trim()),
-                    "{call}{other}…: give it a literal, so that it can be looked for in the documents"
-                ),
-            }
-        }
-    }
-    names
-}
-
-/// The text from a declaration to the brace that closes it at the same depth.
-fn body<'a>(source: &'a str, declaration: &str) -> &'a str {
-    let start = source.find(declaration).expect(declaration);
-    let open = start + source[start..].find('{').unwrap();
-    let mut depth = 0;
-    for (at, letter) in source[open..].char_indices() {
-        match letter {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            _ => {}
-        }
-        if depth == 0 {
-            return &source[open..open + at];
-        }
-    }
-    panic!("{declaration} has no end");
-}
-
-/// The variants of an enum without fields.
-fn variants(source: &str, name: &str) -> Names {
-    let lines = body(source, &format!("pub enum {name} {{")).lines();
-    let variant = |line: &str| line.trim().strip_suffix(',').map(str::to_owned);
-    lines
-        .filter_map(variant)
-        .filter(|name| is_name(name))
-        .collect()
-}
-
-/// The literals in a text that could be a reason.
-fn literals(text: &str) -> Names {
-    let quoted = text.split('"').skip(1).step_by(2);
-    quoted
-        .filter(|word| is_name(word))
-        .map(str::to_owned)
-        .collect()
-}
 
 fn is_name(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_uppercase())
@@ -111,6 +24,12 @@ fn is_name(word: &str) -> bool {
 
 fn set(names: &[&str]) -> Names {
     names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// All variants of an enum, by their names.
+fn all<T: VariantArray + Into<&'static str> + Copy>() -> Names {
+    let names = T::VARIANTS.iter().map(|variant| (*variant).into());
+    names.map(str::to_owned).collect()
 }
 
 /// A section of `docs/status.md`.
@@ -155,43 +74,18 @@ fn hold(heading: &str, met: &Names) {
 
 #[test]
 fn every_reason_of_ready_is_explained() {
-    let mut met = variants(&source("src/controller/decide/conditions.rs"), "Reason");
-    assert!(
-        met.contains("AwaitingApproval") && met.len() > 30,
-        "{met:?}"
-    );
-    let deletion = source("src/controller/decide/deletion.rs");
-    met.extend(literals(body(&deletion, "let reason = if stalled")));
-    met.extend(set(&["Deleting"]));
-    hold("Reasons of Ready", &met);
+    hold("Reasons of Ready", &all::<Reason>());
 }
 
 #[test]
 fn every_event_is_explained() {
-    let decide = decide();
-    let mut met = given(
-        &decide,
-        &[".report(", ".warn(", ".interfered("],
-        &["reason"],
-    );
-    assert!(met.contains("OutsideApproval") && met.len() > 15, "{met:?}");
-    let conditions = source("src/controller/decide/conditions.rs");
-    met.extend(literals(body(&conditions, "fn static_name")));
-    let unfit = source("src/controller/unfit.rs");
-    let reason = unfit.lines().find(|line| line.starts_with("const REASON"));
-    met.extend(literals(reason.expect("a reason")));
-    hold("Events", &met);
+    hold("Events", &all::<EventReason>());
 }
 
 #[test]
 fn everything_that_is_audited_is_explained() {
-    let met = literals(&source("src/controller/decide/audit.rs"));
-    assert!(
-        met.contains("RejectionWithdrawn") && met.len() > 8,
-        "{met:?}"
-    );
     let page = std::fs::read_to_string(Path::new(ROOT).join("docs/audit.md")).unwrap();
-    let explained = named(&page);
+    let (met, explained) = (all::<AuditEvent>(), named(&page));
     let missing: Vec<&String> = met.difference(&explained).collect();
     assert!(
         missing.is_empty(),
@@ -201,69 +95,35 @@ fn everything_that_is_audited_is_explained() {
 
 #[test]
 fn every_phase_is_explained() {
-    let decide = decide();
-    let calls = [
-        ".ready(",
-        ".progressing(",
-        ".waiting_for(",
-        ".decided_against(",
-        "phase = Some(",
-    ];
-    let mut met = given(
-        &decide,
-        &calls,
-        &["&phase", "phase", "phase.to_owned(", "seen.state("],
-    );
-    let lifecycle = source("src/controller/decide/lifecycle.rs");
-    let words = body(
-        &lifecycle,
-        "let phase = match state.deployment_status.as_str()",
-    );
-    let arms = words.lines().filter_map(|line| line.split_once("=> \""));
-    met.extend(arms.filter_map(|(_, word)| word.split('"').next().map(str::to_owned)));
-    // The engine's own words for a pipeline that is up.
-    met.extend(set(&["Running", "Paused", "Pending", "Deleting"]));
-    hold("Phases", &met);
+    hold("Phases", &all::<Phase>());
 }
 
 #[test]
 fn every_condition_and_every_reason_of_approved_is_explained() {
-    let conditions = source("src/controller/decide/conditions.rs");
-    let constants = conditions
-        .lines()
-        .filter(|line| line.contains("const ") && line.contains("&str"));
-    let types = literals(&constants.collect::<Vec<_>>().join("\n"));
-    assert!(types.contains("Ready") && types.len() >= 5, "{types:?}");
     let explained = named(&section("Conditions"));
-    assert_eq!(types.difference(&explained).collect::<Vec<_>>(), [""; 0]);
-    assert!(
-        explained.contains("NoSuchChangeWaits") && conditions.contains("\"NoSuchChangeWaits\"")
+    for type_ in CONDITION_TYPES.into_iter().chain(["NoSuchChangeWaits"]) {
+        assert!(explained.contains(type_), "{type_}");
+    }
+    let (approved, explained) = (
+        all::<ApprovedReason>(),
+        named(&section("Reasons of Approved")),
     );
-    let approved = literals(body(&conditions, "fn approved_condition"));
-    let explained = named(&section("Reasons of Approved"));
     let missing: Vec<&String> = approved.difference(&explained).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]
 fn every_state_of_a_change_is_explained() {
-    let states = variants(&source("src/crd/status.rs"), "ApprovalState");
     let explained = named(&section("States of a change"));
-    let missing: Vec<&String> = states.difference(&explained).collect();
-    assert!(
-        states.contains("Sealed") && missing.is_empty(),
-        "{missing:?}"
-    );
+    for state in ApprovalState::ALL {
+        assert!(explained.contains(&format!("{state:?}")), "{state:?}");
+    }
 }
 
 #[test]
 fn every_reason_of_an_engine_is_explained() {
-    let resource = source("src/controller/engines/resource.rs");
-    let mut met = literals(body(&resource, "pub(super) fn status"));
-    for of_the_condition in ["Ready", "True", "False", "Unknown"] {
-        met.remove(of_the_condition);
-    }
-    met.extend(literals(body(&source("src/engine.rs"), "pub fn kind")));
+    let mut met = all::<EngineReason>();
+    met.extend(all::<ErrorKind>());
     hold("An Engine's Ready", &met);
 }
 

@@ -2,7 +2,7 @@
 
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{Act, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
+use super::decide::{Act, EngineCall, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
 use super::observe::{self, View};
 use super::{Context, Error};
 use crate::crd::Pipeline;
@@ -23,7 +23,7 @@ pub(super) async fn perform(
     context: &Context,
 ) -> Result<Option<Outcome>, Error> {
     let name = pipeline.engine_pipeline_name();
-    let word = act.name();
+    let word = act.call();
     let failed = |error| Ok(Some(Outcome::Failed { act: word, error }));
     if *act == Act::Look {
         return match observe::look(name, view).await {
@@ -37,7 +37,7 @@ pub(super) async fn perform(
         }
         if !guard.holds(view.state()) {
             info!(
-                act = word,
+                act = word.as_str(),
                 "what the engine shows now is not what was decided on; nothing was called"
             );
             return Ok(Some(Outcome::GuardFailed));
@@ -51,7 +51,7 @@ pub(super) async fn perform(
     let stops_at_the_gate = *act == Act::Stop { force: true } && guard.is_of_the_gate();
     if stops_at_the_gate && engine.ask(|client| client.has_left_the_gate(name)).await {
         info!(
-            act = word,
+            act = word.as_str(),
             "the pipeline has left the gate by now; it isn't stopped"
         );
         return Ok(Some(Outcome::LeftTheGate));
@@ -62,7 +62,7 @@ pub(super) async fn perform(
     }
     // From here on it may arrive, whatever is heard of it.
     context.memories.of(pipeline, |memory| memory.tried(act));
-    let span = info_span!("engine_call", call = word, otel.kind = "client");
+    let span = info_span!("engine_call", call = word.as_str(), otel.kind = "client");
     let result = engine
         .ask(|client| call(act, name, pipeline, view, client))
         .instrument(span)
@@ -72,17 +72,19 @@ pub(super) async fn perform(
     {
         view.build = observe::look_at_build(name, &engine).await;
     }
-    context.metrics.engine_call(word, result.as_ref().err());
+    context
+        .metrics
+        .engine_call(word.as_str(), result.as_ref().err());
     engine.poller.nudge();
     match result {
         Ok(outcome) => {
-            info!(act = word, "called the engine");
+            info!(act = word.as_str(), "called the engine");
             // How the call ended shows in the next look; an error there doesn't undo it.
             let _ = observe::look(name, view).await;
             Ok(Some(outcome))
         }
         Err(error) => {
-            info!(act = word, %error, "a call to the engine failed");
+            info!(act = word.as_str(), %error, "a call to the engine failed");
             failed(error)
         }
     }
@@ -95,7 +97,7 @@ async fn call(
     view: &View,
     engine: &Feldera,
 ) -> Result<Outcome, engine::Error> {
-    let word = act.name();
+    let word = act.call();
     match act {
         Act::Look => {}
         Act::Create { tags, content } => {
@@ -204,7 +206,7 @@ async fn build(
     // It was made before a crash, or by a call that came through although it wasn't answered; or it is
     // somebody else's.
     Ok(match engine.get(name).await? {
-        None => Outcome::Done("build"),
+        None => Outcome::Done(EngineCall::Build),
         Some(found) if is_own_build(&found, tag, content) => Outcome::BuildIsThere(found.state.id),
         Some(found) => Outcome::BuildNameTaken(found.state.id),
     })

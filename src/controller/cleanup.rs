@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use tracing::info;
 
 use super::decide::deletion::{self, Next};
-use super::decide::{Act, Guard};
+use super::decide::{Act, EngineCall, Guard};
 use super::observe::{self, View};
 use super::work::{Action, Turn};
 use super::{Context, Error, act, finalizers, status};
@@ -72,15 +72,15 @@ pub(super) async fn delete(
         }
         (Next::Stop, Some(engine)) => {
             let result = engine.ask(|client| client.stop(name, true)).await;
-            called("stop", result, context)?;
+            called(EngineCall::Stop, result, context)?;
         }
         (Next::Clear, Some(engine)) => {
             let result = engine.ask(|client| client.clear(name)).await;
-            called("clear", result, context)?;
+            called(EngineCall::Clear, result, context)?;
         }
         (Next::Delete, Some(engine)) => {
             let result = engine.ask(|client| client.delete(name)).await;
-            called("delete", result, context)?;
+            called(EngineCall::Delete, result, context)?;
         }
         _ => {}
     }
@@ -88,11 +88,13 @@ pub(super) async fn delete(
 }
 
 fn called(
-    call: &'static str,
+    call: EngineCall,
     result: Result<(), engine::Error>,
     context: &Context,
 ) -> Result<(), Error> {
-    context.metrics.engine_call(call, result.as_ref().err());
+    context
+        .metrics
+        .engine_call(call.as_str(), result.as_ref().err());
     Ok(result?)
 }
 

@@ -15,6 +15,8 @@ mod build;
 mod clock;
 mod conditions;
 pub mod deletion;
+mod engine_call;
+mod event_reason;
 mod failures;
 mod gate;
 mod gate_only;
@@ -58,8 +60,11 @@ use crate::engine::{self, EngineInfo, PipelineState};
 use crate::gate::GateEvent;
 use crate::gate::votes::{Effect, effect};
 
+pub use audit::AuditEvent;
 pub use build::{build_tag, is_build, is_of, is_own_build};
-pub use conditions::Reason;
+pub use conditions::{ApprovedReason, CONDITION_TYPES, Reason};
+pub use engine_call::EngineCall;
+pub use event_reason::EventReason;
 pub use gate::AT_THE_GATE;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use needs::Needs;
@@ -125,7 +130,7 @@ impl<'a> Decider<'a> {
         }
         let failed = self.absorb_outcome().or_else(|| self.held_back());
         self.call_failed = failed.is_some();
-        if let Some(("stop", _)) = failed {
+        if let Some((EngineCall::Stop, _)) = failed {
             self.stop_has_failed();
         }
         if let Some((info, seen)) = self.pipeline_to_work_on() {
@@ -284,25 +289,25 @@ impl<'a> Decider<'a> {
     }
 
     /// The call that failed a while ago, and is known to have.
-    fn held_back(&self) -> Option<(&'static str, &'a engine::Error)> {
+    fn held_back(&self) -> Option<(EngineCall, &'a engine::Error)> {
         match self.input.held_back? {
-            Outcome::Failed { act, error } => Some((act, error)),
+            Outcome::Failed { act, error } => Some((*act, error)),
             _ => None,
         }
     }
 
     fn is_held_back(&self, act: &Act) -> bool {
-        let name = act.name();
+        let call = act.call();
         let last = self.input.outcome.into_iter().chain(self.input.held_back);
         let mut failed = last.filter(|it| it.holds_back_only_itself());
-        failed.any(|it| matches!(it, Outcome::Failed { act, .. } if *act == name))
+        failed.any(|it| matches!(it, Outcome::Failed { act, .. } if *act == call))
     }
 
     fn look_again_in(&mut self, pause: Duration) {
         self.requeue = Some(self.requeue.map_or(pause, |other| other.min(pause)));
     }
 
-    fn report(&mut self, reason: &'static str, message: String) {
+    fn report(&mut self, reason: EventReason, message: String) {
         self.reports.push(Report {
             warning: false,
             reason,
@@ -310,7 +315,7 @@ impl<'a> Decider<'a> {
         });
     }
 
-    fn warn(&mut self, reason: &'static str, message: String) {
+    fn warn(&mut self, reason: EventReason, message: String) {
         self.reports.push(Report {
             warning: true,
             reason,

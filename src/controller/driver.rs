@@ -287,7 +287,7 @@ impl<I: Io> Reconcile<'_, I> {
         };
         if let (Some(error), Step::Act(act, guard)) = (read.engine, step) {
             let failed = Outcome::Failed {
-                act: act.name(),
+                act: act.call(),
                 error,
             };
             let now = self.io.now();

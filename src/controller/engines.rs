@@ -28,6 +28,8 @@ use crate::engine::poller::{Heartbeat, Poller, State, Wake};
 use crate::guarded;
 use crate::health::Health;
 
+pub use resource::EngineReason;
+
 /// An Engine that may not be one.
 type GuardedEngine = guarded::Guarded<Engine>;
 

@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::decide::Report;
+use super::decide::{EventReason, Report};
 use crate::text;
 
 /// How long an Event may take.
@@ -45,7 +45,7 @@ pub(super) struct Events {
 }
 
 /// The object's uid, and what was told of it.
-type Told = (String, &'static str, String);
+type Told = (String, EventReason, String);
 
 impl Events {
     pub(super) fn new(client: Client, instance: Option<String>) -> Self {
@@ -154,7 +154,7 @@ fn event(
         },
         event_time: Some(MicroTime(at)),
         type_: Some(if report.warning { "Warning" } else { "Normal" }.to_owned()),
-        reason: Some(text::cut_name(report.reason, text::EVENT_WORD).to_owned()),
+        reason: Some(report.reason.as_str().to_owned()),
         action: Some(ACTION.to_owned()),
         note: Some(text::cut(&report.message, text::EVENT_NOTE)),
         regarding: Some(object.clone()),
@@ -191,7 +191,7 @@ mod tests {
             message in proptest::collection::vec(any::<char>(), 0..2000),
             name in "[a-z0-9]{1,9}([-.][a-z0-9]{1,9}){0,24}", pod in "[a-z0-9]{0,253}",
         ) {
-            let report = Report { warning: true, reason: "Stalled", message: message.into_iter().collect() };
+            let report = Report { warning: true, reason: EventReason::Stalled, message: message.into_iter().collect() };
             let object = ObjectReference { name: Some(name.clone()), ..ObjectReference::default() };
             let event = event(Some(&pod), &object, &report, Timestamp::now());
             prop_assert!(event.note.unwrap().len() <= 1024);

@@ -164,7 +164,7 @@ fn number_of_call(pipeline: &Pipeline) -> Option<(String, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::decide::Guard;
+    use crate::controller::decide::{EngineCall, Guard};
 
     const FIRST: Duration = Duration::from_millis(500);
     const MATTERS: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ mod tests {
 
     fn a_failure() -> Outcome {
         Outcome::Failed {
-            act: "start",
+            act: EngineCall::Start,
             error: crate::engine::Error::Unreachable("nobody is there".to_owned()),
         }
     }
@@ -229,7 +229,7 @@ mod tests {
             guard: Guard::default(),
             at,
         };
-        memory.made(call.clone(), &Outcome::Done("pause"));
+        memory.made(call.clone(), &Outcome::Done(EngineCall::Pause));
         let after = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).expect("a time");
         for (seconds, matters) in [(0, true), (9, true), (10, false), (-3600, true)] {
             let last = memory.last_call(after(seconds), MATTERS);

@@ -113,13 +113,13 @@ impl Reporter {
         for mut report in reports {
             // It is put together of what people and engines wrote.
             report.message = text::clean(&report.message);
-            self.metrics.report(report.reason);
+            self.metrics.report(report.reason.as_str());
             let (namespace, name) = (object.namespace(), object.name_any());
             if report.warning {
                 warn!(
                     namespace,
                     pipeline = name,
-                    reason = report.reason,
+                    reason = report.reason.as_str(),
                     "{}",
                     report.message
                 );
@@ -127,7 +127,7 @@ impl Reporter {
                 info!(
                     namespace,
                     pipeline = name,
-                    reason = report.reason,
+                    reason = report.reason.as_str(),
                     "{}",
                     report.message
                 );
@@ -143,11 +143,12 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::controller::decide::EventReason;
 
     fn item(number: usize) -> Item {
         let report = Report {
             warning: false,
-            reason: "Test",
+            reason: EventReason::Approved,
             message: number.to_string(),
         };
         (ObjectReference::default(), report)

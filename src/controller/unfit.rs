@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kube::{Api, Resource, ResourceExt};
 
-use super::decide::Report;
+use super::decide::{EventReason, Report};
 use super::report::Reporter;
 use super::work::Action;
 use super::{Context, Error, Guarded, finalizers};
@@ -15,9 +15,6 @@ use crate::guarded;
 
 /// As what such a Pipeline is counted: what its status says was so before it became one.
 pub(super) const PHASE: &str = "Unreadable";
-
-/// The Event that tells it.
-const REASON: &str = "Unreadable";
 
 /// After which time it is told again, if it is still so when it is looked at.
 const TELL_AGAIN: Duration = Duration::from_secs(3_600);
@@ -46,7 +43,7 @@ impl Unfit {
         if self.is_news(object.uid().unwrap_or_default(), &message, Instant::now()) {
             let report = Report {
                 warning: true,
-                reason: REASON,
+                reason: EventReason::Unreadable,
                 message,
             };
             self.reporter.report(object, vec![report]);

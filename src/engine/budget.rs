@@ -116,7 +116,10 @@ mod tests {
         // A short one can be read whatever others do, and a long one again once there is room.
         let mut short = a.portion();
         short.resize(FREE).unwrap();
-        assert_eq!(short.resize(10 << 20).unwrap_err().kind(), "Unavailable");
+        assert_eq!(
+            short.resize(10 << 20).unwrap_err().kind().as_str(),
+            "Unavailable"
+        );
         long.clear();
         short.resize(10 << 20).unwrap();
         short.resize(0).unwrap();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::history::{bare_name, short_decision};
-use super::{Decider, Report};
+use super::{Decider, EventReason, Report};
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, Outcome, PipelineStatus,
 };
@@ -14,8 +14,49 @@ use crate::gate::change;
 /// How many entries may wait to be written. More than that only where the log can't be written for long.
 const MOST_PENDING: usize = 100;
 
-/// Reports of somebody going round the gate, which show in no state of a change.
-const ROUND_THE_GATE: [&str; 3] = ["OutsideApproval", "OutsideStart", "UnaskedChange"];
+/// What an entry of the audit log is about: a short fixed list, which `docs/audit.md` explains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+pub enum AuditEvent {
+    /// A change is approved.
+    Approved,
+    /// A change is rejected.
+    Rejected,
+    /// Somebody asks anew about a change that was rejected.
+    RejectionWithdrawn,
+    /// A change runs.
+    Applied,
+    /// A checkpoint of it exists.
+    Sealed,
+    /// It couldn't be brought up.
+    ApplyFailed,
+    /// Nobody has decided it in time.
+    Expired,
+    /// Another change has taken its place.
+    Superseded,
+    /// The engine left the gate without Sluice's call.
+    OutsideApproval,
+    /// Somebody started the pipeline with another bootstrap policy or other options.
+    OutsideStart,
+    /// A changed program runs, and nobody was asked.
+    UnaskedChange,
+}
+
+impl AuditEvent {
+    /// As the log has it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
+    }
+
+    /// What a report is of somebody going round the gate, which shows in no state of a change.
+    fn round_the_gate(report: &Report) -> Option<Self> {
+        match report.reason {
+            EventReason::OutsideApproval => Some(Self::OutsideApproval),
+            EventReason::OutsideStart => Some(Self::OutsideStart),
+            EventReason::UnaskedChange => Some(Self::UnaskedChange),
+            _ => None,
+        }
+    }
+}
 
 impl Decider<'_> {
     /// Drops the entries that are written, and adds what has happened.
@@ -33,14 +74,19 @@ impl Decider<'_> {
         let stored = self.input.pipeline.status.as_ref().unwrap_or(&nothing);
         let at = self.now();
         for happened in happened(stored, &self.status, &self.reports) {
-            let id = change::short_digest(&(self.uid(), happened.event, &happened.change_id, &at));
+            let id = change::short_digest(&(
+                self.uid(),
+                happened.event.as_str(),
+                &happened.change_id,
+                &at,
+            ));
             // The same, told again within a second, is told once.
             if self.status.audit_pending.iter().any(|entry| entry.id == id) {
                 continue;
             }
             self.status.audit_pending.push(AuditEntry {
                 id,
-                event: happened.event.to_owned(),
+                event: happened.event.as_str().to_owned(),
                 change_id: happened.change_id,
                 at: at.clone(),
                 decision: happened.decision.as_ref().map(short_decision),
@@ -52,7 +98,7 @@ impl Decider<'_> {
             let message = format!(
                 "the audit log can't be written, and more than {MOST_PENDING} entries wait: the oldest {over} are lost"
             );
-            self.warn("AuditLost", message);
+            self.warn(EventReason::AuditLost, message);
         }
     }
 }
@@ -60,7 +106,7 @@ impl Decider<'_> {
 /// Something that people answer for.
 #[derive(Debug, PartialEq)]
 struct Happened {
-    event: &'static str,
+    event: AuditEvent,
     change_id: String,
     decision: Option<Decision>,
 }
@@ -107,7 +153,9 @@ fn standings(status: &PipelineStatus) -> BTreeMap<&str, Standing<'_>> {
 
 /// What has happened between two statuses, oldest first.
 fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report]) -> Vec<Happened> {
-    let quiet = !reports.iter().any(|it| ROUND_THE_GATE.contains(&it.reason));
+    let quiet = !reports
+        .iter()
+        .any(|it| AuditEvent::round_the_gate(it).is_some());
     if quiet && before.approval == after.approval && before.history == after.history {
         return vec![];
     }
@@ -153,10 +201,10 @@ fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report])
             .filter(|state| was.is_none_or(|was| was.state != *state));
         match state {
             Some(ApprovalState::Superseded) => add(superseded(id, was, after), decision),
-            Some(ApprovalState::Applied) => add("Applied", decision),
-            Some(ApprovalState::Sealed) => add("Sealed", decision),
-            Some(ApprovalState::ApplyFailed) => add("ApplyFailed", decision),
-            Some(ApprovalState::Expired) => add("Expired", decision),
+            Some(ApprovalState::Applied) => add(AuditEvent::Applied, decision),
+            Some(ApprovalState::Sealed) => add(AuditEvent::Sealed, decision),
+            Some(ApprovalState::ApplyFailed) => add(AuditEvent::ApplyFailed, decision),
+            Some(ApprovalState::Expired) => add(AuditEvent::Expired, decision),
             _ if left
                 && was.is_some_and(|was| was.state.is_under_way() || was.state.is_refused())
                 && state.is_none() =>
@@ -168,8 +216,7 @@ fn happened(before: &PipelineStatus, after: &PipelineStatus, reports: &[Report])
     }
     let running = after.run.as_ref().map(|run| &run.change_id);
     for report in reports {
-        let event = ROUND_THE_GATE.iter().find(|event| **event == report.reason);
-        if let Some(event) = event {
+        if let Some(event) = AuditEvent::round_the_gate(report) {
             all.push(Happened {
                 event,
                 change_id: running.cloned().unwrap_or_default(),
@@ -185,22 +232,22 @@ fn same(one: &Decision, other: &Decision) -> bool {
     one.outcome == other.outcome && bare_name(&one.by) == bare_name(&other.by) && one.at == other.at
 }
 
-fn word(decision: &Decision) -> Option<&'static str> {
+fn word(decision: &Decision) -> Option<AuditEvent> {
     match decision.outcome {
-        Outcome::Approved => Some("Approved"),
-        Outcome::Rejected => Some("Rejected"),
+        Outcome::Approved => Some(AuditEvent::Approved),
+        Outcome::Rejected => Some(AuditEvent::Rejected),
         _ => None,
     }
 }
 
 /// A rejection is withdrawn where somebody asks anew; otherwise another change took the place.
-fn superseded(id: &str, was: Option<&Standing>, after: &PipelineStatus) -> &'static str {
+fn superseded(id: &str, was: Option<&Standing>, after: &PipelineStatus) -> AuditEvent {
     let rejected = was.is_some_and(|was| was.state == ApprovalState::Rejected);
     let mut turns = after.turns.iter();
     let asked_anew = turns.any(|turn| turn.change_id == id && turn.rejected.is_none());
     if rejected && asked_anew {
-        "RejectionWithdrawn"
+        AuditEvent::RejectionWithdrawn
     } else {
-        "Superseded"
+        AuditEvent::Superseded
     }
 }

@@ -11,7 +11,7 @@
 //! neither asked how the program compiles, nor removed.
 
 use super::conditions::{Hold, Reason};
-use super::{Act, Decider, Guard, Seen};
+use super::{Act, Decider, EventReason, Guard, Seen};
 use crate::crd::{Build, BuildOutcome, Gate, Target};
 use crate::engine::FullPipeline;
 use crate::gate::change::{self, Content};
@@ -151,7 +151,7 @@ impl Decider<'_> {
             );
             build.outcome = Some(BuildOutcome::Unknown);
             build.message = Some(message.clone());
-            self.warn("BuildNameTaken", message);
+            self.warn(EventReason::BuildNameTaken, message);
         }
         self.status.build = Some(build);
     }
@@ -225,9 +225,9 @@ impl Decider<'_> {
     /// Shows that a program is being compiled while the old one goes on.
     pub(super) fn show_building(&mut self) {
         if self.building {
-            let phase = self.status.phase.clone().unwrap_or_default();
+            let phase = self.phase_so_far();
             self.progressing(
-                &phase,
+                phase,
                 Reason::CompilingBeforehand,
                 "the new program is compiled; the old one goes on until that is done".into(),
             );

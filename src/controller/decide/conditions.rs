@@ -6,10 +6,9 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::Decider;
-use super::plan::is_beside;
 use super::words;
-use crate::crd::{ApprovalState, Outcome};
+use super::{Decider, EngineCall, EventReason};
+use crate::crd::{ApprovalState, Outcome, Phase};
 use crate::engine;
 use crate::text;
 
@@ -22,8 +21,20 @@ const UNFOUNDED_APPROVAL: &str = "UnfoundedApproval";
 const POLICIES_NOT_IN_FORCE: &str = "PoliciesNotInForce";
 const SETTINGS_NOT_SHOWN: &str = "SettingsNotShown";
 
+/// The types of conditions that a Pipeline can have.
+pub const CONDITION_TYPES: [&str; 8] = [
+    READY,
+    APPROVED,
+    RECONCILING,
+    STALLED,
+    STALE_APPROVAL,
+    UNFOUNDED_APPROVAL,
+    POLICIES_NOT_IN_FORCE,
+    SETTINGS_NOT_SHOWN,
+];
+
 /// Why `Ready` is what it is: a short fixed list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 pub enum Reason {
     /// It runs.
     Running,
@@ -93,12 +104,33 @@ pub enum Reason {
     ContentNotFound,
     /// The pipeline's name in the engine belongs to somebody else.
     NameTaken,
+    /// The object is being deleted, and its pipeline with it.
+    Deleting,
+    /// It can't be deleted, since the engine can't be asked.
+    EngineNotReached,
+}
+
+/// Why `Approved` is what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+pub enum ApprovedReason {
+    /// A change waits to be decided.
+    AwaitingApproval,
+    /// The last change is approved.
+    Approved,
+    /// It is rejected.
+    Rejected,
+    /// Nobody has decided it in time.
+    Expired,
+    /// Another change has taken its place.
+    Superseded,
+    /// Nothing was decided, or this version doesn't know what.
+    Unknown,
 }
 
 impl Reason {
-    fn as_str(self) -> String {
-        // The names of the variants are the reasons.
-        format!("{self:?}")
+    /// As conditions have it.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -110,7 +142,7 @@ pub(super) struct Hold {
 
 impl Decider<'_> {
     /// The spec is in force.
-    pub(super) fn ready(&mut self, phase: &str, reason: Reason, message: String) {
+    pub(super) fn ready(&mut self, phase: Phase, reason: Reason, message: String) {
         self.phase(phase);
         self.set(READY, "True", reason, message);
         self.unset(RECONCILING);
@@ -118,7 +150,7 @@ impl Decider<'_> {
     }
 
     /// Sluice or the engine is at work.
-    pub(super) fn progressing(&mut self, phase: &str, reason: Reason, message: String) {
+    pub(super) fn progressing(&mut self, phase: Phase, reason: Reason, message: String) {
         self.phase(phase);
         self.set(READY, "False", reason, message.clone());
         self.set(RECONCILING, "True", reason, message);
@@ -133,13 +165,13 @@ impl Decider<'_> {
         if ready.is_some_and(|ready| ready.observed_generation == generation) {
             return;
         }
-        let phase = self.status.phase.clone().unwrap_or("Pending".to_owned());
+        let phase = self.phase_so_far();
         let message = "the engine was not asked yet".to_owned();
-        self.progressing(&phase, Reason::Updating, message);
+        self.progressing(phase, Reason::Updating, message);
     }
 
     /// Somebody or something is waited for, and that is no error.
-    pub(super) fn waiting_for(&mut self, phase: &str, reason: Reason, message: String) {
+    pub(super) fn waiting_for(&mut self, phase: Phase, reason: Reason, message: String) {
         self.phase(phase);
         self.set(READY, "False", reason, message);
         self.unset(RECONCILING);
@@ -150,23 +182,23 @@ impl Decider<'_> {
     pub(super) fn also_waits(&mut self, message: String) {
         let mut conditions = self.status.conditions.iter();
         if conditions.any(|condition| condition.type_ == READY && condition.status == "True") {
-            self.ready("AwaitingApproval", Reason::AwaitingApproval, message);
+            self.ready(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
         }
     }
 
     /// Something that the spec names isn't there. It may be on its way, as where all of it is applied at
     /// once, and is taken up when it comes: so what waits for the Pipeline isn't told that it has failed.
     pub(super) fn missing(&mut self, reason: Reason, message: String) {
-        let phase = self.status.phase.clone().unwrap_or("Pending".to_owned());
+        let phase = self.phase_so_far();
         let is_news = self.is_news(READY, reason);
-        self.waiting_for(&phase, reason, message.clone());
+        self.waiting_for(phase, reason, message.clone());
         if is_news {
             self.tell_of(reason, message);
         }
     }
 
     /// Somebody has decided against it, which was told then, and nothing will happen until somebody acts.
-    pub(super) fn decided_against(&mut self, phase: &str, reason: Reason, message: String) {
+    pub(super) fn decided_against(&mut self, phase: Phase, reason: Reason, message: String) {
         self.phase(phase);
         self.set(READY, "False", reason, message.clone());
         self.set(STALLED, "True", reason, message);
@@ -176,7 +208,7 @@ impl Decider<'_> {
     /// Nothing will happen until somebody acts. The phase stays what it was.
     pub(super) fn stalled(&mut self, reason: Reason, message: String) {
         if self.status.phase.is_none() {
-            self.phase("Pending");
+            self.phase(Phase::Pending);
         }
         let is_news = self.is_news(STALLED, reason);
         self.set(READY, "False", reason, message.clone());
@@ -190,19 +222,19 @@ impl Decider<'_> {
     fn tell_of(&mut self, reason: Reason, message: String) {
         self.reports.push(super::Report {
             warning: true,
-            reason: static_name(reason),
+            reason: EventReason::from(reason),
             message: shortened(message),
         });
     }
 
     /// The engine gives no good answer: nothing is known, and it is asked again by itself.
-    pub(super) fn engine_silent(&mut self, kind: &str, message: &str) {
-        let reason = if kind == "Unauthorized" {
+    pub(super) fn engine_silent(&mut self, kind: engine::ErrorKind, message: &str) {
+        let reason = if kind == engine::ErrorKind::Unauthorized {
             Reason::EngineUnauthorized
         } else {
             Reason::EngineUnreachable
         };
-        self.waiting_for("Unknown", reason, message.to_owned());
+        self.waiting_for(Phase::Unknown, reason, message.to_owned());
     }
 
     /// Shows why the spec's content isn't brought to the engine, over whatever runs meanwhile.
@@ -213,26 +245,26 @@ impl Decider<'_> {
     }
 
     /// Shows a call that failed; nothing else is done in this reconcile, but what has nothing to do with it.
-    pub(super) fn show_failed_call(&mut self, act: &str, error: &engine::Error) {
-        if !is_beside(act) {
+    pub(super) fn show_failed_call(&mut self, act: EngineCall, error: &engine::Error) {
+        if !act.is_beside_what_runs() {
             self.act = None;
         }
         match error {
             // What runs is known, and does what it has to do.
-            _ if is_beside(act) && self.act.is_some() => {}
+            _ if act.is_beside_what_runs() && self.act.is_some() => {}
             // Only the compiler doesn't answer; what runs is known, and goes on.
-            _ if is_beside(act) && !matches!(error, engine::Error::Refused { .. }) => {
-                let phase = self.status.phase.clone().unwrap_or_default();
+            _ if act.is_beside_what_runs() && !matches!(error, engine::Error::Refused { .. }) => {
+                let phase = self.phase_so_far();
                 let what = match act {
-                    "diff" => "can't be asked about the new program",
+                    EngineCall::Diff => "can't be asked about the new program",
                     _ => "can't compile the new program beforehand",
                 };
                 let message = format!("the engine {what}: {error}");
-                self.waiting_for(&phase, Reason::EngineUnreachable, message);
+                self.waiting_for(phase, Reason::EngineUnreachable, message);
             }
             engine::Error::Refused { .. } => {
-                let phase = self.status.phase.clone().unwrap_or_default();
-                self.waiting_for(&phase, Reason::EngineRefused, error.to_string());
+                let phase = self.phase_so_far();
+                self.waiting_for(phase, Reason::EngineRefused, error.to_string());
             }
             _ => self.engine_silent(error.kind(), &error.to_string()),
         }
@@ -250,7 +282,7 @@ impl Decider<'_> {
             .is_some_and(|condition| condition.message == message);
         self.set_as(STALE_APPROVAL, "True", "NoSuchChangeWaits", message.clone());
         if !told {
-            self.warn("StaleApproval", message);
+            self.warn(EventReason::StaleApproval, message);
         }
     }
 
@@ -260,7 +292,7 @@ impl Decider<'_> {
             self.shows_only_while(UNFOUNDED_APPROVAL, "NobodyVouchesForTheName", &message);
         // What may have passed in a moment is shown, and not told.
         if is_news && is_sure {
-            self.warn("UnfoundedApproval", shortened(message));
+            self.warn(EventReason::UnfoundedApproval, shortened(message));
         }
     }
 
@@ -269,7 +301,7 @@ impl Decider<'_> {
         let was_there = self.stored(POLICIES_NOT_IN_FORCE).is_some();
         let is_news = self.shows_only_while(POLICIES_NOT_IN_FORCE, reason, &message);
         if is_news && !was_there {
-            self.warn("PoliciesNotInForce", shortened(message));
+            self.warn(EventReason::PoliciesNotInForce, shortened(message));
         }
     }
 
@@ -310,13 +342,13 @@ impl Decider<'_> {
                 .is_some_and(|decision| decision.outcome == outcome)
         };
         let (status, reason) = match approval.state {
-            ApprovalState::Awaiting => ("False", "AwaitingApproval"),
-            ApprovalState::Rejected => ("False", "Rejected"),
-            ApprovalState::Expired => ("False", "Expired"),
-            ApprovalState::Superseded => ("False", "Superseded"),
-            ApprovalState::Unknown => ("Unknown", "Unknown"),
-            _ if decided(Outcome::Approved) => ("True", "Approved"),
-            _ => ("Unknown", "Unknown"),
+            ApprovalState::Awaiting => ("False", ApprovedReason::AwaitingApproval),
+            ApprovalState::Rejected => ("False", ApprovedReason::Rejected),
+            ApprovalState::Expired => ("False", ApprovedReason::Expired),
+            ApprovalState::Superseded => ("False", ApprovedReason::Superseded),
+            ApprovalState::Unknown => ("Unknown", ApprovedReason::Unknown),
+            _ if decided(Outcome::Approved) => ("True", ApprovedReason::Approved),
+            _ => ("Unknown", ApprovedReason::Unknown),
         };
         let message = match &approval.decision {
             Some(decision) => format!(
@@ -334,11 +366,16 @@ impl Decider<'_> {
             ),
             None => format!("change {} ({})", approval.change_id, approval.summary),
         };
-        self.set_as(APPROVED, status, reason, message);
+        self.set_as(APPROVED, status, reason.into(), message);
     }
 
-    fn phase(&mut self, phase: &str) {
-        self.status.phase = Some(phase.to_owned());
+    pub(super) fn phase(&mut self, phase: Phase) {
+        self.status.phase = Some(phase.as_str().to_owned());
+    }
+
+    /// The phase as it was shown last, or is shown by now.
+    pub(super) fn phase_so_far(&self) -> Phase {
+        Phase::of(self.status.phase.as_deref()).unwrap_or(Phase::Pending)
     }
 
     /// Whether the spec as it is was in force by what is stored.
@@ -371,7 +408,7 @@ impl Decider<'_> {
     }
 
     fn set(&mut self, type_: &str, status: &str, reason: Reason, message: String) {
-        self.set_as(type_, status, &reason.as_str(), message);
+        self.set_as(type_, status, reason.as_str(), message);
     }
 
     fn set_as(&mut self, type_: &str, status: &str, reason: &str, message: String) {
@@ -400,23 +437,4 @@ impl Decider<'_> {
 /// A message that is put together of what people and engines wrote, as a condition takes it.
 pub(super) fn shortened(message: String) -> String {
     text::foreign(&message, text::CONDITION)
-}
-
-/// The reason of the Event that goes with a Pipeline that is stalled, or misses something.
-fn static_name(reason: Reason) -> &'static str {
-    match reason {
-        Reason::CompileFailed => "CompileFailed",
-        Reason::BootstrapRefused => "BootstrapRefused",
-        Reason::ChangeRefused => "ChangeRefused",
-        Reason::StateLossNotAllowed => "StateLossNotAllowed",
-        Reason::ImmutableSetting => "ImmutableSetting",
-        Reason::FoughtOver => "FoughtOver",
-        Reason::EngineRefused => "EngineRefused",
-        Reason::Failed => "Failed",
-        Reason::ApplyFailed => "ApplyFailed",
-        Reason::EngineNotFound => "EngineNotFound",
-        Reason::ContentNotFound => "ContentNotFound",
-        Reason::NameTaken => "NameTaken",
-        _ => "Stalled",
-    }
 }

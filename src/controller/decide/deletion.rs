@@ -4,10 +4,10 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{READY, RECONCILING, STALLED, shortened};
+use super::conditions::{READY, RECONCILING, Reason, STALLED, shortened};
 use super::input::Observation;
 use super::ownership::is_owned;
-use crate::crd::{DeletionPolicy, Pipeline, PipelineStatus, annotation};
+use crate::crd::{DeletionPolicy, Phase, Pipeline, PipelineStatus, annotation};
 use crate::engine::PipelineState;
 
 /// What is done next.
@@ -94,12 +94,12 @@ pub fn status(pipeline: &Pipeline, next: &Next, now: Timestamp) -> Option<Pipeli
     let before = pipeline.status.clone().unwrap_or_default();
     let mut status = before.clone();
     status.observed_generation = pipeline.metadata.generation;
-    status.phase = Some("Deleting".into());
+    status.phase = Some(Phase::Deleting.as_str().to_owned());
     status.waiting_since = None;
     let reason = if stalled {
-        "EngineNotReached"
+        Reason::EngineNotReached
     } else {
-        "Deleting"
+        Reason::Deleting
     };
     let at_work = if stalled { STALLED } else { RECONCILING };
     status
@@ -114,7 +114,7 @@ pub fn status(pipeline: &Pipeline, next: &Next, now: Timestamp) -> Option<Pipeli
         status.conditions.push(Condition {
             type_: type_.to_owned(),
             status: value.to_owned(),
-            reason: reason.to_owned(),
+            reason: reason.as_str().to_owned(),
             message: shortened(message.clone()),
             observed_generation: pipeline.metadata.generation,
             last_transition_time: since,
@@ -189,7 +189,7 @@ mod tests {
         for engine in [
             Observation::NotConfigured("there is no Engine".into()),
             Observation::NoAnswer {
-                kind: "Unreachable",
+                kind: crate::engine::ErrorKind::Unreachable,
                 message: "the engine can't be reached".into(),
             },
         ] {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Decider;
 use super::conditions::Reason;
 use super::words_of_failure;
-use crate::crd::{Failures, annotation};
+use super::{Decider, EventReason};
+use crate::crd::{Failures, Phase, annotation};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
 use crate::gate::change;
@@ -47,7 +47,7 @@ impl Decider<'_> {
             permanent,
         });
         self.warn(
-            "PipelineFailed",
+            EventReason::PipelineFailed,
             format!("the pipeline failed in the engine: {message}"),
         );
         // Started again, it would be bootstrapped again, and sinks would get everything once more.
@@ -76,7 +76,7 @@ impl Decider<'_> {
                 self.status.failures = None;
                 return false;
             }
-            self.status.phase = Some("Failed".into());
+            self.phase(Phase::Failed);
             self.stalled(
                 Reason::Failed,
                 format!(
@@ -97,7 +97,7 @@ impl Decider<'_> {
             return false;
         }
         self.waiting_for(
-            "Failed",
+            Phase::Failed,
             Reason::BackingOff,
             format!(
                 "{} (failure {} in a row; started again after a pause of {} s)",

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 
 use super::conditions::Reason;
 use super::sluice_gate::Base;
-use super::{Act, Decider, Guard, Seen, impact, words};
+use super::{Act, Decider, EventReason, Guard, Seen, impact, words};
 use crate::crd::{
-    Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome,
+    Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome, Phase,
     Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState, diff};
@@ -100,10 +100,10 @@ impl Decider<'_> {
         if vote.outcome == Outcome::Rejected {
             self.take(GateEvent::Rejected(decision));
             self.remember();
-            self.warn("Rejected", message);
+            self.warn(EventReason::Rejected, message);
         } else {
             self.take(GateEvent::Approved(decision));
-            self.report("Approved", message);
+            self.report(EventReason::Approved, message);
         }
     }
 
@@ -114,7 +114,7 @@ impl Decider<'_> {
             return;
         }
         if state.deployment_desired_status == "Suspended" {
-            self.warn("Parked", "somebody stopped the pipeline gracefully while it waits, which parks it for ever; it is stopped at once, so that it can be started again".into());
+            self.warn(EventReason::Parked, "somebody stopped the pipeline gracefully while it waits, which parks it for ever; it is stopped at once, so that it can be started again".into());
             self.stop(state, true);
             return;
         }
@@ -156,7 +156,7 @@ impl Decider<'_> {
         };
         if is_other {
             // The question has changed since it was asked, so it is asked anew.
-            self.warn("DiffChanged", format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
+            self.warn(EventReason::DiffChanged, format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
             // What was decided on the old question stays on record, and never counts again.
             self.had_its_turn(&id, None);
             if !is_new {
@@ -193,7 +193,7 @@ impl Decider<'_> {
                 self.stop_at_the_gate(state)
             }
             Some(ApprovalState::Unknown) => {
-                self.waiting_for("AwaitingApproval", Reason::AwaitingApproval, "the change is in a state that this version of Sluice doesn't know; it is left alone".into());
+                self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, "the change is in a state that this version of Sluice doesn't know; it is left alone".into());
             }
             _ => self.see_through(state),
         }
@@ -219,7 +219,7 @@ impl Decider<'_> {
         }
         self.status.approval = Some(approval);
         if waits {
-            self.report("AwaitingApproval", message);
+            self.report(EventReason::AwaitingApproval, message);
         }
         state
     }
@@ -319,7 +319,7 @@ impl Decider<'_> {
         }
         self.stop_at_the_gate(state);
         self.progressing(
-            "Stopping",
+            Phase::Stopping,
             Reason::Updating,
             "bootstrapPolicy or bootstrapOptions have changed; the pipeline starts again with them"
                 .into(),
@@ -346,7 +346,7 @@ impl Decider<'_> {
             "change {} waits for approval: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
         );
-        self.waiting_for("AwaitingApproval", Reason::AwaitingApproval, message);
+        self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
     }
 
     pub(super) fn show_applying(&mut self) {
@@ -357,7 +357,7 @@ impl Decider<'_> {
             "change {} is approved; the engine is being told",
             approval.change_id
         );
-        self.progressing("AwaitingApproval", Reason::Applying, message);
+        self.progressing(Phase::AwaitingApproval, Reason::Applying, message);
     }
 
     pub(super) fn show_rejected(&mut self) {
@@ -374,7 +374,7 @@ impl Decider<'_> {
             self.command(annotation::RETRY, &approval.change_id),
             id = approval.change_id,
         );
-        self.decided_against("Rejected", Reason::Rejected, message);
+        self.decided_against(Phase::Rejected, Reason::Rejected, message);
     }
 
     /// What brings the pipeline up again after a rejection, where that isn't the old program: the spec may have it already.

@@ -3,7 +3,7 @@
 
 use super::conditions::Reason;
 use super::{Act, Decider, Guard, Seen};
-use crate::crd::{BootstrapOptions, Run, annotation};
+use crate::crd::{BootstrapOptions, Phase, Run, annotation};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -68,7 +68,7 @@ impl Decider<'_> {
             self.guest_stopped(state);
         } else if state.is_stopping() {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Stopping,
                 "the engine stops the pipeline".into(),
             );
@@ -99,11 +99,11 @@ impl Decider<'_> {
                 "{}; it is started by whoever looks after it",
                 self.in_words(&error.code, &error.message)
             );
-            self.status.phase = Some("Failed".into());
+            self.phase(Phase::Failed);
             self.stalled(Reason::Failed, message);
         } else {
             self.ready(
-                "Stopped",
+                Phase::Stopped,
                 Reason::Stopped,
                 "the pipeline is stopped, by whoever looks after it".into(),
             );
@@ -115,7 +115,7 @@ impl Decider<'_> {
     fn reopen_or_show_refused(&mut self) {
         if self.reopens() {
             self.waiting_for(
-                "Stopped",
+                Phase::Stopped,
                 Reason::Stopped,
                 format!(
                     "the gate is open again ({}); the change is asked about when the pipeline is started",

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::plan::{Asked, LastCall, Outcome};
 use crate::crd::{Pipeline, PipelineApproval};
-use crate::engine::{Checkpoint, EngineInfo, FullPipeline, PipelineState};
+use crate::engine::{Checkpoint, EngineInfo, ErrorKind, FullPipeline, PipelineState};
 use crate::gate::change::Content;
 use crate::policies::Trust;
 
@@ -86,7 +86,7 @@ pub enum Observation {
     /// It gave no good answer: the error's kind and words.
     NoAnswer {
         /// A short word.
-        kind: &'static str,
+        kind: ErrorKind,
         /// What happened.
         message: String,
     },

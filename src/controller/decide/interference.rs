@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use super::Decider;
 use super::conditions::Reason;
 use super::failures::ANY_NEW_VALUE;
 use super::input::Observation;
+use super::lifecycle::phase_of;
+use super::{Decider, EventReason};
 use crate::crd::{DesiredState, Interference, StopKind, annotation};
 use crate::engine::PipelineState;
 
@@ -18,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(3600);
 
 impl Decider<'_> {
     /// Counts something that somebody else did, and tells people.
-    pub(super) fn interfered(&mut self, reason: &'static str, message: String) {
+    pub(super) fn interfered(&mut self, reason: EventReason, message: String) {
         let recent = self.recent_interference();
         self.status.interference = Some(Interference {
             count: recent.map_or(0, |recent| recent.count) + 1,
@@ -58,7 +59,7 @@ impl Decider<'_> {
             ..
         } = self.input.engine
         {
-            self.status.phase = Some(seen.state().deployment_status.clone());
+            self.phase(phase_of(seen.state()));
         }
         self.stalled(Reason::FoughtOver, message);
         true
@@ -68,7 +69,7 @@ impl Decider<'_> {
     pub(super) fn notice_an_outside_switch(&mut self, what: &str) {
         if self.was_in_force() {
             let message = format!("somebody else {what} the pipeline at the engine");
-            self.interfered("OutsideSwitch", message);
+            self.interfered(EventReason::OutsideSwitch, message);
         }
     }
 
@@ -96,7 +97,7 @@ impl Decider<'_> {
         if settled.is_some_and(|settled| settled.checkpoint.is_some()) {
             self.begin_from_nothing();
             self.interfered(
-                "OutsideClear",
+                EventReason::OutsideClear,
                 "somebody else cleared the pipeline's storage at the engine: what it has computed is lost, and it starts from nothing".into(),
             );
         }
@@ -123,7 +124,7 @@ impl Decider<'_> {
             return;
         }
         self.warn(
-            "UnseenRun",
+            EventReason::UnseenRun,
             "somebody else started the pipeline at the engine and stopped it again while it wasn't looked at: what came in meanwhile may not be in its checkpoint".into(),
         );
     }
@@ -141,7 +142,7 @@ impl Decider<'_> {
         run.stop = Some(StopKind::Outside);
         if wanted && !self.input.pipeline.is_guest() {
             let message = "somebody else stopped the pipeline at the engine";
-            self.interfered("OutsideStop", message.into());
+            self.interfered(EventReason::OutsideStop, message.into());
         }
     }
 }

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::conditions::Reason;
-use super::{Act, Decider, Guard, Seen};
+use super::{Act, Decider, EventReason, Guard, Seen};
 use crate::crd::{
-    Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Run, StopKind,
-    annotation,
+    Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Phase, Run,
+    StopKind, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 use crate::gate::GateEvent;
@@ -61,7 +61,7 @@ impl Decider<'_> {
             return;
         }
         self.progressing(
-            "Stopping",
+            Phase::Stopping,
             Reason::Stopping,
             "the engine stops the pipeline".into(),
         );
@@ -71,7 +71,7 @@ impl Decider<'_> {
         let state = seen.state();
         if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             self.ready(
-                "Stopped",
+                Phase::Stopped,
                 Reason::Stopped,
                 "the pipeline is stopped, as it should be".into(),
             );
@@ -86,7 +86,7 @@ impl Decider<'_> {
             "Stopped" | "Suspended" | ""
         ) {
             self.progressing(
-                "Provisioning",
+                Phase::Provisioning,
                 Reason::Starting,
                 "the engine starts the pipeline".into(),
             );
@@ -113,7 +113,7 @@ impl Decider<'_> {
         hold.message = format!(
             "nothing runs: what the engine holds is asked for by nobody any more, and the new content can't take its place ({why}). Put into the spec what the engine takes, such as what ran before"
         );
-        self.status.phase = Some("Stopped".into());
+        self.phase(Phase::Stopped);
         true
     }
 
@@ -149,7 +149,10 @@ impl Decider<'_> {
         // The votes that decided are still there, so the question must be a new one.
         self.had_its_turn(&id, None);
         self.take(GateEvent::GaveWay);
-        self.report("GateOpened", format!("change {id} is asked about anew"));
+        self.report(
+            EventReason::GateOpened,
+            format!("change {id} is asked about anew"),
+        );
         true
     }
 
@@ -163,7 +166,7 @@ impl Decider<'_> {
             return;
         }
         let message = self.could_not_be_applied(approval);
-        self.status.phase = Some("Failed".into());
+        self.phase(Phase::Failed);
         self.stalled(Reason::ApplyFailed, message);
     }
 
@@ -181,7 +184,7 @@ impl Decider<'_> {
         let clearing = state.storage_status == "Clearing";
         if clearing {
             self.progressing(
-                "Stopped",
+                Phase::Stopped,
                 Reason::ClearingStorage,
                 "the engine clears the pipeline's storage".into(),
             );
@@ -197,7 +200,7 @@ impl Decider<'_> {
         }
         if !state.compile_failed() {
             self.progressing(
-                "Compiling",
+                Phase::Compiling,
                 Reason::Compiling,
                 format!("the engine compiles the program ({})", state.program_status),
             );
@@ -209,7 +212,7 @@ impl Decider<'_> {
         };
         if self.retry_is_new() && matches!(self.input.content, Ok(Some(_))) {
             self.progressing(
-                "Compiling",
+                Phase::Compiling,
                 Reason::Compiling,
                 "the program is compiled again".into(),
             );
@@ -228,7 +231,7 @@ impl Decider<'_> {
             .compile_error
             .clone()
             .unwrap_or_else(|| state.program_status.clone());
-        self.status.phase = Some("CompileFailed".into());
+        self.phase(Phase::CompileFailed);
         self.stalled(
             Reason::CompileFailed,
             format!("{}: {error}", state.program_status),
@@ -242,7 +245,7 @@ impl Decider<'_> {
         if state.deployment_error.is_some() {
             // It is in status by now. Left in the engine, it would be counted again.
             self.progressing(
-                "Provisioning",
+                Phase::Provisioning,
                 Reason::Starting,
                 "the pipeline is started again".into(),
             );
@@ -297,7 +300,7 @@ impl Decider<'_> {
         self.status.seal = None;
         self.take_restart();
         self.progressing(
-            "Provisioning",
+            Phase::Provisioning,
             Reason::Starting,
             "the pipeline is started".into(),
         );
@@ -343,14 +346,14 @@ impl Decider<'_> {
         let can_lose = self.input.pipeline.spec.allow_state_loss;
         if state.awaits_approval() {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped at the gate".into(),
             );
             self.stop(state, true);
         } else if self.is_before_the_gate(state) {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped before it comes to the gate".into(),
             );
@@ -366,14 +369,13 @@ impl Decider<'_> {
             }
         } else if self.keeps_state(info) || can_lose {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped".into(),
             );
             self.stop(state, !self.keeps_state(info));
         } else {
-            let phase = state.deployment_status.clone();
-            self.status.phase = Some(phase);
+            self.phase(phase_of(state));
             let message = self.state_loss("stopping the pipeline");
             self.stalled(Reason::StateLossNotAllowed, message);
         }
@@ -430,7 +432,7 @@ impl Decider<'_> {
         self.status.idle_force_stop = Some(asked.to_owned());
         if !is_known && !self.is_being_forced() && !state.is_stopped() {
             self.warn(
-                "IdleForceStop",
+                EventReason::IdleForceStop,
                 format!(
                     "the annotation {} names the deployment {asked}, and no stop of it waits: it does nothing, also later. Take it away; where a stop waits, set it then",
                     annotation::FORCE_STOP
@@ -443,7 +445,7 @@ impl Decider<'_> {
         let run = self.status.run.as_ref();
         let is_news = run.is_some_and(|run| run.stop != Some(StopKind::Force));
         self.progressing(
-            "Stopping",
+            Phase::Stopping,
             Reason::Stopping,
             format!(
                 "the pipeline is stopped at once, as the annotation {} says",
@@ -463,7 +465,7 @@ impl Decider<'_> {
                 _ => "",
             };
             self.warn(
-                "ForcedStop",
+                EventReason::ForcedStop,
                 format!(
                     "the pipeline is stopped at once while the engine reports {}, as the annotation {} says: what came in since the last checkpoint may be lost{bootstrap}{asked_anew}",
                     state.deployment_status,
@@ -530,8 +532,8 @@ impl Decider<'_> {
             (Reason::Updating, message)
         };
         self.status.held_up_since = Some(since);
-        let phase = self.status.phase.clone().unwrap_or_default();
-        self.progressing(&phase, reason, message);
+        let phase = self.phase_so_far();
+        self.progressing(phase, reason, message);
     }
 
     pub(super) fn stop_before_the_gate(&mut self, state: &PipelineState) {
@@ -587,7 +589,7 @@ impl Decider<'_> {
         } else {
             Reason::Running
         };
-        let phase = state.deployment_status.clone();
+        let phase = phase_of(state);
         let held = self.status.content.as_ref();
         let names = held.map_or(&[][..], |held| &held.not_shown);
         let not_shown = match names {
@@ -595,9 +597,12 @@ impl Decider<'_> {
             names => format!("; not in force: {}", names.join(", ")),
         };
         self.ready(
-            &phase,
+            phase,
             reason,
-            format!("the pipeline is {}{not_shown}", phase.to_lowercase()),
+            format!(
+                "the pipeline is {}{not_shown}",
+                phase.as_str().to_lowercase()
+            ),
         );
         self.forget_old_failures();
     }
@@ -609,9 +614,9 @@ impl Decider<'_> {
         } else {
             ("resumed", &["Paused"])
         };
-        let phase = state.deployment_status.clone();
+        let phase = phase_of(state);
         self.progressing(
-            &phase,
+            phase,
             Reason::Updating,
             format!("the pipeline is being {wanted}"),
         );
@@ -627,22 +632,16 @@ impl Decider<'_> {
 
     /// On its way from one state to another, or in one that nobody knows.
     pub(super) fn transitional(&mut self, state: &PipelineState) {
-        let phase = match state.deployment_status.as_str() {
-            "Provisioning" | "Unavailable" | "Coordination" | "Standby" => "Provisioning",
-            "Initializing" => "Initializing",
-            "Bootstrapping" | "ConcurrentBootstrapping" | "Synchronizing" => "Bootstrapping",
-            "Replaying" => "Replaying",
-            "Suspended" => "Suspended",
-            "Stopping" => "Stopping",
-            other => {
-                let message = format!(
-                    "the engine calls the pipeline {other:?}, which this version of Sluice doesn't know; it is left alone"
-                );
-                self.waiting_for("Unknown", Reason::EngineStatusUnknown, message);
-                return;
-            }
-        };
-        let reason = if phase == "Bootstrapping" {
+        let phase = phase_of(state);
+        if phase == Phase::Unknown {
+            let message = format!(
+                "the engine calls the pipeline {:?}, which this version of Sluice doesn't know; it is left alone",
+                state.deployment_status
+            );
+            self.waiting_for(phase, Reason::EngineStatusUnknown, message);
+            return;
+        }
+        let reason = if phase == Phase::Bootstrapping {
             Reason::Bootstrapping
         } else {
             Reason::Starting
@@ -715,7 +714,7 @@ impl Decider<'_> {
         let is_known = !missing.is_empty() && state.bootstrap_policy.is_some() && !unasked;
         if is_known {
             self.warn(
-                "OptionNotShown",
+                EventReason::OptionNotShown,
                 format!(
                     "the engine doesn't show {} of this start, so it may not know it, and may bootstrap without: its version is {}",
                     missing.join(" and "),
@@ -726,7 +725,7 @@ impl Decider<'_> {
         if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
-            self.interfered("UnwantedStart", message.into());
+            self.interfered(EventReason::UnwantedStart, message.into());
         }
     }
 
@@ -773,11 +772,28 @@ impl Decider<'_> {
         run.bootstrap_policy.clone_from(actual);
         run.options = options;
         self.warn(
-            "OutsideStart",
+            EventReason::OutsideStart,
             format!(
                 "the pipeline was started with {} by somebody else; Sluice asked for {asked}",
                 terms(actual, options)
             ),
         );
+    }
+}
+
+/// What the engine's word for where a pipeline is comes to.
+pub(super) fn phase_of(state: &PipelineState) -> Phase {
+    match state.deployment_status.as_str() {
+        "Stopped" => Phase::Stopped,
+        "Provisioning" | "Unavailable" | "Coordination" | "Standby" => Phase::Provisioning,
+        "Initializing" => Phase::Initializing,
+        "AwaitingApproval" => Phase::AwaitingApproval,
+        "Bootstrapping" | "ConcurrentBootstrapping" | "Synchronizing" => Phase::Bootstrapping,
+        "Replaying" => Phase::Replaying,
+        "Running" => Phase::Running,
+        "Paused" => Phase::Paused,
+        "Suspended" => Phase::Suspended,
+        "Stopping" => Phase::Stopping,
+        _ => Phase::Unknown,
     }
 }

@@ -1,7 +1,7 @@
 //! The chain of changes: what is settled, what takes another's place, and how the next one is named.
 
-use super::Decider;
 use super::input::{Observation, Seen};
+use super::{Decider, EventReason};
 use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Target, Turn};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
@@ -104,7 +104,7 @@ impl Decider<'_> {
             let summary = approval.summary.clone();
             self.remember();
             self.report(
-                "Sealed",
+                EventReason::Sealed,
                 format!(
                     "a checkpoint of change {change_id} exists ({summary}); its approval is spent"
                 ),
@@ -155,7 +155,7 @@ impl Decider<'_> {
     /// What only grows has shrunk: what was brought there since, and what it was kept in, isn't there any more.
     pub(super) fn engine_was_restored(&mut self, how: &str) {
         self.warn(
-            "EngineRestored",
+            EventReason::EngineRestored,
             format!("{how}: the engine was restored from a backup. What its checkpoint was made from isn't known, so a start from it is asked about"),
         );
         self.what_is_kept_is_not_known(how);
@@ -194,7 +194,7 @@ impl Decider<'_> {
         }
         if !told_before {
             self.report(
-                "Superseded",
+                EventReason::Superseded,
                 format!("change {id} is no longer asked for; approvals of it do nothing"),
             );
         }

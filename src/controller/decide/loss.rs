@@ -14,10 +14,10 @@ use super::conditions::Reason;
 use super::gate::reason_of;
 use super::input::{Observation, Seen};
 use super::ownership::is_owned;
-use super::{Act, Decider, Guard, impact};
+use super::{Act, Decider, EventReason, Guard, impact};
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Loss, Outcome, PipelineStatus,
-    Settled, annotation,
+    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Loss, Outcome, Phase,
+    PipelineStatus, Settled, annotation,
 };
 use crate::engine::{self, PipelineState};
 use crate::gate::GateEvent;
@@ -175,8 +175,8 @@ impl<'a> Decider<'a> {
             "the engine has no pipeline {:?} any more; it is looked for again",
             self.input.pipeline.engine_pipeline_name()
         );
-        let phase = self.status.phase.clone().unwrap_or("Pending".to_owned());
-        self.waiting_for(&phase, Reason::PipelineNotFound, message);
+        let phase = self.phase_so_far();
+        self.waiting_for(phase, Reason::PipelineNotFound, message);
         false
     }
 
@@ -205,7 +205,7 @@ impl<'a> Decider<'a> {
                 })
             });
         }
-        self.warn("PipelineLost", message);
+        self.warn(EventReason::PipelineLost, message);
     }
 
     /// What people are told of it.
@@ -243,7 +243,7 @@ impl<'a> Decider<'a> {
             self.status.approval = Some(*approval);
         }
         self.report(
-            "PipelineFound",
+            EventReason::PipelineFound,
             format!(
                 "the engine has the pipeline again (id {}); it goes on with what was decided, and what wasn't is asked about anew",
                 lost.pipeline_id
@@ -313,7 +313,7 @@ impl<'a> Decider<'a> {
             if approval.state == ApprovalState::Awaiting {
                 self.status.waiting_since = Some(self.now());
                 self.report(
-                    "AwaitingApproval",
+                    EventReason::AwaitingApproval,
                     format!(
                         "change {} waits for approval: {}. To approve it: {}",
                         approval.change_id, approval.summary, approval.approve_command
@@ -332,7 +332,7 @@ impl<'a> Decider<'a> {
             // It is asked anew next.
             ApprovalState::Rejected if self.reopens() => {
                 let message = self.what_is_lost();
-                self.decided_against("AwaitingApproval", Reason::PipelineLost, message);
+                self.decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
             }
             ApprovalState::Rejected => {
                 let message = format!(
@@ -342,7 +342,7 @@ impl<'a> Decider<'a> {
                     approval.change_id,
                     self.command(annotation::RETRY, &approval.change_id),
                 );
-                self.decided_against("Rejected", Reason::PipelineLost, message);
+                self.decided_against(Phase::Rejected, Reason::PipelineLost, message);
             }
             _ => {
                 let message = format!(
@@ -351,7 +351,7 @@ impl<'a> Decider<'a> {
                     approval.change_id,
                     approval.approve_command
                 );
-                self.decided_against("AwaitingApproval", Reason::PipelineLost, message);
+                self.decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
             }
         }
     }
@@ -508,7 +508,7 @@ impl<'a> Decider<'a> {
         self.status.made_anew = link;
         let id = self.status.approval.as_ref().map(|it| it.change_id.clone());
         self.report(
-            "Recreated",
+            EventReason::Recreated,
             format!(
                 "the pipeline was lost, and is made anew, from nothing, as approved (change {})",
                 id.unwrap_or_default()

@@ -2,7 +2,7 @@
 //! (rule A9). Where the two disagree, what the checkpoint was made from isn't known.
 
 use super::input::Observation;
-use super::{Act, Decider, Guard};
+use super::{Act, Decider, EventReason, Guard};
 use crate::crd::{ApprovalState, Settled};
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
@@ -83,7 +83,7 @@ impl Decider<'_> {
     pub(super) fn what_is_kept_is_not_known(&mut self, why: &str) {
         self.begin_a_new_chain();
         self.warn(
-            "OriginUnknown",
+            EventReason::OriginUnknown,
             format!("what the pipeline's checkpoint was made from isn't known: {why}. A start from it is asked about; what runs goes on, and is known again once a checkpoint of it is there"),
         );
     }
@@ -144,7 +144,7 @@ impl Decider<'_> {
     fn mark_is_not_kept(&mut self, digest: String, why: &str) {
         self.status.refused_mark = Some(digest);
         self.warn(
-            "MarkNotKept",
+            EventReason::MarkNotKept,
             format!("the engine's pipeline can't be given the tags that say whose it is and what its checkpoint was made from: {why}. If this Pipeline is made again, its next change is asked about as an unknown one"),
         );
     }

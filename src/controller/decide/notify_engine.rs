@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::gate::AT_THE_GATE;
-use super::{Act, Decider, Guard};
+use super::{Act, Decider, EventReason, Guard};
 use crate::crd::ApprovalState;
 use crate::engine::PipelineState;
 use crate::gate::GateEvent;
@@ -40,7 +40,7 @@ impl Decider<'_> {
                 // A rejection is heard before it is told again.
                 self.take(GateEvent::AskedAgain);
                 self.warn(
-                    "ApprovalRepeated",
+                    EventReason::ApprovalRepeated,
                     format!(
                         "the engine {} change {id}, which is approved; it is told again",
                         if other_deployment {

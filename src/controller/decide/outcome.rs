@@ -10,18 +10,18 @@ use crate::gate::change::{self, Content};
 use crate::gate::held_settings::{self, meaning};
 use crate::gate::lineage;
 
-use super::{Decider, Outcome, older_release, words};
+use super::{Decider, EngineCall, EventReason, Outcome, older_release, words};
 use crate::text;
 
 impl<'a> Decider<'a> {
     /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done
     /// in this reconcile but to show it.
-    pub(super) fn absorb_outcome(&mut self) -> Option<(&'static str, &'a engine::Error)> {
+    pub(super) fn absorb_outcome(&mut self) -> Option<(EngineCall, &'a engine::Error)> {
         match self.input.outcome? {
-            Outcome::Done("recompile") => {
+            Outcome::Done(EngineCall::Recompile) => {
                 self.take_the_retry_asked_for();
             }
-            Outcome::Done("drop_build") => self.build_is_dropped(),
+            Outcome::Done(EngineCall::DropBuild) => self.build_is_dropped(),
             Outcome::BuildIsThere(id) => self.build_is_there(id),
             Outcome::BuildNameTaken(id) => self.build_name_is_taken(id),
             Outcome::BuildFailed(Some(message)) => {
@@ -35,7 +35,7 @@ impl<'a> Decider<'a> {
                 self.own(id);
                 self.forget_what_was_kept();
                 self.report(
-                    "Adopted",
+                    EventReason::Adopted,
                     match asked {
                         Some(asked) => format!(
                             "the engine's pipeline is taken over: the annotation {} says {}",
@@ -89,45 +89,45 @@ impl<'a> Decider<'a> {
                 }
             }
             Outcome::Failed { act, error } => {
-                if *act == "checkpoint" && self.status.seal.is_some() {
+                if *act == EngineCall::Checkpoint && self.status.seal.is_some() {
                     // The pipeline runs all the same; the seal is tried again later.
                     self.seal_failed(&error.to_string());
                     return None;
                 }
-                if *act == "approve" && error.was_not_taken() {
+                if *act == EngineCall::Approve && error.was_not_taken() {
                     self.was_not_told();
                 }
                 if let engine::Error::Refused { .. } = error
-                    && self.take_refusal(act, error)
+                    && self.take_refusal(*act, error)
                 {
                     return None;
                 }
-                return Some((act, error));
+                return Some((*act, error));
             }
         }
         None
     }
 
     /// The engine will refuse it again: what runs, or was stopped for it, goes on without it.
-    fn take_refusal(&mut self, act: &str, error: &engine::Error) -> bool {
+    fn take_refusal(&mut self, act: EngineCall, error: &engine::Error) -> bool {
         match act {
-            "build" => {
+            EngineCall::Build => {
                 self.built(BuildOutcome::Unknown, Some(error.to_string()));
                 true
             }
-            "drop_build" => {
+            EngineCall::DropBuild => {
                 self.build_is_dropped();
                 let message = format!(
                     "what was compiled beforehand couldn't be removed from the engine, and stays there, stopped: {error}"
                 );
-                self.warn("BuildLeftBehind", message);
+                self.warn(EventReason::BuildLeftBehind, message);
                 true
             }
-            "mark" => {
+            EngineCall::Mark => {
                 self.mark_is_refused(&error.to_string());
                 true
             }
-            "update"
+            EngineCall::Update
                 if self
                     .input
                     .outcome
@@ -135,7 +135,7 @@ impl<'a> Decider<'a> {
             {
                 true
             }
-            "update" => {
+            EngineCall::Update => {
                 self.take_the_retry_asked_for();
                 if let Some(held) = &mut self.status.content {
                     held.sending = None;
@@ -316,7 +316,7 @@ impl<'a> Decider<'a> {
                 None => "what the spec says is put back",
             };
             self.interfered(
-                "OutsideEdit",
+                EventReason::OutsideEdit,
                 format!(
                     "somebody else edited the pipeline's program or settings at the engine; {then}"
                 ),
@@ -337,7 +337,7 @@ impl<'a> Decider<'a> {
         let is_told = before.is_some_and(|before| before.not_shown == not_shown);
         if !is_told && !not_shown.is_empty() {
             let message = words::settings_not_shown(not_shown);
-            self.warn("SettingsNotShown", message);
+            self.warn(EventReason::SettingsNotShown, message);
         }
     }
 

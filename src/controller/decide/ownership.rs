@@ -6,7 +6,7 @@
 use super::conditions::Reason;
 use super::input::{Observation, Seen};
 use super::{Act, Decider, Guard};
-use crate::crd::{Pipeline, annotation};
+use crate::crd::{Phase, Pipeline, annotation};
 use crate::engine::{self, EngineInfo, PipelineState};
 use crate::gate::change::{self, Content};
 use crate::gate::decision;
@@ -58,7 +58,7 @@ impl<'a> Decider<'a> {
             }
             Observation::NoAnswer { kind, message } => {
                 self.cannot_be_looked_for();
-                self.engine_silent(kind, message);
+                self.engine_silent(*kind, message);
                 return None;
             }
             Observation::Answered { info, pipeline, .. } => (info, pipeline),
@@ -106,7 +106,7 @@ impl<'a> Decider<'a> {
                     "the engine has no pipeline {:?}; it is to be made there, since the Pipeline has no program",
                     input.pipeline.engine_pipeline_name()
                 );
-                self.waiting_for("Pending", Reason::PipelineNotFound, message);
+                self.waiting_for(Phase::Pending, Reason::PipelineNotFound, message);
                 None
             }
         }
@@ -114,7 +114,7 @@ impl<'a> Decider<'a> {
 
     pub(super) fn create(&mut self, content: &Content) {
         self.progressing(
-            "Pending",
+            Phase::Pending,
             Reason::Creating,
             "the pipeline is being created in the engine".into(),
         );
@@ -163,7 +163,7 @@ impl<'a> Decider<'a> {
                         self.what_is_lost()
                     );
                     self.look_again_in(super::RIVAL_INTERVAL);
-                    self.decided_against("NameTaken", Reason::PipelineLost, message);
+                    self.decided_against(Phase::NameTaken, Reason::PipelineLost, message);
                     return false;
                 }
                 self.name_taken(format!(
@@ -337,7 +337,7 @@ impl<'a> Decider<'a> {
     fn adopt(&mut self, state: &PipelineState, own: Vec<String>) {
         let tags = mark::foreign(&state.tags).cloned().chain(own).collect();
         self.progressing(
-            "Pending",
+            Phase::Pending,
             Reason::Adopting,
             "the engine already has this pipeline; it is taken over".into(),
         );
@@ -362,7 +362,7 @@ impl<'a> Decider<'a> {
         if open {
             self.is_asked_anew();
         }
-        self.status.phase = Some("NameTaken".into());
+        self.phase(Phase::NameTaken);
         // Nobody says so when another one goes, or comes.
         self.look_again_in(super::RIVAL_INTERVAL);
         self.stalled(Reason::NameTaken, message);

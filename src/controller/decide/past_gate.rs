@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::conditions::Reason;
-use super::{Decider, Seen};
+use super::{Decider, EventReason, Seen};
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome,
+    Approval, ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, Phase,
     PreviewOutcome, annotation,
 };
 use crate::engine::PipelineState;
@@ -72,31 +72,37 @@ impl Decider<'_> {
         match approval.state {
             ApprovalState::Applying if same_deployment => {
                 // The bootstrap may be too short to see; whoever watches sees it all the same.
-                let is_shown = self.status.phase.as_deref() == Some("Bootstrapping")
+                let is_shown = self.phase_so_far() == Phase::Bootstrapping
                     || self.input.pipeline.spec.desired_state == DesiredState::Stopped;
                 if !is_shown || !state.is_up() {
                     self.progressing(
-                        "Bootstrapping",
+                        Phase::Bootstrapping,
                         Reason::Bootstrapping,
                         format!("change {id} is approved and the engine has left the gate"),
                     );
                 } else {
                     self.take(GateEvent::Runs);
-                    self.report("Applied", format!("change {id} runs{}", self.taken_next()));
+                    self.report(
+                        EventReason::Applied,
+                        format!("change {id} runs{}", self.taken_next()),
+                    );
                     self.up(state);
                 }
                 true
             }
             ApprovalState::Applying if beyond => {
                 self.take(GateEvent::Runs);
-                self.report("Applied", format!("change {id} runs{}", self.taken_next()));
+                self.report(
+                    EventReason::Applied,
+                    format!("change {id} runs{}", self.taken_next()),
+                );
                 false
             }
             // Sluice had told it, and it looked as if that were lost.
             ApprovalState::Approved | ApprovalState::Superseded if beyond && approval.calls > 0 => {
                 self.take(GateEvent::Runs);
                 self.report(
-                    "Applied",
+                    EventReason::Applied,
                     format!(
                         "change {id} runs: the engine had taken its approval after all{}",
                         self.taken_next()
@@ -118,9 +124,9 @@ impl Decider<'_> {
                 let told = approval.calls > 0;
                 let is_news = !self.is_noted_as_going_on(state);
                 if is_news && told {
-                    self.warn("RejectedTooLate", format!("change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"));
+                    self.warn(EventReason::RejectedTooLate, format!("change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"));
                 } else if is_news {
-                    self.warn("OutsideApproval", format!("the engine went on with change {id} although it is rejected; it is stopped"));
+                    self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} although it is rejected; it is stopped"));
                 }
                 self.stop_at_the_gate(state);
                 true
@@ -160,9 +166,9 @@ impl Decider<'_> {
         });
         self.take(GateEvent::RunsUnasked(outside_decision(at)));
         if waited {
-            self.warn("OutsideApproval", format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
+            self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
         } else {
-            self.warn("UnaskedChange", format!("change {id} runs without a call of Sluice's, and this start of it wasn't seen to wait at the engine's gate: it was started at the engine itself, approved there at once, or found nothing to resume from"));
+            self.warn(EventReason::UnaskedChange, format!("change {id} runs without a call of Sluice's, and this start of it wasn't seen to wait at the engine's gate: it was started at the engine itself, approved there at once, or found nothing to resume from"));
         }
     }
 
@@ -185,7 +191,7 @@ impl Decider<'_> {
             && !asks_nobody(self.input.pipeline.spec.bootstrap_policy.as_str())
             && state.newest_checkpoint().is_some()
         {
-            self.warn("OutsideStart", "the pipeline was started with bootstrap policy allow, so the engine asks nobody about changes".into());
+            self.warn(EventReason::OutsideStart, "the pipeline was started with bootstrap policy allow, so the engine asks nobody about changes".into());
         }
     }
 
@@ -219,7 +225,7 @@ impl Decider<'_> {
                 "change {} runs, and the engine asked nobody: either it found nothing to ask about, or somebody approved it at the engine itself",
                 run.change_id
             );
-            self.warn("UnaskedChange", message);
+            self.warn(EventReason::UnaskedChange, message);
             return;
         }
         let (id, target, options) = (run.change_id.clone(), run.target.clone(), run.options);
@@ -252,7 +258,7 @@ impl Decider<'_> {
             failure: None,
             change_id: id.clone(),
         });
-        self.warn("OutsideApproval", format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
+        self.warn(EventReason::OutsideApproval, format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+use super::engine_call::EngineCall;
+use super::event_reason::EventReason;
 use super::needs::Needs;
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
 use crate::crd::{BootstrapOptions, HeldSettings, Pipeline, PipelineStatus, Target, annotation};
@@ -111,27 +113,27 @@ pub enum Act {
 }
 
 impl Act {
-    /// A short word for logs and metrics.
-    pub fn name(&self) -> &'static str {
+    /// Which call it is.
+    pub fn call(&self) -> EngineCall {
         match self {
-            Self::Look => "look",
-            Self::Create { .. } => "create",
-            Self::Adopt { .. } => "adopt",
-            Self::Mark { .. } => "mark",
-            Self::Preview(_) => "diff",
-            Self::Update(_) => "update",
-            Self::Recompile(_) => "recompile",
-            Self::DismissError => "dismiss_error",
-            Self::Start(_) => "start",
-            Self::Stop { .. } => "stop",
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Approve(_) => "approve",
-            Self::Checkpoint => "checkpoint",
-            Self::Clear => "clear",
-            Self::Build { .. } => "build",
-            Self::LookAtBuild { .. } => "look_at_build",
-            Self::DropBuild { .. } => "drop_build",
+            Self::Look => EngineCall::Look,
+            Self::Create { .. } => EngineCall::Create,
+            Self::Adopt { .. } => EngineCall::Adopt,
+            Self::Mark { .. } => EngineCall::Mark,
+            Self::Preview(_) => EngineCall::Diff,
+            Self::Update(_) => EngineCall::Update,
+            Self::Recompile(_) => EngineCall::Recompile,
+            Self::DismissError => EngineCall::DismissError,
+            Self::Start(_) => EngineCall::Start,
+            Self::Stop { .. } => EngineCall::Stop,
+            Self::Pause => EngineCall::Pause,
+            Self::Resume => EngineCall::Resume,
+            Self::Approve(_) => EngineCall::Approve,
+            Self::Checkpoint => EngineCall::Checkpoint,
+            Self::Clear => EngineCall::Clear,
+            Self::Build { .. } => EngineCall::Build,
+            Self::LookAtBuild { .. } => EngineCall::LookAtBuild,
+            Self::DropBuild { .. } => EngineCall::DropBuild,
         }
     }
 }
@@ -266,7 +268,7 @@ impl Asked {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The engine took the call, and there is nothing to remember of it.
-    Done(&'static str),
+    Done(EngineCall),
     /// The engine's pipeline with this id is this Pipeline's now.
     Owned(String),
     /// The engine's pipeline carries the mark with this digest.
@@ -315,7 +317,7 @@ pub enum Outcome {
     /// The call failed.
     Failed {
         /// Which.
-        act: &'static str,
+        act: EngineCall,
         /// Why.
         error: engine::Error,
     },
@@ -329,8 +331,30 @@ impl Outcome {
             return false;
         };
         let is_refused = matches!(error, engine::Error::Refused { .. });
-        *act != "checkpoint"
-            && !(is_refused && ["build", "drop_build", "mark", "update"].contains(act))
+        // What of it is written down is known to be refused.
+        let is_written_down = is_refused
+            && match act {
+                EngineCall::Build
+                | EngineCall::DropBuild
+                | EngineCall::Mark
+                | EngineCall::Update => true,
+                EngineCall::Look
+                | EngineCall::Create
+                | EngineCall::Adopt
+                | EngineCall::Diff
+                | EngineCall::Recompile
+                | EngineCall::DismissError
+                | EngineCall::Start
+                | EngineCall::Stop
+                | EngineCall::Pause
+                | EngineCall::Resume
+                | EngineCall::Approve
+                | EngineCall::Checkpoint
+                | EngineCall::Clear
+                | EngineCall::Delete
+                | EngineCall::LookAtBuild => false,
+            };
+        *act != EngineCall::Checkpoint && !is_written_down
     }
 
     /// Whether only what was called for can't go on: the engine's compiler, or what is compiled beforehand, can't be had. What
@@ -341,21 +365,17 @@ impl Outcome {
             return false;
         };
         let is_refused = matches!(error, engine::Error::Refused { .. });
-        is_beside(act) && !(is_refused && ["build", "drop_build"].contains(act))
+        let is_done_without = matches!(act, EngineCall::Build | EngineCall::DropBuild);
+        act.is_beside_what_runs() && !(is_refused && is_done_without)
     }
 
     /// Whether the engine refused a call because of a state that it doesn't show: somebody started the pipeline between
     /// the look and the call, or its answers are old. That says nothing of what was to be brought there, and at
     /// once it would be refused again.
     pub fn is_to_be_tried_later(&self) -> bool {
-        matches!(self, Self::Failed { act: "update", error }
+        matches!(self, Self::Failed { act: EngineCall::Update, error }
             if error.code() == Some("UpdateRestrictedToStopped"))
     }
-}
-
-/// Whether a call is about a program that is to come, and not about what runs.
-pub(super) fn is_beside(act: &str) -> bool {
-    ["diff", "build", "look_at_build", "drop_build"].contains(&act)
 }
 
 /// Something that people should hear of: an Event, and a log line.
@@ -364,7 +384,7 @@ pub struct Report {
     /// Whether it needs attention.
     pub warning: bool,
     /// One of a short fixed list.
-    pub reason: &'static str,
+    pub reason: EventReason,
     /// What happened.
     pub message: String,
 }

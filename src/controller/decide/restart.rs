@@ -1,8 +1,8 @@
 //! `spec.restartedAt` and `spec.clearStorage`: done once for each new value.
 
 use super::conditions::{Hold, Reason};
-use super::{Act, Decider, Guard};
-use crate::crd::Settled;
+use super::{Act, Decider, EventReason, Guard};
+use crate::crd::{Phase, Settled};
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::GateEvent;
 
@@ -34,7 +34,7 @@ impl Decider<'_> {
             return false;
         }
         self.progressing(
-            "Stopping",
+            Phase::Stopping,
             Reason::Restarting,
             "the pipeline stops for the restart that spec.restartedAt asks for".into(),
         );
@@ -55,7 +55,7 @@ impl Decider<'_> {
             return false;
         }
         self.progressing(
-            "Stopping",
+            Phase::Stopping,
             Reason::ClearingStorage,
             "the pipeline is stopped and its storage cleared, as spec.clearStorage asks".into(),
         );
@@ -79,7 +79,7 @@ impl Decider<'_> {
         self.status.clearing = None;
         self.begin_from_nothing();
         self.report(
-            "StorageCleared",
+            EventReason::StorageCleared,
             "the pipeline's storage is cleared, as spec.clearStorage asks; it starts from nothing"
                 .into(),
         );

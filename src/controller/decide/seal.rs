@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::Decider;
 use super::failures::backoff;
 use super::input::Observation;
 use super::plan::{Act, Guard};
+use super::{Decider, EventReason};
 use crate::crd::Seal;
 
 /// A checkpoint of which nothing is heard for so long got lost, with the process that was to write it.
@@ -124,6 +124,6 @@ impl Decider<'_> {
             "a checkpoint of change {} could not be written: {error}; until one exists a restart repeats the bootstrap",
             seal.change_id
         );
-        self.warn("SealFailed", message);
+        self.warn(EventReason::SealFailed, message);
     }
 }

@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 use super::conditions::{Hold, Reason};
 use super::gate::{Question, reason_of};
 use super::input::Observation;
-use super::{Act, Decider, Guard, Seen, words};
+use super::{Act, Decider, EventReason, Guard, Seen, words};
 use crate::crd::{
-    ApprovalState, AtStake, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome,
+    ApprovalState, AtStake, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, Phase,
     PreviewOutcome, Settled, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
@@ -417,7 +417,7 @@ impl Decider<'_> {
             return;
         };
         self.warn(
-            "StoppedWithoutCheckpoint",
+            EventReason::StoppedWithoutCheckpoint,
             format!(
                 "change {id} was asked about as one that drops no input, and it isn't known that the pipeline was stopped with a checkpoint: the change isn't made, and is asked about anew. What came in since the last checkpoint may be lost already. The old program is started again, unless the spec wants it stopped or something else is asked about; what is asked: kubectl sluice diff {} -n {}",
                 self.name(),
@@ -508,10 +508,10 @@ impl Decider<'_> {
         match self.own_gate.take() {
             Some(Shown::Asks(message)) => self.also_waits(message),
             Some(Shown::AsksStopped(message)) => {
-                self.waiting_for("AwaitingApproval", Reason::AwaitingApproval, message);
+                self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
             }
             Some(Shown::Rejected(message)) => {
-                self.decided_against("Rejected", Reason::Rejected, message);
+                self.decided_against(Phase::Rejected, Reason::Rejected, message);
             }
             None => {}
         }

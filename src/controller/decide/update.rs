@@ -5,12 +5,12 @@ use serde_json::{Map, Value};
 
 use super::conditions::{Hold, Reason};
 use super::input::Observation;
-use super::lifecycle::HeldUp;
+use super::lifecycle::{HeldUp, phase_of};
 use super::sluice_gate::Passage;
 use super::{AT_THE_GATE, Act, Decider, Guard, Seen, immutable};
 use crate::crd::{
-    BootstrapPolicy, DesiredState, EngineContent, GracefulStop, Preview, PreviewOutcome, Refusal,
-    Sending, StopKind, Target,
+    BootstrapPolicy, DesiredState, EngineContent, GracefulStop, Phase, Preview, PreviewOutcome,
+    Refusal, Sending, StopKind, Target,
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::change::Content;
@@ -108,7 +108,7 @@ impl Decider<'_> {
             let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
             self.held_up = is_to_stay.then_some(HeldUp::Stop);
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Updating,
                 "the pipeline stops for an update".into(),
             );
@@ -118,7 +118,7 @@ impl Decider<'_> {
             return false;
         } else if state.awaits_approval() {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Updating,
                 "another program is to run than the one that waits at the gate".into(),
             );
@@ -138,7 +138,7 @@ impl Decider<'_> {
             }
             // It would be stopped again as soon as it is up, and nothing has come in yet.
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Updating,
                 "the pipeline is stopped before it comes to the gate, for an update".into(),
             );
@@ -159,7 +159,7 @@ impl Decider<'_> {
                 return self.act.is_some();
             }
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Updating,
                 "the pipeline stops with a checkpoint for an update".into(),
             );
@@ -225,9 +225,9 @@ impl Decider<'_> {
 
     fn ask(&mut self, state: &PipelineState, content: &Content) {
         // A retry is taken when the answer is there: taken now, it would be gone at the next look.
-        let phase = state.deployment_status.clone();
+        let phase = phase_of(state);
         self.progressing(
-            &phase,
+            phase,
             Reason::Updating,
             "the engine is asked what the new program would change".into(),
         );
@@ -329,14 +329,14 @@ impl Decider<'_> {
     fn replace(&mut self, state: &PipelineState, content: &Content) {
         if state.storage_status == "Clearing" {
             self.progressing(
-                "Stopping",
+                Phase::Stopping,
                 Reason::Updating,
                 "the pipeline's storage is being cleared".into(),
             );
             return;
         }
         self.progressing(
-            "Compiling",
+            Phase::Compiling,
             Reason::Updating,
             "the engine is given the new content".into(),
         );

@@ -72,6 +72,17 @@ async fn secret(
     })
 }
 
+/// Why an Engine's `Ready` is what it is, beside the [kinds of errors](crate::engine::ErrorKind).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+pub enum EngineReason {
+    /// It gives good answers.
+    Answers,
+    /// It is being asked.
+    NotAskedYet,
+    /// What the Engine refers to isn't there, or can't be used.
+    InvalidSettings,
+}
+
 /// What an Engine's status says.
 pub(super) fn status(
     engine: &Engine,
@@ -80,16 +91,16 @@ pub(super) fn status(
 ) -> EngineResourceStatus {
     let before = engine.status.clone().unwrap_or_default();
     let (status, reason, message) = match health {
-        Err(why) => ("False", "InvalidSettings", why.clone()),
+        Err(why) => ("False", EngineReason::InvalidSettings.into(), why.clone()),
         Ok(State::NotYet) => (
             "Unknown",
-            "NotAskedYet",
+            EngineReason::NotAskedYet.into(),
             "the engine is being asked".to_owned(),
         ),
-        Ok(State::Bad(error)) => ("False", error.kind(), error.to_string()),
+        Ok(State::Bad(error)) => ("False", error.kind().as_str(), error.to_string()),
         Ok(State::Good(info)) => (
             "True",
-            "Answers",
+            EngineReason::Answers.into(),
             format!("Feldera {} ({})", info.version, info.edition),
         ),
     };

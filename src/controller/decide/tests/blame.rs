@@ -9,7 +9,11 @@ fn until_it_dies_after(world: &mut World, call: &str) {
     for _ in 0..60 {
         // What is to be called is written down first; an answer that is never written down is asked for again.
         world.reconcile_until(2);
-        if world.acts.last().is_some_and(|act| act.name() == call) {
+        if world
+            .acts
+            .last()
+            .is_some_and(|act| act.call().as_str() == call)
+        {
             world.restart_operator();
             return;
         }

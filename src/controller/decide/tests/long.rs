@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::model::World;
 use crate::controller::decide::bounds::keep_small;
-use crate::controller::decide::{Outcome, Step};
+use crate::controller::decide::{EngineCall, Outcome, Step};
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, PipelineStatus, annotation};
 use crate::engine::{DiffAnswer, Error, diff};
 
@@ -215,9 +215,9 @@ proptest! {
             Outcome::Previewed { target: target.clone(), answer: DiffAnswer::CantTell(text.clone()) },
             Outcome::Previewed { target, answer: DiffAnswer::Diff(big) },
             Outcome::BuildFailed(Some(text.clone())),
-            refused("update"),
-            refused("checkpoint"),
-            refused("mark"),
+            refused(EngineCall::Update),
+            refused(EngineCall::Checkpoint),
+            refused(EngineCall::Mark),
         ] {
             let plan = world.plan(Some(&outcome), true);
             if let Step::Record(next) = plan.step {

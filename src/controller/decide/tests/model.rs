@@ -261,12 +261,15 @@ impl World {
     }
 
     pub fn reported(&self, reason: &str) -> usize {
-        self.reports.iter().filter(|r| r.reason == reason).count()
+        self.reports
+            .iter()
+            .filter(|r| r.reason.as_str() == reason)
+            .count()
     }
 
     /// The words of the last report with this reason.
     pub fn note_of(&self, reason: &str) -> Option<&str> {
-        let mut of_it = self.reports.iter().filter(|r| r.reason == reason);
+        let mut of_it = self.reports.iter().filter(|r| r.reason.as_str() == reason);
         of_it.next_back().map(|report| report.message.as_str())
     }
 

@@ -121,7 +121,7 @@ fn a_program_that_changes_before_the_gate_is_asked_about_and_compiled_before_the
         world.edit("B");
         world.reconcile();
         let acts = world.acts.iter();
-        let names: Vec<&str> = acts.map(Act::name).collect();
+        let names: Vec<&str> = acts.map(|act| act.call().as_str()).collect();
         assert_eq!(names, ["start", "diff", "build"], "{ticks}");
         world.settle();
         assert_eq!(world.engine.dropped_input, 0);
@@ -136,7 +136,7 @@ fn a_broken_edit_before_the_gate_does_not_stop_the_start() {
     world.settle();
     assert_eq!(forced(&world), 0);
     let acts = world.acts.iter();
-    let names: Vec<&str> = acts.map(Act::name).collect();
+    let names: Vec<&str> = acts.map(|act| act.call().as_str()).collect();
     assert_eq!(names, ["start", "diff"]);
     assert!(world.engine.is_up());
     assert_eq!(world.condition("Ready").unwrap().1, "CompileFailed");

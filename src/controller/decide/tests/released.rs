@@ -38,7 +38,7 @@ fn as_released(world: &mut World, further: impl FnOnce(&mut PipelineStatus)) {
 
 fn done(world: &World) -> Vec<&'static str> {
     let acts = world.acts.iter().filter(|act| **act != Act::Look);
-    acts.map(Act::name).collect()
+    acts.map(|act| act.call().as_str()).collect()
 }
 
 #[test]

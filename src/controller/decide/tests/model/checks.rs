@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::World;
-use crate::controller::decide::{Act, Guard, Report};
+use crate::controller::decide::{Act, EventReason, Guard, Report};
 use crate::crd::{
     ApprovalState, AtStake, Gate, Pipeline, PipelineApproval, PipelineStatus, VoteDecision,
 };
@@ -26,7 +26,10 @@ impl World {
             let approval = status.approval.as_ref();
             approval.map(|approval| (approval.change_id.clone(), approval.state, approval.calls))
         };
-        for report in reports.iter().filter(|it| TURNS.contains(&it.reason)) {
+        for report in reports
+            .iter()
+            .filter(|it| TURNS.contains(&it.reason.as_str()))
+        {
             assert_ne!(standing(&self.status()), standing(next), "{report:?}");
         }
         let stale = |status: &PipelineStatus| {
@@ -35,7 +38,7 @@ impl World {
         };
         if reports
             .iter()
-            .any(|report| report.reason == "StaleApproval")
+            .any(|report| report.reason == EventReason::StaleApproval)
         {
             assert_ne!(stale(&self.status()), stale(next));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::controller::decide::{Act, CheckpointStatusSeen, Outcome};
+use crate::controller::decide::{Act, CheckpointStatusSeen, EngineCall, Outcome};
 use crate::crd::{BootstrapOptions, Target};
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, Error, FullPipeline, OptionsShown, PipelineError,
@@ -625,7 +625,7 @@ impl Engine {
 
     fn refusal(&self, act: &Act) -> Outcome {
         Outcome::Failed {
-            act: act.name(),
+            act: act.call(),
             error: Error::Refused {
                 status: 400,
                 code: "Fault".into(),
@@ -637,7 +637,7 @@ impl Engine {
     /// Answers a call, if it arrives, and its answer does.
     pub(super) fn answer(&mut self, act: &Act) -> Outcome {
         let unheard_of = Outcome::Failed {
-            act: act.name(),
+            act: act.call(),
             error: Error::Unreachable(self.says("timed out")),
         };
         let of_update = match act {
@@ -687,7 +687,7 @@ impl Engine {
             }
             Act::Update(_) if self.refuses_updates.is_some() => {
                 return Outcome::Failed {
-                    act: "update",
+                    act: EngineCall::Update,
                     error: crate::engine::Error::Refused {
                         status: 400,
                         code: self.refuses_updates.unwrap_or_default().into(),
@@ -730,13 +730,13 @@ impl Engine {
             }
             Act::Preview(_) if self.compiler_is_down => {
                 return Outcome::Failed {
-                    act: "diff",
+                    act: EngineCall::Diff,
                     error: crate::engine::Error::Unreachable("timed out".into()),
                 };
             }
             Act::Build { .. } if self.builds_fail => {
                 return Outcome::Failed {
-                    act: "build",
+                    act: EngineCall::Build,
                     error: crate::engine::Error::Unreachable("timed out".into()),
                 };
             }
@@ -811,7 +811,7 @@ impl Engine {
             Act::Mark { tags, digest } => {
                 if self.refuses_tags {
                     return Outcome::Failed {
-                        act: "mark",
+                        act: EngineCall::Mark,
                         error: crate::engine::Error::Refused {
                             status: 400,
                             code: "TooManyTags".into(),
@@ -860,7 +860,7 @@ impl Engine {
             Act::DropBuild { .. } => self.build = None,
             Act::Look => {}
         }
-        Outcome::Done(act.name())
+        Outcome::Done(act.call())
     }
 
     /// Time passes in the engine.

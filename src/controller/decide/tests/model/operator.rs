@@ -13,7 +13,7 @@ use crate::controller::decide::{
 use crate::controller::driver::{self, End, Io, Known, Now, Performed, Read, Written};
 use crate::controller::memory::{Memory, Pace};
 use crate::crd::{FINALIZER, Pipeline, PipelineStatus};
-use crate::engine::{EngineInfo, Error, PipelineState};
+use crate::engine::{EngineInfo, Error, ErrorKind, PipelineState};
 use crate::gate::change::Content;
 
 /// How long the first pause after a failure is.
@@ -104,7 +104,7 @@ impl World {
         done: &mut usize,
     ) -> Option<Outcome> {
         let failed = |act: &Act| Outcome::Failed {
-            act: act.name(),
+            act: act.call(),
             error: nobody_is_there(),
         };
         if act == Act::Look {
@@ -122,7 +122,7 @@ impl World {
         if at_the_gate && self.engine.has_left_the_gate() {
             return Some(Outcome::LeftTheGate);
         }
-        let is_held = |it: &Outcome| matches!(it, Outcome::Failed { act: failed, .. } if *failed == act.name());
+        let is_held = |it: &Outcome| matches!(it, Outcome::Failed { act: failed, .. } if *failed == act.call());
         let held = self.memory.held_back(read, self.instant());
         assert!(
             !held.is_some_and(|(held, _)| is_held(&held)),
@@ -204,7 +204,7 @@ impl World {
             Observation::NotYet
         } else if !self.engine_answers {
             Observation::NoAnswer {
-                kind: "Unreachable",
+                kind: ErrorKind::Unreachable,
                 message: "nobody is there".to_owned(),
             }
         } else {
