@@ -15,6 +15,7 @@ mod build;
 mod clock;
 mod conditions;
 pub mod deletion;
+mod emptied;
 mod engine_call;
 mod event_reason;
 mod failures;
@@ -185,8 +186,10 @@ impl<'a> Decider<'a> {
                 known.had_state && known.pipeline_id.as_ref() == Some(&state.id)
             });
         let has_state = !matches!(state.storage_status.as_str(), "" | "Cleared");
+        let had_checkpoint = self.had_checkpoint() && self.is_known_as(state);
         self.status.engine = Some(EngineView {
             had_state: had_state || has_state || !state.checkpoints.is_empty(),
+            had_checkpoint: had_checkpoint || !state.checkpoints.is_empty(),
             pipeline_id: Some(state.id.clone()),
             deployment_id: state.deployment_id.clone(),
             deployment_status: Some(state.deployment_status.clone()),

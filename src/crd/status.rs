@@ -48,6 +48,11 @@ pub struct PipelineStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub made_anew: Option<String>,
 
+    /// The state of the engine's pipeline is gone, and nobody has asked Sluice for that. It is there until the pipeline has
+    /// run again: nothing begins from nothing unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emptied: Option<Emptied>,
+
     /// What the engine's pipeline is known to consist of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<EngineContent>,
@@ -202,6 +207,9 @@ pub struct EngineView {
     /// Whether it was ever seen with a state that could be lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub had_state: bool,
+    /// Whether it was seen with a checkpoint, and nobody has cleared that away since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub had_checkpoint: bool,
     /// The id of the current deployment; a new one for every start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deployment_id: Option<String>,
@@ -244,6 +252,19 @@ pub struct Loss {
     /// The change that was decided before, without its diff. It counts again if the pipeline is back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_apart: Option<Box<Approval>>,
+}
+
+/// The state of the engine's pipeline is gone: somebody cleared its storage there, or the engine was restored from a backup
+/// of before it had any.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Emptied {
+    /// When that was seen.
+    pub since: Time,
+    /// What had run with that state, if that is known. `allowStateLoss` and `bootstrapPolicy: allow` let just this begin from
+    /// nothing unasked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ran: Option<Target>,
 }
 
 /// Which content the engine's pipeline holds at which of its versions.

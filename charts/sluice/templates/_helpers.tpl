@@ -206,6 +206,6 @@ definition.
 {{- define "sluice.statusFields" -}}
 [observedGeneration, phase, pipelineName, engine, content, run, settled, preview, build, refusal, interference,
  seal, waitingSince, heldUpSince, approval, failures, handledRetry, handledAdopt, handledRestart, handledClear, clearing, policies,
- auditPending, turns, history, mark, refusedMark, lost, madeAnew, spentVotes,
+ auditPending, turns, history, mark, refusedMark, lost, madeAnew, emptied, spentVotes,
  idleForceStop]
 {{- end }}

@@ -11,9 +11,9 @@ use serde_json::{Map, Value};
 
 use super::history::{self, MOST_VOTES, length};
 use crate::crd::{
-    Approval, AtStake, BaseCheckpoint, Build, Decision, EngineContent, EngineView, KeptProgram,
-    Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, SpentVotes, Target,
-    Vote,
+    Approval, AtStake, BaseCheckpoint, Build, Decision, Emptied, EngineContent, EngineView,
+    KeptProgram, Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, SpentVotes,
+    Target, Vote,
 };
 use crate::engine::diff;
 use crate::gate::change;
@@ -135,6 +135,7 @@ fn cut(status: &mut PipelineStatus) {
         engine,
         lost,
         made_anew: _, // An id.
+        emptied,
         content,
         run,
         settled,
@@ -168,6 +169,7 @@ fn cut(status: &mut PipelineStatus) {
     if let Some(EngineView {
         pipeline_id,
         had_state: _,
+        had_checkpoint: _,
         deployment_id,
         deployment_status,
         program_status,
@@ -199,6 +201,9 @@ fn cut(status: &mut PipelineStatus) {
     {
         cut_word(found);
         set_apart.iter_mut().for_each(|it| cut_approval(it));
+    }
+    if let Some(Emptied { since: _, ran }) = emptied {
+        ran.iter_mut().for_each(cut_target);
     }
     if let Some(EngineContent {
         target,

@@ -54,6 +54,7 @@ fn waited_since(status: &mut PipelineStatus) -> Vec<&mut Time> {
         pipeline_name: _,
         engine: _,
         made_anew: _,
+        emptied: _,
         content: _,
         settled: _,
         preview: _,

@@ -240,7 +240,8 @@ impl Decider<'_> {
         let unseen = self.unseen(&base, &target);
         let loses_state = base.is_lost_by(&target);
         // Nobody need be asked for a diff of a program that stays as it is.
-        let shown = if diff.is_null() && base.has_the_program_of(&target) {
+        let is_gone = matches!(base, Base::Gone(_));
+        let shown = if diff.is_null() && (is_gone || base.has_the_program_of(&target)) {
             json!({"program_diff": {}})
         } else {
             diff.clone()

@@ -74,8 +74,12 @@ impl Decider<'_> {
     }
 
     /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
-    /// nothing.
+    /// nothing, and asked about.
     pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
+        // What was gone is back.
+        self.status
+            .emptied
+            .take_if(|_| !state.checkpoints.is_empty());
         let asked = &self.input.pipeline.spec.clear_storage;
         // It was never cleared, or has begun anew since; or the engine didn't take the call, and nobody asks for it any more.
         let is_over =
@@ -93,13 +97,8 @@ impl Decider<'_> {
             self.storage_is_cleared();
             return;
         }
-        let settled = self.status.settled.as_ref();
-        if settled.is_some_and(|settled| settled.checkpoint.is_some()) {
-            self.begin_from_nothing();
-            self.interfered(
-                EventReason::OutsideClear,
-                "somebody else cleared the pipeline's storage at the engine: what it has computed is lost, and it starts from nothing".into(),
-            );
+        if self.had_checkpoint() && state.checkpoints.is_empty() {
+            self.is_emptied();
         }
     }
 

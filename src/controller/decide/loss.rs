@@ -548,6 +548,7 @@ impl<'a> Decider<'a> {
             idle_force_stop,
             lost,
             made_anew,
+            emptied,
             turns,
             // Of the Pipeline, its changes, and what it says.
             observed_generation: _,
@@ -581,6 +582,7 @@ impl<'a> Decider<'a> {
         *idle_force_stop = None;
         *lost = None;
         *made_anew = None;
+        *emptied = None;
         turns.clear();
         // What was asked for of the old one isn't done to another.
         *handled_clear = asked_to_clear;

@@ -58,6 +58,10 @@ impl Decider<'_> {
     /// The Pipeline is new, and the pipeline isn't.
     fn take_up(&mut self, mut settled: Settled, state: &PipelineState) {
         if state.storage_status == "Cleared" {
+            if settled.checkpoint.is_some() {
+                self.status.settled = Some(settled);
+                self.is_emptied();
+            }
             return;
         }
         // A Pipeline that isn't new has had questions, whose answers don't count again.

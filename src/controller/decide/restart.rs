@@ -77,6 +77,7 @@ impl Decider<'_> {
     /// It was asked for, by the spec as it is or as it was.
     pub(super) fn storage_is_cleared(&mut self) {
         self.status.clearing = None;
+        self.status.emptied = None;
         self.begin_from_nothing();
         self.report(
             EventReason::StorageCleared,
@@ -92,6 +93,9 @@ impl Decider<'_> {
         self.status.seal = None;
         self.status.preview = None;
         self.status.failures = None;
+        if let Some(engine) = &mut self.status.engine {
+            engine.had_checkpoint = false;
+        }
         let open = self
             .status
             .approval

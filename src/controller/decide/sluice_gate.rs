@@ -58,6 +58,8 @@ pub(super) enum Base {
     Unknown,
     /// The checkpoint that was there when storage was turned off. What runs since then leaves nothing behind.
     Before,
+    /// Nothing, though there was something, and nobody has asked for that. With it this has run, if that is known.
+    Gone(Option<Target>),
 }
 
 impl Base {
@@ -73,8 +75,13 @@ impl Base {
             Self::Nothing => false,
             Self::Known(base) => target.without_storage && !base.without_storage,
             Self::Unknown => target.without_storage,
-            Self::Before => true,
+            Self::Before | Self::Gone(_) => true,
         }
+    }
+
+    /// Whether a target is what had run with the state that is gone.
+    fn had_run_with(&self, target: &Target) -> bool {
+        matches!(self, Self::Gone(Some(ran)) if ran == target)
     }
 
     /// Whether the engine would compare a target's program with the same one.
@@ -91,7 +98,7 @@ impl Base {
             Self::Known(base) => {
                 base.settings != target.settings || base.without_storage != target.without_storage
             }
-            Self::Unknown | Self::Before => true,
+            Self::Unknown | Self::Before | Self::Gone(_) => true,
         }
     }
 }
@@ -115,9 +122,9 @@ impl Decider<'_> {
         let is_another = match self.base(state).0 {
             Base::Nothing => false,
             Base::Known(settled) => held != Some(&settled),
-            Base::Unknown | Base::Before => true,
+            Base::Unknown | Base::Before | Base::Gone(_) => true,
         };
-        state.is_stopped() && (is_another || self.status.made_anew.is_some())
+        state.is_stopped() && is_another
     }
 
     /// Whether what the engine holds may be started. It can be there without having been asked about: by
@@ -155,6 +162,9 @@ impl Decider<'_> {
 
     /// What the next start resumes from; and whether a change from that can be named yet.
     pub(super) fn base(&self, state: &PipelineState) -> (Base, bool) {
+        if let Some(gone) = self.gone(state) {
+            return (gone, true);
+        }
         if state.storage_status == "Cleared" {
             return (Base::Nothing, true);
         }
@@ -185,6 +195,7 @@ impl Decider<'_> {
     pub(super) fn unseen(&self, base: &Base, target: &Target) -> String {
         let is_lost = base.is_lost_by(target);
         let beside = match base {
+            Base::Gone(ran) => return words::begins_from_nothing(ran.as_ref(), target),
             Base::Nothing => String::new(),
             Base::Known(base) => {
                 let mut base = base.clone();
@@ -261,9 +272,27 @@ impl Decider<'_> {
     /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
     /// that, too, is allowed.
     fn is_allowed(&self, base: &Base, target: &Target) -> bool {
+        self.is_said_beforehand(base, target).is_some()
+    }
+
+    /// What of the spec lets it through, and its value in words.
+    fn is_said_beforehand(
+        &self,
+        base: &Base,
+        target: &Target,
+    ) -> Option<(&'static str, &'static str)> {
         let spec = &self.input.pipeline.spec;
-        spec.bootstrap_policy == BootstrapPolicy::Allow
-            && (spec.allow_state_loss || !base.is_lost_by(target))
+        let allows = spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let policy = ("spec.bootstrapPolicy", "bootstrapPolicy is allow");
+        let state_loss = ("spec.allowStateLoss", "allowStateLoss is true");
+        match base {
+            // That says nothing of another program than the one that ran.
+            Base::Gone(_) if !base.had_run_with(target) => None,
+            Base::Gone(_) if spec.bootstrap_policy == BootstrapPolicy::Reject => None,
+            Base::Gone(_) if spec.allow_state_loss => Some(state_loss),
+            Base::Gone(_) => allows.then_some(policy),
+            _ => (allows && (spec.allow_state_loss || !base.is_lost_by(target))).then_some(policy),
+        }
     }
 
     fn passage(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
@@ -335,7 +364,8 @@ impl Decider<'_> {
                 return Passage::Shut;
             }
             Some(ApprovalState::Unknown) => return Passage::Shut,
-            _ if policy == BootstrapPolicy::Reject => {
+            // What had run is no change, and whether it begins from nothing is for people to say.
+            _ if policy == BootstrapPolicy::Reject && !base.had_run_with(target) => {
                 self.held = Some(Hold {
                     reason: Reason::ChangeRefused,
                     message: format!(
@@ -363,6 +393,7 @@ impl Decider<'_> {
         let (base, _) = self.base(seen.state());
         self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Reject
             && info.has_checkpoints()
+            && !base.had_run_with(target)
             && !self.unseen(&base, target).is_empty()
     }
 
@@ -529,7 +560,8 @@ impl Decider<'_> {
         if matches!(base, Base::Nothing) || base.is(target) {
             return;
         }
-        let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow
+            || self.is_allowed(&base, target);
         let is_known =
             self.status.approval.as_ref().is_some_and(|approval| {
                 approval.change_id == change_id && !approval.state.is_over()
@@ -539,6 +571,7 @@ impl Decider<'_> {
         let same_program = matches!(&base, Base::Known(base)
             if base.without_settings() == target.without_settings());
         let is_none_to_the_engine = same_program
+            || matches!(base, Base::Gone(_))
             || target.without_storage
             || preview.is_some_and(|preview| preview.outcome == PreviewOutcome::NoChange);
         let unseen = self.unseen(&base, target);
@@ -572,7 +605,12 @@ impl Decider<'_> {
         target: &Target,
     ) {
         self.note_what_allow_lets_through(state, change_id, target);
-        let allowed = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let (base, _) = self.base(state);
+        let policy = ("spec.bootstrapPolicy", "bootstrapPolicy is allow");
+        let is_policy = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let said = self.is_said_beforehand(&base, target);
+        let said = said.or(is_policy.then_some(policy));
+        let allowed = said.is_some();
         let at = self.now();
         let Some(approval) = &mut self.status.approval else {
             return;
@@ -586,19 +624,22 @@ impl Decider<'_> {
             return;
         }
         if approval.state == ApprovalState::Awaiting {
-            approval.take(GateEvent::Approved(policy_allows(at)));
+            approval.take(GateEvent::Approved(said_beforehand(
+                said.unwrap_or(policy),
+                at,
+            )));
         }
         self.take(GateEvent::Started);
     }
 }
 
-fn policy_allows(at: Time) -> Decision {
+fn said_beforehand((field, why): (&str, &str), at: Time) -> Decision {
     Decision {
         outcome: Outcome::Approved,
-        by: "spec.bootstrapPolicy".to_owned(),
+        by: field.to_owned(),
         verified: false,
         via: Door::Policy,
-        reason: Some("bootstrapPolicy is allow".to_owned()),
+        reason: Some(why.to_owned()),
         at,
     }
 }

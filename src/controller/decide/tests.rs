@@ -4,6 +4,7 @@ mod audit;
 mod blame;
 mod clock;
 mod duties;
+mod emptied;
 mod held;
 mod long;
 mod loss;

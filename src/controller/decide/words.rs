@@ -106,6 +106,21 @@ pub(super) const STORAGE_OFF: &str =
 /// What is said of a change that has the engine read a checkpoint again, while something runs without.
 pub(super) const STORAGE_ON: &str = "turns storage on again: all that the pipeline has computed since it was turned off is lost, and it goes back to the last checkpoint of before";
 
+/// What is said of a start from nothing of a pipeline that had a state: with what differs from what had run with it.
+pub(super) fn begins_from_nothing(ran: Option<&Target>, target: &Target) -> String {
+    let with = match ran {
+        None => ", and what had run with it isn't known".to_owned(),
+        Some(ran) => match change::differences(ran, target)[..] {
+            [] => String::new(),
+            ref parts => format!(
+                ", with what differs from what had run with it: {}",
+                parts.join(", ")
+            ),
+        },
+    };
+    format!("the state that the pipeline had is gone from its engine: it begins from nothing{with}")
+}
+
 /// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
 /// of that kind differs.
 /// `settings` are the names of those settings that differ, as far as they are known.

@@ -514,6 +514,13 @@ fn a_storage_that_somebody_cleared_is_noticed_and_ends_what_was_approved_from_it
     world.spec(|spec| spec.desired_state = DesiredState::Running);
     world.settle();
     assert_eq!(
+        (world.phase().as_str(), world.engine.starts),
+        ("AwaitingApproval", 2),
+        "it counts for a change from what is gone"
+    );
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(
         (world.phase().as_str(), world.approve_calls()),
         ("Running", 0)
     );

@@ -76,6 +76,8 @@ pub struct Engine {
     pub compiles_for_long: bool,
     /// Whether the storage is cleared.
     pub cleared: bool,
+    /// Whether somebody else has done that, and there was a checkpoint, and nothing has begun since.
+    pub emptied: bool,
     /// What the manager saw when it last asked the pipeline's process.
     polled: Option<(String, &'static str, Value)>,
     /// How long ago that was, in seconds.
@@ -89,7 +91,7 @@ pub struct Engine {
     /// The one that it lost, as it was.
     lost: Option<Box<Engine>>,
     /// How often it was started.
-    starts: u64,
+    pub starts: u64,
     /// How often a pipeline was stopped at once although it was past the gate.
     pub dropped_input: usize,
     /// What came in since the newest checkpoint is in none.
@@ -479,6 +481,16 @@ impl Engine {
         self.sql = sql.to_owned();
     }
 
+    /// Somebody clears the storage of the stopped pipeline.
+    pub fn clear_by_hand(&mut self) {
+        if self.exists && self.deployment.is_none() && !self.cleared {
+            self.emptied |= !self.checkpoints.is_empty();
+            self.checkpoints.clear();
+            self.cleared = true;
+            self.has_unkept_input = false;
+        }
+    }
+
     /// Somebody stops it at once.
     pub fn stop_by_hand(&mut self) {
         self.deployment = None;
@@ -830,6 +842,7 @@ impl Engine {
                 assert!(self.deployment.is_none(), "cleared what is not stopped");
                 self.checkpoints.clear();
                 self.cleared = true;
+                self.emptied = false;
             }
             Act::Build { name, content, .. } => {
                 if let Some((there, sql, _)) = &self.build {
@@ -887,6 +900,10 @@ impl Engine {
                 .as_ref()
                 .is_some_and(|d| d.status == "Provisioning")
         {
+            self.losses.push(given.clone());
+        }
+        if self.emptied && self.deployment.is_some() {
+            self.emptied = false;
             self.losses.push(given);
         }
         let base = base.filter(|_| !off);

@@ -50,6 +50,8 @@ pub enum Happening {
     MakeAgain,
     /// Somebody stops it at once at the engine itself.
     StopOutside,
+    /// The same, and clears its storage.
+    ClearByHand,
     /// Somebody deletes it at the engine, and makes another one of its name.
     ReplaceByHand(u8),
     /// Somebody gives the stopped pipeline other functions at the engine itself.
@@ -152,6 +154,7 @@ fn by_others() -> impl Strategy<Value = Happening> {
         1 => (0..SETTINGS).prop_map(SetByHand),
         1 => (0u8..3).prop_map(ReplaceByHand),
         1 => Just(StopOutside),
+        1 => Just(ClearByHand),
         3 => Just(ApproveByAnnotation),
         2 => Just(ApproveByField),
         2 => Just(ApproveTrue),
@@ -469,6 +472,10 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
             }
         }
         Happening::StopOutside => world.engine.stop_by_hand(),
+        Happening::ClearByHand => {
+            world.engine.stop_by_hand();
+            world.engine.clear_by_hand();
+        }
         Happening::ReplaceByHand(program) => {
             if world.engine.exists {
                 world.engine.replace_by_hand(PROGRAMS[usize::from(program)]);
@@ -537,7 +544,8 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
         Happening::StartOutside(allowed) => {
             if may_be_started(world) {
                 // Of other functions or settings the engine asks nobody, nor without storage.
-                let asks = world.engine.base() != Some(world.engine.sql.as_str())
+                let base = world.engine.base();
+                let asks = base.is_some_and(|base| base != world.engine.sql)
                     && !world.engine.reads_no_checkpoint();
                 if allowed || !asks {
                     approved.outside(world);

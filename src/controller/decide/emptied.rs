@@ -1,0 +1,70 @@
+//! The state of a pipeline is gone from its engine although the pipeline is there: somebody cleared its storage, or the engine
+//! was restored from a backup of before it had any. To begin from nothing is asked about then, as where the whole
+//! pipeline is lost (rule A22).
+
+use super::sluice_gate::Base;
+use super::{Decider, EventReason};
+use crate::crd::{BootstrapPolicy, Emptied, Target};
+use crate::engine::PipelineState;
+
+impl Decider<'_> {
+    /// Whether a checkpoint was there, as far as is known, and nobody has asked Sluice to clear it away.
+    pub(super) fn had_checkpoint(&self) -> bool {
+        let engine = self.status.engine.as_ref();
+        let settled = self.status.settled.as_ref();
+        engine.is_some_and(|engine| engine.had_checkpoint)
+            || settled.is_some_and(|settled| settled.checkpoint.is_some())
+    }
+
+    /// Whether it is this pipeline of the engine that the status knows.
+    pub(super) fn is_known_as(&self, state: &PipelineState) -> bool {
+        let engine = self.status.engine.as_ref();
+        engine.is_some_and(|engine| engine.pipeline_id.as_ref() == Some(&state.id))
+    }
+
+    /// The state is gone, and nobody has asked Sluice for that. No change of before counts any more.
+    pub(super) fn is_emptied(&mut self) {
+        let ran = self.what_has_run();
+        let spec = &self.input.pipeline.spec;
+        let is_allowed = spec.bootstrap_policy != BootstrapPolicy::Reject
+            && (spec.allow_state_loss || spec.bootstrap_policy == BootstrapPolicy::Allow)
+            && ran.is_some()
+            && ran == self.wanted_target();
+        let then = match is_allowed {
+            true => "it begins from nothing, as spec.allowStateLoss or bootstrapPolicy lets it",
+            false => "to begin from nothing is asked about, as soon as it is to run",
+        };
+        self.begin_from_nothing();
+        // Whoever makes it starts it as he likes.
+        if !self.input.pipeline.is_guest() {
+            let since = self.now();
+            self.status.emptied = Some(Emptied { since, ran });
+        }
+        self.interfered(
+            EventReason::OutsideClear,
+            format!(
+                "somebody else cleared the pipeline's storage at the engine, or the engine was restored from a backup of before it had any: what the pipeline has computed is lost. {then}"
+            ),
+        );
+    }
+
+    /// What a start would resume from, where what was there is gone.
+    pub(super) fn gone(&self, state: &PipelineState) -> Option<Base> {
+        let is_nothing = state.checkpoints.is_empty() && !state.is_up();
+        let ran = match &self.status.emptied {
+            Some(emptied) => Some(emptied.ran.clone()),
+            None => self.status.made_anew.as_ref().map(|_| None),
+        };
+        ran.filter(|_| is_nothing).map(Base::Gone)
+    }
+
+    /// What ran last, or was kept.
+    fn what_has_run(&self) -> Option<Target> {
+        let run = self.status.run.as_ref();
+        let run = run.filter(|run| run.past_gate_since.is_some() && !run.failed);
+        let settled = self.status.settled.as_ref();
+        let settled = settled.filter(|settled| settled.is_known());
+        run.map(|run| run.target.clone())
+            .or_else(|| settled.map(|settled| settled.target.clone()))
+    }
+}

@@ -1,0 +1,199 @@
+//! The state of a pipeline is gone from its engine, and nobody has asked Sluice for that.
+
+use serde_json::json;
+
+use super::model::World;
+use crate::crd::{ApprovalState, AtStake, BootstrapPolicy, DesiredState, annotation};
+
+/// Somebody stops the pipeline at the engine, and clears its storage.
+fn clear_by_hand(world: &mut World) {
+    world.engine.stop_by_hand();
+    world.engine.clear_by_hand();
+    world.settle();
+}
+
+#[test]
+fn a22_what_was_cleared_by_others_begins_from_nothing_only_once_that_is_approved() {
+    let mut world = World::running("A");
+    let starts = world.engine.starts;
+    clear_by_hand(&mut world);
+    assert_eq!(world.reported("OutsideClear"), 1);
+    assert_eq!(world.engine.starts, starts, "nothing is started unasked");
+    let asked = world.approval();
+    assert_eq!(asked.state, ApprovalState::Awaiting);
+    assert!(
+        asked.summary.contains("begins from nothing"),
+        "{}",
+        asked.summary
+    );
+    assert!(
+        asked
+            .at_stake
+            .is_some_and(|stake| stake.state_lost && !stake.drops_no_input())
+    );
+    let (ready, reason, message) = world.condition("Ready").unwrap();
+    assert_eq!(
+        (ready.as_str(), reason.as_str()),
+        ("False", "AwaitingApproval")
+    );
+    assert!(message.contains("nothing runs"), "{message}");
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.engine.given()),
+        ("Running", "A".to_owned())
+    );
+    assert_eq!(world.status().emptied, None);
+    // What it then has can be lost again; who does that often is told of in another way.
+    world.pass(3_700);
+    clear_by_hand(&mut world);
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+/// Each of them was asked about before, or refused, as a change from what is gone.
+#[test]
+fn a5_what_was_rejected_refused_or_waits_is_not_applied_because_the_storage_is_cleared() {
+    let ways: [(&str, fn(&mut World)); 5] = [
+        ("settings, rejected", |world| {
+            world.set(json!({"env": {"X": "1"}}));
+            world.settle();
+            let id = world.approval().change_id;
+            world.annotate(annotation::REJECT, &id);
+        }),
+        ("settings, waiting", |world| {
+            world.set(json!({"env": {"X": "1"}}))
+        }),
+        ("a program, rejected", |world| {
+            world.edit("B");
+            world.settle();
+            let id = world.approval().change_id;
+            world.annotate(annotation::REJECT, &id);
+        }),
+        ("refused by the policy", |world| {
+            world.spec(|spec| spec.bootstrap_policy = BootstrapPolicy::Reject);
+            world.edit_functions("+f");
+        }),
+        ("somebody's own, waiting", |world| {
+            world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+            world.settle();
+            world.engine.set_by_hand(&json!({"dev_tweaks": {"x": 1}}));
+            world.settle();
+            world.spec(|spec| spec.desired_state = DesiredState::Running);
+        }),
+    ];
+    for (what, way) in ways {
+        let mut world = World::running("A");
+        way(&mut world);
+        world.settle();
+        let starts = world.engine.starts;
+        clear_by_hand(&mut world);
+        assert_eq!(world.engine.starts, starts, "{what}");
+        assert_eq!(world.engine.losses, [""; 0], "{what}");
+        assert_ne!(world.condition("Ready").unwrap().0, "True", "{what}");
+    }
+}
+
+#[test]
+fn what_had_run_begins_from_nothing_unasked_where_the_spec_lets_it_and_nothing_else_does() {
+    for (allow, policy, edit, runs) in [
+        (true, BootstrapPolicy::AwaitApproval, false, true),
+        (false, BootstrapPolicy::Allow, false, true),
+        (true, BootstrapPolicy::Reject, false, false),
+        (false, BootstrapPolicy::AwaitApproval, false, false),
+        (true, BootstrapPolicy::AwaitApproval, true, false),
+        (false, BootstrapPolicy::Allow, true, false),
+    ] {
+        let mut world = World::running("A");
+        world.spec(|spec| {
+            spec.allow_state_loss = allow;
+            spec.bootstrap_policy = policy;
+        });
+        world.settle();
+        world.engine.stop_by_hand();
+        if edit {
+            world.edit_functions("+f");
+        }
+        world.engine.clear_by_hand();
+        world.settle();
+        let is_up = world.engine.deployment.is_some();
+        assert_eq!(is_up, runs, "{allow} {policy:?} {edit}");
+        if runs {
+            let decision = world
+                .status()
+                .history
+                .into_iter()
+                .find_map(|it| it.decision);
+            let by = decision.map(|it| it.by).unwrap_or_default();
+            assert!(by.starts_with("spec."), "it is on record: {by}");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_is_back_needs_no_answer_about_what_was_gone() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    let kept = world.engine.checkpoints.clone();
+    world.engine.clear_by_hand();
+    world.settle();
+    assert!(world.status().emptied.is_some());
+    world.engine.checkpoints = kept;
+    world.engine.cleared = false;
+    world.settle();
+    assert_eq!(world.status().emptied, None);
+}
+
+#[test]
+fn a_pipeline_that_is_made_again_meanwhile_washes_nothing() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.make_again();
+    world.engine.clear_by_hand();
+    world.adopt();
+    let starts = world.engine.starts;
+    world.settle();
+    assert_eq!(world.engine.starts, starts);
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
+#[test]
+fn where_the_spec_asks_for_it_to_be_cleared_nobody_is_asked() {
+    let mut world = World::running("A");
+    clear_by_hand(&mut world);
+    assert_eq!(world.phase(), "AwaitingApproval");
+    world.spec(|spec| spec.clear_storage = Some("now".into()));
+    world.settle();
+    assert_eq!(
+        (world.phase().as_str(), world.status().emptied),
+        ("Running", None)
+    );
+}
+
+#[test]
+fn a18_what_is_made_anew_and_changed_before_it_runs_is_said_to_begin_from_nothing() {
+    let mut world = World::running("A");
+    world.engine.lose();
+    world.settle();
+    world.pass(60);
+    world.settle();
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.approve_by_annotation();
+    world.settle();
+    assert!(world.status().made_anew.is_some());
+    world.set(json!({"env": {"X": "1"}}));
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    let asked = world.approval();
+    assert_eq!(asked.state, ApprovalState::Awaiting);
+    assert!(
+        asked.summary.contains("begins from nothing"),
+        "{}",
+        asked.summary
+    );
+    assert_eq!(
+        asked.at_stake.map(|stake: AtStake| stake.state_lost),
+        Some(true)
+    );
+}
