@@ -4,6 +4,7 @@
 pub mod change;
 pub mod content;
 pub mod decision;
+pub mod differing_settings;
 pub mod held_settings;
 pub mod lineage;
 pub mod snapshot;

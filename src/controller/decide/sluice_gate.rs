@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::conditions::{Hold, Reason};
 use super::gate::{Question, reason_of};
@@ -24,8 +24,7 @@ use crate::crd::{
 };
 use crate::engine::{EngineInfo, PipelineState};
 use crate::gate::GateEvent;
-use crate::gate::held_settings::{self, Digests};
-use crate::gate::snapshot;
+use crate::gate::{differing_settings, held_settings};
 
 /// Whether an update may be brought to the engine.
 #[derive(PartialEq)]
@@ -226,47 +225,7 @@ impl Decider<'_> {
 
     /// The paths of the settings in which a target differs from what is settled, where both are known.
     pub(super) fn settings_that_change(&self, target: &Target) -> Option<BTreeSet<String>> {
-        let before = self.settled_settings()?;
-        Some(held_settings::differences(
-            &before,
-            &self.settings_of(target)?,
-        ))
-    }
-
-    /// The digests of the settings that are settled.
-    fn settled_settings(&self) -> Option<Digests> {
-        let settled = self.status.settled.as_ref()?;
-        if settled.settings.is_some() || settled.target.settings.is_empty() {
-            return Some(settled.settings.clone().unwrap_or_default());
-        }
-        // An older release kept their text only.
-        let kept = settled.program.as_ref();
-        let text = kept.and_then(|kept| snapshot::text(kept, snapshot::Part::Settings).ok());
-        let kept: Option<Map<String, Value>> =
-            text.and_then(|text| serde_json::from_str(&text).ok());
-        let kept = kept.filter(|kept| held_settings::name(Some(kept)) == settled.target.settings);
-        match kept {
-            Some(kept) => held_settings::digests(Some(&kept)),
-            None => self.settings_held_of(&settled.target),
-        }
-    }
-
-    /// The digests of the settings that a target asks for.
-    fn settings_of(&self, target: &Target) -> Option<Digests> {
-        let wanted = self.wanted();
-        let wanted = wanted.filter(|wanted| wanted.target() == *target);
-        match wanted {
-            Some(wanted) if !wanted.keeps_all_settings() => wanted.settings(),
-            _ if target.settings.is_empty() => Some(Digests::new()),
-            _ => self.settings_held_of(target),
-        }
-    }
-
-    /// The digests of the settings that the engine holds, if it holds those of this target.
-    fn settings_held_of(&self, target: &Target) -> Option<Digests> {
-        let held = self.status.content.as_ref()?;
-        let is_of_it = held.target.settings == target.settings;
-        is_of_it.then(|| self.held_settings())?
+        differing_settings::paths(&self.status, self.wanted().as_ref(), target)
     }
 
     /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
