@@ -10,7 +10,7 @@ use crate::arguments::List;
 use crate::choose::waiting;
 use crate::cluster::Cluster;
 use crate::error::Error;
-use crate::output::structured;
+use crate::output::{structured, tell};
 use crate::printable::one_line;
 use crate::table::table;
 
@@ -18,9 +18,9 @@ use crate::table::table;
 pub async fn run(cluster: &Cluster, list: &List) -> Result<String, Error> {
     let (pipelines, strange) = cluster.all_pipelines(list.all_namespaces).await?;
     if strange > 0 {
-        eprintln!(
-            "warning: {strange} Pipelines were left out, because this version of kubectl-sluice can't read them"
-        );
+        tell(&format!(
+            "warning: {strange} Pipelines were left out, because this version of kubectl-sluice can't read them\n"
+        ));
     }
     let place = match list.all_namespaces {
         true => "any namespace".to_owned(),

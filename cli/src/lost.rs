@@ -10,6 +10,7 @@ use crate::choose::waiting;
 use crate::cluster::Cluster;
 use crate::confirm::{can_ask, confirm};
 use crate::error::Error;
+use crate::output::tell;
 use crate::printable::{one_line, printable};
 use crate::table::table;
 use crate::vote::{self, Ballot};
@@ -24,7 +25,7 @@ pub async fn approve(cluster: &Cluster, asked: &Approve) -> Result<(), Error> {
             None => format!("in namespace {}", cluster.namespace),
         }));
     }
-    anstream::eprint!("{}", text(&lost, Timestamp::now()));
+    tell(&text(&lost, Timestamp::now()));
     let would_not_count = lost
         .iter()
         .find_map(|(pipeline, _)| vote::held(pipeline, "PoliciesNotInForce"));
@@ -55,7 +56,7 @@ pub async fn approve(cluster: &Cluster, asked: &Approve) -> Result<(), Error> {
             yes: true,
         };
         if let Err(error) = vote::store(cluster, pipeline, change, &ballot, &voter).await {
-            eprintln!("Pipeline {}: {error}", printable(&name));
+            tell(&format!("Pipeline {}: {error}\n", printable(&name)));
             failed += 1;
         }
     }

@@ -8,7 +8,7 @@
 //!   [`describe`], [`table`], [`age`], [`output`] and [`printable`] put things into words. These know
 //!   neither the network nor the clock.
 
-#![deny(clippy::disallowed_methods)]
+#![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
 
 mod age;
 mod arguments;
@@ -44,15 +44,16 @@ use error::Error;
 async fn main() -> ExitCode {
     let mut typed = std::env::args_os();
     if complete::is_asked_by_kubectl(typed.next().as_ref()) {
-        print!("{}", complete::for_kubectl(typed.collect()));
+        output::print(&complete::for_kubectl(typed.collect()));
         return ExitCode::SUCCESS;
     }
     // Wrong use ends here, with status 2.
     let arguments = Arguments::parse();
-    match run(arguments).await {
+    let ended = run(arguments).await;
+    match ended.and_then(|code| output::outcome().map(|()| code)) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            output::tell(&format!("error: {error}\n"));
             error.exit_code()
         }
     }
@@ -68,7 +69,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             "kubectl-sluice",
             &mut script,
         );
-        output::print(&String::from_utf8_lossy(&script))?;
+        output::print(&String::from_utf8_lossy(&script));
         return Ok(ExitCode::SUCCESS);
     }
     let cluster = connect::connect(&arguments.connection).await?;
@@ -78,7 +79,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::History(history) => history::run(&cluster, &history).await?,
         Command::Plan(plan) => {
             let planned = plan::run(&cluster, &plan).await?;
-            output::print(&planned.text)?;
+            output::print(&planned.text);
             return Ok(planned.exit_code);
         }
         Command::Approve(approve) if approve.lost => {
@@ -114,6 +115,6 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         }
         Command::Completion(_) => unreachable!("it needs no cluster"),
     };
-    output::print(&text)?;
+    output::print(&text);
     Ok(ExitCode::SUCCESS)
 }

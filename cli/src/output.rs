@@ -1,6 +1,7 @@
 //! How something is printed: for people or for programs, coloured or not.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -24,13 +25,33 @@ pub fn styled(style: anstyle::Style, text: &str) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Prints on standard output. That whoever reads has enough is no error.
-pub fn print(text: &str) -> Result<(), Error> {
-    let mut out = anstream::stdout().lock();
+/// Why standard output didn't take what was printed, the first time.
+static FAILED: OnceLock<String> = OnceLock::new();
+
+/// Prints on standard output. Nothing stops half-way because that doesn't work: votes go on, and [`outcome`] says so at the
+/// end. Everything that the plugin prints goes through here or through [`tell`], since `println!` panics.
+pub fn print(text: &str) {
+    if let Err(why) = put(&mut anstream::stdout().lock(), text) {
+        FAILED.get_or_init(|| why);
+    }
+}
+
+/// Says something beside the output, on standard error. If that is closed, there is nobody to tell.
+pub fn tell(text: &str) {
+    let _ = put(&mut anstream::stderr().lock(), text);
+}
+
+/// Whether all was printed that somebody wanted to read.
+pub fn outcome() -> Result<(), Error> {
+    FAILED
+        .get()
+        .map_or(Ok(()), |why| Err(Error::Terminal(why.clone())))
+}
+
+/// Writes it all. That whoever reads has enough, as `head` has after some lines, is no error.
+fn put(out: &mut impl Write, text: &str) -> Result<(), String> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::Terminal(error.to_string()))
-        }
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.to_string()),
         _ => Ok(()),
     }
 }
@@ -52,6 +73,26 @@ pub fn structured(value: &Value, output: Output) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// Takes nothing.
+    struct Broken(io::ErrorKind);
+
+    impl Write for Broken {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn that_nobody_reads_on_is_no_error_and_that_the_disk_is_full_is_one() {
+        assert_eq!(put(&mut Broken(io::ErrorKind::BrokenPipe), "text"), Ok(()));
+        let full = put(&mut Broken(io::ErrorKind::StorageFull), "text");
+        assert!(full.is_err());
+    }
 
     #[test]
     fn yaml_and_json_say_the_same_and_cannot_steer_the_terminal() {

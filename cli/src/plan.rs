@@ -17,7 +17,7 @@ use crate::arguments::Plan;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::files::{self, Found, Namespace, Wanted};
-use crate::output::structured;
+use crate::output::{structured, tell};
 use judge::{Planned, Situation, judge};
 
 /// What is printed, and how the program ends.
@@ -51,7 +51,7 @@ pub async fn run(cluster: &Cluster, plan: &Plan) -> Result<Outcome, Error> {
         }
     }
     for problem in &problems {
-        eprintln!("error: {problem}");
+        tell(&format!("error: {problem}\n"));
     }
     let text = match plan.output.for_programs() {
         None => planned

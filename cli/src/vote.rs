@@ -7,6 +7,7 @@ use crate::cluster::Cluster;
 use crate::confirm::{can_ask, confirm};
 use crate::diff;
 use crate::error::Error;
+use crate::output::{print, tell};
 use crate::printable::printable;
 
 /// What was asked for on the command line.
@@ -31,16 +32,14 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
     let change = match choose(&pipeline, ballot.change, ballot.decision)? {
         Choice::Waits(change) => change,
         Choice::Already(change) => {
-            println!("{}", already(change, ballot.decision));
+            print(&format!("{}\n", already(change, ballot.decision)));
             return Ok(change.change_id.clone());
         }
     };
     if asks && !ballot.yes {
         let program = diff::program_of(cluster, &pipeline, change).await;
-        anstream::eprint!(
-            "{}\n\n",
-            diff::in_full(&pipeline, change, &program).trim_end()
-        );
+        let in_full = diff::in_full(&pipeline, change, &program);
+        tell(&format!("{}\n\n", in_full.trim_end()));
         confirm(&format!(
             "{} change {} of Pipeline {}?",
             verb(ballot.decision),
@@ -51,10 +50,10 @@ pub async fn cast(cluster: &Cluster, ballot: &Ballot<'_>) -> Result<String, Erro
     let voter = cluster.whoami().await?;
     store(cluster, &pipeline, change, ballot, &voter).await?;
     if change.state == ApprovalState::Approved {
-        println!(
-            "It was approved before; whether this came in time, before the engine was told, is what its state says: kubectl get fpl {} -n {}",
+        print(&format!(
+            "It was approved before; whether this came in time, before the engine was told, is what its state says: kubectl get fpl {} -n {}\n",
             ballot.pipeline, cluster.namespace
-        );
+        ));
     }
     Ok(change.change_id.clone())
 }
@@ -69,15 +68,15 @@ pub async fn store(
 ) -> Result<(), Error> {
     let vote = vote(pipeline, change, ballot, voter);
     let (name, stored) = cluster.store(&vote, has_unfounded_votes(pipeline)).await?;
-    println!(
-        "{} {}{} change {} of Pipeline {} (PipelineApproval {}).",
+    print(&format!(
+        "{} {}{} change {} of Pipeline {} (PipelineApproval {}).\n",
         printable(voter),
         if stored { "" } else { "had already " },
         done(ballot.decision),
         change.change_id,
         ballot.pipeline,
         printable(&name),
-    );
+    ));
     Ok(())
 }
 

@@ -11,6 +11,7 @@ use sluice::guarded;
 use crate::cluster::Cluster;
 use crate::connect::chain;
 use crate::error::Error;
+use crate::output::{print, tell};
 
 /// Returns when the change is applied; fails if it can't be any more, or isn't within `timeout`.
 pub async fn until_applied(
@@ -54,12 +55,12 @@ async fn follow(cluster: &Cluster, pipeline: &str, change: &str) -> Result<(), E
         match progress(seen.as_ref(), change) {
             Progress::Going(now) => {
                 if last_seen != Some(now) {
-                    eprintln!("{now}…");
+                    tell(&format!("{now}…\n"));
                     last_seen = Some(now);
                 }
             }
             Progress::Done(text) => {
-                println!("{text}");
+                print(&format!("{text}\n"));
                 return Ok(());
             }
             Progress::Failed(text) => return Err(Error::NotApplied(text)),
