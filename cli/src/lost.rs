@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use sluice::crd::{Approval, Pipeline, VoteDecision};
+use sluice::gate::lineage;
 
 use crate::age::age;
 use crate::arguments::Approve;
@@ -25,7 +26,12 @@ pub async fn approve(cluster: &Cluster, asked: &Approve) -> Result<(), Error> {
             None => format!("in namespace {}", cluster.namespace),
         }));
     }
+    let rejected = rejected_before(&lost);
     tell(&text(&lost, Timestamp::now()));
+    if let Some(rejected) = &rejected {
+        // Also where nobody is asked.
+        tell(&format!("{rejected}\n"));
+    }
     let would_not_count = lost
         .iter()
         .find_map(|(pipeline, _)| vote::held(pipeline, "PoliciesNotInForce"));
@@ -36,13 +42,7 @@ pub async fn approve(cluster: &Cluster, asked: &Approve) -> Result<(), Error> {
         if !can_ask() {
             return Err(Error::NobodyToAsk);
         }
-        confirm(&format!(
-            "Make {} anew, from nothing? All that they had computed is lost; if the old ones still run somewhere, their input is read twice, and their sinks get everything twice.",
-            match lost.len() {
-                1 => "this pipeline".to_owned(),
-                many => format!("these {many} pipelines"),
-            }
-        ))?;
+        confirm(&question(lost.len(), rejected.as_deref()))?;
     }
     let voter = cluster.whoami().await?;
     let mut failed = 0;
@@ -91,14 +91,53 @@ fn that_are_lost<'a>(
     lost
 }
 
+fn question(count: usize, rejected: Option<&str>) -> String {
+    let which = match count {
+        1 => "this pipeline".to_owned(),
+        many => format!("these {many} pipelines"),
+    };
+    let rejected = rejected.map(|it| format!(" {it}")).unwrap_or_default();
+    format!(
+        "Make {which} anew, from nothing?{rejected} All that they had computed is lost; if the old ones still run somewhere, their input is read twice, and their sinks get everything twice."
+    )
+}
+
+/// How many of the changes were rejected before their pipelines were lost, as a sentence. Whoever approves many at once must not
+/// miss the one that somebody has said no to.
+fn rejected_before(lost: &[(&Pipeline, &Approval)]) -> Option<String> {
+    let rejected = lost
+        .iter()
+        .filter(|(pipeline, change)| rejection(pipeline, change).is_some())
+        .count();
+    match (rejected, lost.len()) {
+        (0, _) => None,
+        (1, 1) => Some("It was rejected before.".into()),
+        (1, all) => Some(format!("1 of these {all} was rejected before.")),
+        (many, all) => Some(format!("{many} of these {all} were rejected before.")),
+    }
+}
+
+/// By whom just what would be made anew was rejected before, and why.
+fn rejection(pipeline: &Pipeline, change: &Approval) -> Option<String> {
+    let status = pipeline.status.as_ref()?;
+    let before = lineage::rejected_before_the_loss(status, &change.target)?;
+    let Some(decision) = &before.decision else {
+        return Some("yes".into());
+    };
+    let reason = decision.reason.as_deref();
+    let reason = reason.map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!("by {}{reason}", decision.by))
+}
+
 fn text(lost: &[(&Pipeline, &Approval)], now: Timestamp) -> String {
+    let any_rejected = rejected_before(lost).is_some();
     let rows: Vec<Vec<String>> = lost
         .iter()
         .map(|(pipeline, change)| {
             let status = pipeline.status.as_ref();
             let since = status.and_then(|status| Some(status.lost.as_ref()?.since.0));
             let engine = pipeline.spec.engine_ref.as_ref();
-            vec![
+            let mut row = vec![
                 pipeline.name_any(),
                 engine.map_or("(default)".to_owned(), |engine| one_line(&engine.name)),
                 one_line(&change.short_id),
@@ -107,10 +146,18 @@ fn text(lost: &[(&Pipeline, &Approval)], now: Timestamp) -> String {
                     true => "nothing".to_owned(),
                     false => one_line(&change.changed.join(", ")),
                 },
-            ]
+            ];
+            if any_rejected {
+                let rejection = rejection(pipeline, change);
+                row.push(one_line(rejection.as_deref().unwrap_or("no")));
+            }
+            row
         })
         .collect();
-    let heads = ["PIPELINE", "ENGINE", "CHANGE", "LOST FOR", "ALSO CHANGES"];
+    let mut heads = vec!["PIPELINE", "ENGINE", "CHANGE", "LOST FOR", "ALSO CHANGES"];
+    if any_rejected {
+        heads.push("REJECTED BEFORE");
+    }
     table(&heads, &rows)
 }
 
@@ -157,5 +204,57 @@ clicks     (default)   01234567   5m         nothing
 orders     feldera     01234567   5m         nothing
 "
         );
+        assert_eq!(rejected_before(&that_are_lost(&all, None)), None);
+    }
+
+    #[test]
+    fn what_was_rejected_before_the_loss_is_seen_by_who_approves_many_at_once() {
+        let decided = |name: &str, state: &str, sql: &str| {
+            let mut pipeline = lost(name, None, "root");
+            let status = pipeline.status.as_mut().unwrap();
+            let change = status.approval.as_mut().unwrap();
+            change.changed = vec!["sql".into()];
+            let mut before = change.clone();
+            before.state = serde_json::from_value(json!(state)).unwrap();
+            before.target.sql = sql.into();
+            before.decision = serde_json::from_value(json!({
+                "outcome": "Rejected", "by": "bob", "verified": true, "via": "Object",
+                "reason": "its sink\u{1b}[2J\nis full", "at": "2026-01-01T00:00:00Z",
+            }))
+            .unwrap();
+            status.lost.as_mut().unwrap().set_apart = Some(Box::new(before));
+            pipeline
+        };
+        let all = [
+            decided("approved", "Approved", "a"),
+            decided("edited-since", "Rejected", "another"),
+            lost("orders", Some("feldera"), "root"),
+            decided("rejected", "Rejected", "a"),
+        ];
+        let found = that_are_lost(&all, None);
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        assert_eq!(
+            text(&found, now),
+            "\
+PIPELINE       ENGINE      CHANGE     LOST FOR   ALSO CHANGES   REJECTED BEFORE
+approved       (default)   01234567   5m         sql            no
+edited-since   (default)   01234567   5m         sql            no
+orders         feldera     01234567   5m         nothing        no
+rejected       (default)   01234567   5m         sql            by bob: its sink\\u{1b}[2J is full
+"
+        );
+        let one = rejected_before(&found).unwrap();
+        assert_eq!(one, "1 of these 4 was rejected before.");
+        let asked = question(found.len(), Some(&one));
+        assert!(
+            asked.starts_with(&format!(
+                "Make these 4 pipelines anew, from nothing? {one} All"
+            )),
+            "{asked}"
+        );
+        let alone = rejected_before(&found[3..]).unwrap();
+        assert_eq!(alone, "It was rejected before.");
+        let twice = rejected_before(&[found[3], found[0], found[3]]).unwrap();
+        assert_eq!(twice, "2 of these 3 were rejected before.");
     }
 }

@@ -1,4 +1,5 @@
-//! Whoever reads the output may have enough of it, as in `kubectl sluice … | head -5`. That stops nothing half-way, and nothing panics.
+//! The plugin as a program, with an output that is closed or full: whoever reads it may have enough of it, as in
+//! `kubectl sluice approve --lost --yes | head -5`. That stops nothing half-way, and nothing panics.
 //!
 //! The API server is a stand-in: all that matters here is which calls come.
 
@@ -12,6 +13,9 @@ use std::thread;
 use serde_json::{Value, json};
 
 const NAMES: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+
+/// One whose change was rejected before.
+const REJECTED: &str = "f";
 
 /// Pipelines that wait to be made anew, whose votes it takes.
 struct Server {
@@ -115,7 +119,7 @@ fn answer(request: &str, sent: Value, votes: &Mutex<Vec<String>>) -> Value {
 }
 
 fn lost(name: &str) -> Value {
-    json!({
+    let mut pipeline = json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
         "metadata": {"name": name, "namespace": "shop", "uid": name},
         "spec": {"program": {"sql": ""}},
@@ -129,7 +133,13 @@ fn lost(name: &str) -> Value {
                 "approveCommand": "", "approvedFieldCounts": true,
             },
         },
-    })
+    });
+    if name == REJECTED {
+        let mut before = pipeline["status"]["approval"].clone();
+        before["state"] = json!("Rejected");
+        pipeline["status"]["lost"]["setApart"] = before;
+    }
+    pipeline
 }
 
 /// An end of a pipe that nobody reads from.
@@ -173,6 +183,16 @@ fn all_votes_are_stored_on_a_full_disk_and_that_it_is_full_is_said() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("error: cannot read or write"), "{said}");
+}
+
+#[test]
+fn that_one_of_many_was_rejected_before_is_said_also_where_nobody_is_asked() {
+    let server = Server::begin();
+    let output = server.sluice(&ALL_LOST).output().expect("it starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let expected = "1 of these 8 was rejected before.";
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(server.voted(), NAMES);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 use k8s_openapi::jiff::Timestamp;
 
 use crate::crd::{
-    ApprovalState, BootstrapOptions, EngineContent, PipelineStatus, Run, Settled, StopKind, Target,
-    Turn,
+    Approval, ApprovalState, BootstrapOptions, EngineContent, PipelineStatus, Run, Settled,
+    StopKind, Target, Turn,
 };
 use crate::engine::EngineInfo;
 use crate::gate::GateEvent;
@@ -64,6 +64,15 @@ pub fn after_a_loss(
 pub fn is_lost(status: &PipelineStatus) -> bool {
     let lost = status.lost.as_ref();
     lost.is_some_and(|lost| lost.link.is_some())
+}
+
+/// The change that was rejected before the pipeline was lost, if to make it anew with this target makes just that.
+pub fn rejected_before_the_loss<'a>(
+    status: &'a PipelineStatus,
+    target: &Target,
+) -> Option<&'a Approval> {
+    let before = status.lost.as_ref()?.set_apart.as_deref()?;
+    (before.state == ApprovalState::Rejected && before.target == *target).then_some(before)
 }
 
 /// The status as it is once it is approved that a lost pipeline is made anew: nothing is known of any. The same

@@ -373,13 +373,9 @@ impl<'a> Decider<'a> {
                 changed.join(", ")
             ),
         };
-        let lost = self.status.lost.as_ref();
-        let before = lost.and_then(|lost| lost.set_apart.as_ref());
-        let rejected_before = match before {
-            Some(it) if it.state == ApprovalState::Rejected && it.target == target => {
-                " (which was rejected before)"
-            }
-            _ => "",
+        let rejected_before = match lineage::rejected_before_the_loss(&self.status, &target) {
+            Some(_) => " (which was rejected before)",
+            None => "",
         };
         let summary = format!(
             "the pipeline is gone from its engine: it is made anew{with}{rejected_before}, and begins from nothing"
