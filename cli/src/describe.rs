@@ -46,7 +46,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
             line(format!("Bootstrap  {}", options(change.options)));
         }
         if let Some(settled) = settled.filter(|settled| settled.is_known()) {
-            let changed = program::changed(&settled.target, &change.target);
+            let changed = program::changed(&settled.target, &change.target, &[]);
             if !changed.is_empty() {
                 line(format!("Program    differs in {}", changed.join("; ")));
             }

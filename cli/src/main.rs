@@ -4,9 +4,9 @@
 //! - [`connect`] and [`cluster`] are all that speaks with the API server.
 //! - [`list`], [`diff`], [`vote`], [`lost`], [`history`], [`plan`] and [`complete`] are the commands; [`wait`]
 //!   follows an approved change.
-//! - [`choose`] decides which change is voted on; [`files`] reads what is to be planned; [`program`],
-//!   [`describe`], [`table`], [`age`], [`output`] and [`printable`] put things into words. These know
-//!   neither the network nor the clock.
+//! - [`choose`] decides which change is voted on; [`files`] reads what is to be planned; [`differing`] says which settings
+//!   a change alters, and which of them others have set; [`program`], [`describe`], [`table`], [`age`] and
+//!   [`printable`] put things into words, and [`output`] prints them. But for that, these know neither the network nor the clock.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
 
@@ -19,6 +19,7 @@ mod confirm;
 mod connect;
 mod describe;
 mod diff;
+mod differing;
 mod error;
 mod files;
 mod history;

@@ -1,24 +1,54 @@
-//! How a program differs from the one before, part by part.
+//! How a program differs from the one before, part by part. What can't be shown is said, and never shown as no difference; and what
+//! isn't known to differ isn't said to.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use similar::{ChangeTag, TextDiff};
 use sluice::crd::{KeptProgram, Omission, Target};
 use sluice::gate::change::{Content, differences};
+use sluice::gate::held_settings::Digests;
 use sluice::gate::snapshot::{self, Part};
 
+use crate::differing::{Differing, is_part_of};
 use crate::output::{style, styled};
 use crate::printable::{code, one_line};
 
 /// How many lines around a change are shown.
 const CONTEXT: usize = 3;
 
-/// A part of the program that differs.
+/// A part of the program that differs, or may.
 #[derive(Debug, PartialEq)]
 pub struct PartDiff {
     pub part: Part,
-    /// Both texts, or why they can't be shown.
-    pub texts: Result<(String, String), String>,
+    pub shown: Shown,
+    /// Of the runtime settings, which.
+    pub settings: Named,
 }
+
+/// What can be shown of a part.
+#[derive(Debug, PartialEq)]
+pub enum Shown {
+    /// The text before and the one after.
+    Texts(String, String),
+    /// It differs, and that can't be shown: why.
+    Not(String),
+    /// It isn't known whether it differs. The text that is asked for, or why it can't be shown.
+    Unknown(Result<String, String>),
+}
+
+/// Runtime settings by their paths.
+#[derive(Debug, Default, PartialEq)]
+pub struct Named {
+    /// Those that differ, as far as they are known.
+    pub differ: Vec<String>,
+    /// Those of which the texts don't show all.
+    pub hidden: Vec<String>,
+    /// Those that somebody has set at the engine.
+    pub set_at_the_engine: Vec<String>,
+}
+
+/// What stands in the place of values that others have set.
+const READ_THERE: &str =
+    "Sluice keeps no values of what somebody has set at the engine: read them there";
 
 /// Where the text of a program can be found; each is believed only if it has the digest that is asked for.
 #[derive(Default)]
@@ -30,40 +60,101 @@ pub struct Source<'a> {
 }
 
 /// The parts that differ between two targets, with their texts as far as they are known.
-pub fn diff(before: (&Target, &Source), after: (&Target, &Source)) -> Vec<PartDiff> {
+pub fn diff(
+    before: (&Target, &Source),
+    after: (&Target, &Source),
+    settings: &Differing,
+) -> Vec<PartDiff> {
     let differ = differences(before.0, after.0);
     let parts = Part::ALL.into_iter();
     parts
         .filter(|part| differ.contains(&part.name()))
-        .map(|part| PartDiff {
-            part,
-            texts: text(part, before.0, before.1)
-                .map_err(|why| format!("the settled program: {why}"))
-                .and_then(|old| {
-                    let new = text(part, after.0, after.1)
-                        .map_err(|why| format!("the new program: {why}"))?;
-                    Ok((old, new))
-                }),
+        .map(|part| {
+            let old = text(part, before, settings.before.as_ref());
+            let new = text(part, after, settings.after.as_ref());
+            let named = match part {
+                Part::Settings => named(settings, &old, &new),
+                _ => Named::default(),
+            };
+            let shown = match (old, new) {
+                (Err(why), _) => Shown::Not(format!("the settled program: {why}")),
+                (_, Err(why)) => Shown::Not(format!("the new program: {why}")),
+                // They aren't the whole of it, or they would differ.
+                (Ok(old), Ok(new)) if old == new && named.differ.is_empty() => {
+                    Shown::Not("they are too many to be told apart, or have unusual names; read them at the engine".into())
+                }
+                (Ok(old), Ok(new)) if old == new => Shown::Not(READ_THERE.into()),
+                (Ok(old), Ok(new)) => Shown::Texts(old, new),
+            };
+            PartDiff {
+                part,
+                shown,
+                settings: named,
+            }
         })
         .collect()
 }
 
-/// The text of a part of this target.
-fn text(part: Part, target: &Target, source: &Source) -> Result<String, String> {
+/// All parts of a target, where nobody knows what was before: nothing can be said to differ, or not to.
+pub fn of_unknown_origin(target: &Target, source: &Source, settings: &Differing) -> Vec<PartDiff> {
+    let parts = Part::ALL.into_iter();
+    parts
+        .map(|part| {
+            let asked_for = text(part, (target, source), settings.after.as_ref());
+            let settings = match part {
+                Part::Settings => named(settings, &Ok(String::new()), &asked_for),
+                _ => Named::default(),
+            };
+            PartDiff {
+                part,
+                shown: Shown::Unknown(asked_for),
+                settings,
+            }
+        })
+        .collect()
+}
+
+fn named(
+    settings: &Differing,
+    old: &Result<String, String>,
+    new: &Result<String, String>,
+) -> Named {
+    let text = |text: &Result<String, String>| text.clone().unwrap_or_default();
+    Named {
+        differ: settings.paths().into_iter().flatten().collect(),
+        hidden: settings.hidden(&text(old), &text(new)),
+        set_at_the_engine: settings.set_by_others.iter().cloned().collect(),
+    }
+}
+
+/// The text of a part of this target. Of settings it may show a part: `settings` are the digests of all, if they are known.
+fn text(
+    part: Part,
+    (target, source): (&Target, &Source),
+    settings: Option<&Digests>,
+) -> Result<String, String> {
     if digest(part, target) == digest(part, &Content::default().target()) {
         return Ok(String::new());
     }
     let is_it = |content: &Content| digest(part, &content.target()) == digest(part, target);
+    // What the spec leaves as it is has no text there.
+    let leaves_it = |content: &Content| {
+        part == Part::Config
+            && content.program_config.is_none()
+            && content.kept.program_config.is_some()
+    };
     if let Some(Ok(content)) = source.content
         && is_it(content)
+        && !leaves_it(content)
     {
         return Ok(part.text(content));
     }
     let kept = source.kept.map(|kept| snapshot::text(kept, part));
-    if let Some(Ok(text)) = &kept
-        && content_of(part, text).is_some_and(|content| is_it(&content))
-    {
-        return Ok(text.clone());
+    if let Some(Ok(text)) = &kept {
+        let is_part = part == Part::Settings && settings.is_some_and(|all| is_part_of(text, all));
+        if is_part || content_of(part, text).is_some_and(|content| is_it(&content)) {
+            return Ok(text.clone());
+        }
     }
     Err(match (kept, source.content) {
         (Some(Err(Omission::FromConfigMap)), _) => {
@@ -74,6 +165,11 @@ fn text(part: Part, target: &Target, source: &Source) -> Result<String, String> 
             "it is too large to be kept in the status; compare in Git".into()
         }
         (_, Some(Err(why))) => one_line(why),
+        (_, Some(Ok(content))) if is_it(content) => READ_THERE.into(),
+        (_, Some(Ok(_))) if part == Part::Settings => {
+            "the spec, beside what others have set at the engine, asks for another one by now"
+                .into()
+        }
         (_, Some(Ok(_))) => "the spec asks for another one by now".into(),
         _ => "its text isn't in the status".into(),
     })
@@ -127,40 +223,113 @@ fn title(part: Part) -> &'static str {
     }
 }
 
+/// What a part does if it is another one.
+fn differs(part: Part) -> &'static str {
+    match part {
+        Part::UdfToml | Part::Settings => "differ",
+        Part::Sql | Part::UdfRust | Part::Config => "differs",
+    }
+}
+
+/// That nobody knows whether it is another one.
+fn may_differ(part: Part) -> String {
+    let it = match differs(part) {
+        "differ" => "they differ",
+        _ => "it differs",
+    };
+    format!("it isn't known whether {it}, since nobody recorded what the checkpoint was made from")
+}
+
 impl PartDiff {
     /// For people: a heading, and the diff below it.
     pub fn to_text(&self) -> String {
-        let name = title(self.part);
-        match &self.texts {
-            Err(why) => {
-                let line = format!("{name} differs, and can't be shown: {why}");
-                format!("{}\n", styled(style::WARNING, &line))
+        let (part, name) = (self.part, title(self.part));
+        let mut text = match &self.shown {
+            Shown::Not(why) => {
+                let names = match self.settings.differ.is_empty() {
+                    true => String::new(),
+                    false => format!(" in {}", one_line(&self.settings.differ.join(", "))),
+                };
+                let line = format!("{name} {}{names}, and can't be shown: {why}", differs(part));
+                return format!("{}\n", styled(style::WARNING, &line));
             }
-            Ok((old, new)) => {
+            Shown::Texts(old, new) => {
                 let diff = TextDiff::from_lines(old, new);
                 let (added, removed) = count(&diff);
                 let lines = if added == 1 { "line" } else { "lines" };
                 let heading = format!("{name} ({added} {lines} added, {removed} removed)");
                 format!("{}\n{}", styled(style::HEADING, &heading), coloured(&diff))
             }
+            Shown::Unknown(asked_for) => {
+                let known = format!("{name}: {}", may_differ(part));
+                let (line, below) = match asked_for {
+                    Ok(text) if text.is_empty() => (format!("{known}; the spec has none"), ""),
+                    Ok(text) => (format!("{known}; the spec has"), text.as_str()),
+                    Err(why) => (
+                        format!("{known}, and what is asked for can't be shown: {why}"),
+                        "",
+                    ),
+                };
+                let below = below.lines().map(|line| format!("   {}\n", code(line)));
+                let below: String = below.collect();
+                format!("{}\n{below}", styled(style::WARNING, &line))
+            }
+        };
+        if let Some(why) = self.not_all_is_shown() {
+            text += &format!("  {}\n", styled(style::WARNING, &one_line(&why)));
         }
+        text
+    }
+
+    /// Of which settings the texts don't show all.
+    fn not_all_is_shown(&self) -> Option<String> {
+        let hidden = &self.settings.hidden;
+        (!hidden.is_empty()).then(|| {
+            format!(
+                "not shown, or not whole: {}. {READ_THERE}",
+                hidden.join(", ")
+            )
+        })
     }
 
     /// For programs.
     pub fn to_json(&self) -> Value {
-        match &self.texts {
-            Err(why) => json!({"part": self.part.name(), "notShown": why}),
-            Ok((old, new)) => {
+        let mut json = Map::new();
+        let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
+        put("part", self.part.name().into());
+        match &self.shown {
+            Shown::Not(why) => {
+                put("notShown", json!(why));
+            }
+            Shown::Texts(old, new) => {
                 let diff = TextDiff::from_lines(old, new);
                 let (added, removed) = count(&diff);
-                json!({
-                    "part": self.part.name(),
-                    "added": added,
-                    "removed": removed,
-                    "diff": diff.unified_diff().context_radius(CONTEXT).to_string(),
-                })
+                let unified = diff.unified_diff().context_radius(CONTEXT).to_string();
+                put("added", added.into());
+                put("removed", removed.into());
+                put("diff", unified.into());
+                if let Some(why) = self.not_all_is_shown() {
+                    put("notShown", why.into());
+                }
+            }
+            Shown::Unknown(asked_for) => {
+                let known = may_differ(self.part);
+                let (why, text) = match asked_for {
+                    Ok(text) => (known, Some(text)),
+                    Err(why) => (
+                        format!("{known}, and what is asked for can't be shown: {why}"),
+                        None,
+                    ),
+                };
+                put("notShown", why.into());
+                put("askedFor", json!(text));
             }
         }
+        if self.part == Part::Settings {
+            put("settings", json!(self.settings.differ));
+            put("setAtTheEngine", json!(self.settings.set_at_the_engine));
+        }
+        Value::Object(json)
     }
 }
 
@@ -196,14 +365,16 @@ fn coloured(diff: &TextDiff<'_, '_, str>) -> String {
     text
 }
 
-/// What of the program differs, in words.
-pub fn changed(before: &Target, after: &Target) -> Vec<String> {
+/// What of the program differs, in words. `settings` are the names of the settings that do, as far as they are known.
+pub fn changed(before: &Target, after: &Target, settings: &[String]) -> Vec<String> {
     let words = |part: &str| match part {
         "sql" => "SQL".to_owned(),
         "udfRust" => "Rust of the user-defined functions".to_owned(),
         "udfToml" => "Cargo dependencies of the user-defined functions".to_owned(),
         "config" => "program configuration".to_owned(),
-        "settings" => "runtime settings".to_owned(),
+        "settings" if settings.is_empty() => "runtime settings".to_owned(),
+        // All of them: the operator's summary counts what it has no room for.
+        "settings" => format!("the runtime settings {}", one_line(&settings.join(", "))),
         "runtimeVersion" => format!(
             "runtime version ({} → {})",
             version(&before.runtime_version),
@@ -248,7 +419,11 @@ mod tests {
             kept: None,
             content: Some(Ok(&new)),
         };
-        diff((&old.target(), &before), (&new.target(), &after))
+        diff(
+            (&old.target(), &before),
+            (&new.target(), &after),
+            &Differing::default(),
+        )
     }
 
     #[test]
@@ -302,7 +477,11 @@ SQL program (1 line added, 1 removed)
             kept: None,
             content: Some(Ok(&new)),
         };
-        let parts = diff((&old.target(), &before), (&new.target(), &after));
+        let parts = diff(
+            (&old.target(), &before),
+            (&new.target(), &after),
+            &Differing::default(),
+        );
         let text = plain(&parts[0].to_text());
         assert!(
             text.contains("can't be shown: the settled program: it came from a ConfigMap"),
@@ -312,16 +491,21 @@ SQL program (1 line added, 1 removed)
         let parts = diff(
             (&sql("x").target(), &Source::default()),
             (&sql("y").target(), &after),
+            &Differing::default(),
         );
-        assert!(parts[0].texts.is_err());
+        assert!(matches!(parts[0].shown, Shown::Not(_)));
         let other = sql("z");
         let moved_on = Source {
             kept: None,
             content: Some(Ok(&other)),
         };
-        let parts = diff((&sql("").target(), &before), (&new.target(), &moved_on));
-        let why = parts[0].texts.clone().unwrap_err();
-        assert_eq!(why, "the new program: the spec asks for another one by now");
+        let parts = diff(
+            (&sql("").target(), &before),
+            (&new.target(), &moved_on),
+            &Differing::default(),
+        );
+        let why = "the new program: the spec asks for another one by now".to_owned();
+        assert_eq!(parts[0].shown, Shown::Not(why));
     }
 
     #[test]
@@ -333,7 +517,7 @@ SQL program (1 line added, 1 removed)
             ..Content::default()
         };
         assert_eq!(
-            changed(&old.target(), &new.target()),
+            changed(&old.target(), &new.target(), &[]),
             [
                 "Rust of the user-defined functions",
                 "program configuration",
@@ -347,6 +531,7 @@ SQL program (1 line added, 1 removed)
         let parts = diff(
             (&old.target(), &Source::default()),
             (&new.target(), &content),
+            &Differing::default(),
         );
         let text: String = parts.iter().map(|part| plain(&part.to_text())).collect();
         assert!(text.contains("+fn f() {}"), "{text}");

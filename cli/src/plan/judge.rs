@@ -11,6 +11,7 @@ use sluice::gate::lineage;
 use sluice::gate::votes::{Effect, effect};
 
 use super::held::{self, LeftAlone};
+use crate::differing::{Differing, Others, cannot_be_told_apart};
 use crate::program::{self, PartDiff, Source};
 
 /// Everything that it depends on.
@@ -33,6 +34,7 @@ pub struct Planned {
     pub namespace: String,
     pub pipeline: String,
     pub verdict: Verdict,
+    pub subject: Subject,
     /// The id of the change, where it can be told.
     pub change_id: Option<String>,
     /// What it follows.
@@ -43,6 +45,21 @@ pub struct Planned {
     /// The texts that differ.
     pub program: Vec<PartDiff>,
     pub notes: Vec<String>,
+}
+
+/// What a change is about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Subject {
+    /// The program; settings may change with it.
+    Program,
+    /// Runtime settings alone.
+    Settings,
+    /// What somebody has set at the engine, and nothing that the file says.
+    Others,
+    /// Nobody knows, since it isn't known what is settled.
+    Unknown,
+    /// The pipeline is gone, and made anew.
+    Anew,
 }
 
 /// Whether somebody has to approve it.
@@ -124,6 +141,7 @@ pub fn judge(situation: &Situation) -> Planned {
         namespace: file.namespace().unwrap_or_default(),
         pipeline: file.name_any(),
         verdict: Verdict::New,
+        subject: Subject::Program,
         change_id: None,
         parent: None,
         changed: vec![],
@@ -163,8 +181,10 @@ pub fn judge(situation: &Situation) -> Planned {
         let before = stored.settled.as_ref().filter(|it| it.is_known());
         if let Some(before) = before {
             planned.changed = sluice::gate::change::differences(&before.target, &target);
-            planned.in_words = program::changed(&before.target, &target);
+            let settings = Differing::of(&stored, Some(content), &target).keys();
+            planned.in_words = program::changed(&before.target, &target, &settings);
         }
+        planned.subject = Subject::Anew;
         planned
             .notes
             .push("the pipeline is gone from its engine: this is made anew, from nothing".into());
@@ -193,9 +213,17 @@ pub fn judge(situation: &Situation) -> Planned {
     planned.change_id = Some(id.clone());
     planned.verdict = verdict(situation, &status, content, &id);
     let known = settled.filter(|settled| settled.is_known());
+    let settings = Differing::of(&status, Some(content), &target);
+    let others = known.map(|settled| &settled.target);
+    let others = Others::of(&settings, others, content, &target);
     if let Some(settled) = known {
         planned.changed = sluice::gate::change::differences(&settled.target, &target);
-        planned.in_words = program::changed(&settled.target, &target);
+        planned.in_words = program::changed(&settled.target, &target, &settings.keys());
+        planned.subject = match planned.changed.as_slice() {
+            changed if others.are_all_of(changed) => Subject::Others,
+            ["settings"] => Subject::Settings,
+            _ => Subject::Program,
+        };
         let before = Source {
             kept: settled.program.as_ref(),
             content: situation.live_content.map(Ok),
@@ -204,7 +232,15 @@ pub fn judge(situation: &Situation) -> Planned {
             kept: None,
             content: Some(Ok(content)),
         };
-        planned.program = program::diff((&settled.target, &before), (&target, &after));
+        planned.program = program::diff((&settled.target, &before), (&target, &after), &settings);
+    } else if settled.is_some() && !is_lost {
+        planned.subject = Subject::Unknown;
+    }
+    if settled.is_some() && !matches!(planned.verdict, Verdict::NotApplied(_)) {
+        planned.notes.extend(others.notes(known.is_some()));
+        if !is_lost && planned.changed.contains(&"settings") && settings.paths().is_none() {
+            planned.notes.push(cannot_be_told_apart(content));
+        }
     }
     let notes = on_the_change(situation, &stored, &status, &target, &id, &planned);
     planned.notes.extend(notes);
@@ -536,7 +572,9 @@ pub fn is_root(parent: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::program::Shown;
     use serde_json::{Value, json};
+    use sluice::gate::held_settings;
 
     fn sql(text: &str) -> Content {
         Content {
@@ -580,6 +618,28 @@ mod tests {
             live_content: Some(&sql("A")),
             approvals: &[],
         })
+    }
+
+    /// Somebody has set these at the engine. Sluice has given it nothing of that.
+    fn with_others(mut live: Pipeline, shown: Value) -> Pipeline {
+        let settings = held_settings::as_found(None, shown.as_object()).unwrap();
+        let held = live.status.as_mut().unwrap().content.as_mut().unwrap();
+        held.target.settings = held_settings::name_of(&held_settings::meaning(&settings));
+        held.settings = Some(settings);
+        held.given_settings = Some(vec!["workers".into()]);
+        held.runtime_config_is_given = true;
+        live
+    }
+
+    /// What is printed of it. No value of anything that others have set can be in it.
+    fn printed(planned: &Planned) -> String {
+        let text = super::super::show::text(planned, None);
+        let json = super::super::show::json(planned).to_string();
+        assert!(
+            !text.contains("evil") && !json.contains("evil"),
+            "{text}{json}"
+        );
+        anstream::adapter::strip_str(&text).to_string()
     }
 
     fn id(text: &str, parent: &str) -> String {
@@ -633,9 +693,178 @@ mod tests {
         assert_eq!(planned.verdict, Verdict::NeedsApproval);
         assert_eq!(planned.change_id, Some(id("B", "parent")));
         assert_eq!(planned.changed, ["sql"]);
-        let texts = planned.program[0].texts.clone().unwrap();
-        assert_eq!(texts, ("A".to_owned(), "B".to_owned()));
+        let shown = &planned.program[0].shown;
+        assert_eq!(*shown, Shown::Texts("A".to_owned(), "B".to_owned()));
         assert!(planned.verdict.needs_approval());
+    }
+
+    /// The id covers them, so whoever approves it has to see them.
+    #[test]
+    fn settings_that_somebody_has_set_at_the_engine_are_named_with_those_of_the_file() {
+        let live = with_others(settled(), json!({"dev_tweaks": {"evil": 1}, "workers": 2}));
+        let file =
+            json!({"program": {"sql": "A"}, "runtimeConfig": {"workers": 2, "env": {"L": "1"}}});
+        let planned = plan(&of(file), Some(&live));
+        let id = planned.change_id.clone().unwrap();
+        assert_eq!(
+            printed(&planned),
+            format!(
+                "\
+Pipeline orders in namespace shop: the program doesn't change, but runtime settings do; the change needs approval
+  Change     {id}
+  Follows    parent
+  Changes    the runtime settings dev_tweaks, env
+  Note       somebody has set dev_tweaks at the engine, and the spec doesn't name it: it comes into force with this change. To leave it out, write what is right into spec.runtimeConfig.dev_tweaks
+
+runtime settings (5 lines added, 0 removed)
+  @@ -0,0 +1,5 @@
+  +{{
+  +  \"env\": {{
+  +    \"L\": \"1\"
+  +  }}
+  +}}
+  \\ no line break at the end
+  not shown, or not whole: dev_tweaks. Sluice keeps no values of what somebody has set at the engine: read them there
+
+To approve it in the same commit:  spec.approvedChange: {id}
+To approve it once it waits:       kubectl sluice approve orders -n shop --change {id}
+"
+            )
+        );
+        let json = super::super::show::json(&planned);
+        assert!(json["notes"][0].as_str().unwrap().contains("dev_tweaks"));
+        let part = &json["program"][0];
+        assert_eq!(part["settings"], json!(["dev_tweaks", "env"]));
+        assert_eq!(part["setAtTheEngine"], json!(["dev_tweaks"]));
+    }
+
+    #[test]
+    fn a_file_that_changes_nothing_is_not_said_to_change_the_program_where_others_have_set_something()
+     {
+        let shown = json!({"dev_tweaks": {"evil": 1}, "resources": {"namespace": "evil"}});
+        let live = with_others(settled(), shown);
+        let file = of(json!({"program": {"sql": "A"}, "runtimeConfig": {"workers": 2}}));
+        let planned = plan(&file, Some(&live));
+        assert_eq!(planned.verdict, Verdict::NeedsApproval);
+        let text = printed(&planned);
+        for line in [
+            "only what somebody has set at the engine changes; the change needs approval",
+            "Changes    the runtime settings dev_tweaks, resources\n",
+            "set dev_tweaks, resources.namespace at the engine, and the spec doesn't name them: they come into force",
+            "write what is right into spec.runtimeConfig.dev_tweaks, spec.runtimeConfig.resources.namespace\n",
+            "runtime settings differ in dev_tweaks, resources.namespace, and can't be shown: Sluice keeps no values",
+        ] {
+            assert!(text.contains(line), "{line} isn't in {text}");
+        }
+        assert!(!text.contains("lines added"), "{text}");
+        // What the file names is its own.
+        let mine = json!({"dev_tweaks": {}, "resources": {"namespace": "mine"}});
+        let planned = plan(
+            &of(json!({"program": {"sql": "A"}, "runtimeConfig": mine})),
+            Some(&live),
+        );
+        assert!(
+            !printed(&planned).contains("somebody has set"),
+            "{planned:?}"
+        );
+    }
+
+    #[test]
+    fn what_others_have_set_and_somebody_has_approved_is_no_news_and_that_it_was_taken_away_is() {
+        let shown = json!({"dev_tweaks": {"evil": 1}});
+        let mut live = with_others(settled(), shown.clone());
+        let status = live.status.as_mut().unwrap();
+        let held = status.content.as_ref().unwrap();
+        let kept = settled_with(&held.target, held_settings::digests(shown.as_object()));
+        status.run.as_mut().unwrap().target = kept.target.clone();
+        status.settled = Some(kept);
+        let env = json!({"program": {"sql": "A"}, "runtimeConfig": {"env": {"L": "1"}}});
+        let planned = plan(&of(env.clone()), Some(&live));
+        let text = printed(&planned);
+        assert!(
+            text.contains("Changes    the runtime settings env\n"),
+            "{text}"
+        );
+        assert!(text.contains("+  \"env\""), "{text}");
+        assert!(!text.contains("dev_tweaks"), "{text}");
+        // To be rid of it is what the file says.
+        let none = json!({"program": {"sql": "A"}, "runtimeConfig": {}});
+        let text = printed(&plan(&of(none), Some(&live)));
+        assert!(
+            text.contains("Changes    the runtime settings dev_tweaks\n"),
+            "{text}"
+        );
+        assert!(!text.contains("Note"), "{text}");
+        // And this is not.
+        let live = with_others(live, json!({}));
+        let text = printed(&plan(&of(env), Some(&live)));
+        assert!(
+            text.contains("Changes    the runtime settings dev_tweaks, env\n"),
+            "{text}"
+        );
+        let taken = "somebody has taken dev_tweaks away at the engine, and the spec doesn't name it: that comes into force with this change. To keep it, write what is right into spec.runtimeConfig.dev_tweaks\n";
+        assert!(text.contains(taken), "{text}");
+    }
+
+    fn settled_with(target: &Target, settings: Option<held_settings::Digests>) -> Settled {
+        let program = sluice::gate::snapshot::keep(&Default::default(), &sql("A"));
+        Settled {
+            target: target.clone(),
+            settings,
+            program: Some(program),
+            ..Settled::unknown("parent".into())
+        }
+    }
+
+    #[test]
+    fn a_runtime_version_and_a_configuration_of_others_are_said_to_be_theirs() {
+        let mut live = settled();
+        let held = live.status.as_mut().unwrap().content.as_mut().unwrap();
+        held.target.runtime_version = "0.338.0".into();
+        held.target.config = "of others".into();
+        held.given_settings = Some(vec![]);
+        let planned = plan(&of(json!({"program": {"sql": "A"}})), Some(&live));
+        assert_eq!(planned.subject, Subject::Others);
+        let text = printed(&planned);
+        for line in [
+            "somebody has set the runtime version, the program configuration at the engine, and the spec doesn't name them",
+            "write what is right into spec.program.config.runtime_version, spec.program.config\n",
+            "program configuration differs, and can't be shown: the new program: Sluice keeps no values",
+        ] {
+            assert!(text.contains(line), "{line} isn't in {text}");
+        }
+        let planned = plan(&of(json!({"program": {"sql": "B"}})), Some(&live));
+        assert_eq!(planned.subject, Subject::Program);
+        assert!(planned.notes[0].contains("runtime version"), "{planned:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_to_change_is_not_said_to() {
+        let mut live = with_others(settled(), json!({"dev_tweaks": {"evil": 1}}));
+        live.status.as_mut().unwrap().settled = Some(Settled::unknown("link".into()));
+        let planned = plan(&of(json!({"program": {"sql": "A"}})), Some(&live));
+        let text = printed(&planned);
+        assert!(
+            text.contains("what changes isn't known, since nobody recorded"),
+            "{text}"
+        );
+        let note = "the engine has dev_tweaks, the spec doesn't name it, and whether somebody has set it there since isn't known: it comes into force with this change.";
+        assert!(text.contains(note), "{text}");
+        // Too many to be told apart.
+        let mut live = with_others(settled(), json!({"dev_tweaks": {"evil": 1}}));
+        let held = live.status.as_mut().unwrap().content.as_mut().unwrap();
+        held.settings = None;
+        held.runtime_config_is_given = false;
+        let planned = plan(&of(json!({"program": {"sql": "A"}})), Some(&live));
+        let text = printed(&planned);
+        for line in [
+            "the program doesn't change, but runtime settings do",
+            "which runtime settings differ isn't known",
+            "all that the engine has come into force with this change",
+            "runtime settings differ, and can't be shown: they are too many",
+        ] {
+            assert!(text.contains(line), "{line} isn't in {text}");
+        }
     }
 
     #[test]

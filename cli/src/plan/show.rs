@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::judge::{Planned, Verdict, is_root};
+use super::judge::{Planned, Subject, Verdict, is_root};
 use crate::output::{style, styled};
 use crate::printable::{one_line, printable};
 use crate::program::PartDiff;
@@ -13,6 +13,7 @@ pub fn text(planned: &Planned, context: Option<&str>) -> String {
         namespace,
         pipeline,
         verdict,
+        subject,
         change_id,
         parent,
         changed: _,
@@ -22,7 +23,7 @@ pub fn text(planned: &Planned, context: Option<&str>) -> String {
     } = planned;
     let heading = format!(
         "Pipeline {pipeline} in namespace {namespace}: {}",
-        verdict_in_words(verdict)
+        verdict_in_words(verdict, what_changes(*subject))
     );
     let mut text = format!("{}\n", styled(style::HEADING, &one_line(&heading)));
     let mut line = |name: &str, value: &str| {
@@ -60,7 +61,19 @@ To approve it once it waits:       kubectl sluice approve {pipeline} -n {namespa
     text
 }
 
-fn verdict_in_words(verdict: &Verdict) -> String {
+fn what_changes(subject: Subject) -> &'static str {
+    match subject {
+        Subject::Program => "the program changes",
+        Subject::Settings => "the program doesn't change, but runtime settings do",
+        Subject::Others => "only what somebody has set at the engine changes",
+        Subject::Unknown => {
+            "what changes isn't known, since nobody recorded what the checkpoint was made from"
+        }
+        Subject::Anew => "the pipeline is made anew",
+    }
+}
+
+fn verdict_in_words(verdict: &Verdict, changes: &str) -> String {
     match verdict {
         Verdict::New => {
             "it is new; there is nothing to approve, unless its engine holds a pipeline of that name".into()
@@ -72,18 +85,18 @@ fn verdict_in_words(verdict: &Verdict) -> String {
         Verdict::NothingSettled => {
             "nothing of it is settled yet, and a start from nothing is not asked about".into()
         }
-        Verdict::NotAsked(why) => format!("the program changes, and nobody is asked: {why}"),
-        Verdict::Refused(why) => format!("the program changes, and is refused: {why}"),
+        Verdict::NotAsked(why) => format!("{changes}, and nobody is asked: {why}"),
+        Verdict::Refused(why) => format!("{changes}, and that is refused: {why}"),
         Verdict::NotApplied(why) => format!("the file isn't applied: {}", printable(why)),
-        Verdict::NeedsApproval => "the program changes; the change needs approval".into(),
+        Verdict::NeedsApproval => format!("{changes}; the change needs approval"),
         Verdict::Approved(by) => {
-            format!("the program changes; the change is approved by {}", printable(by))
+            format!("{changes}; the change is approved by {}", printable(by))
         }
         Verdict::Rejected(by) => {
-            format!("the program changes; the change is rejected by {}", printable(by))
+            format!("{changes}; the change is rejected by {}", printable(by))
         }
         Verdict::ApplyFailed(why) => {
-            format!("the program changes; the change was approved and couldn't be applied, so that its approval is spent: {}", printable(why))
+            format!("{changes}; the change was approved and couldn't be applied, so that its approval is spent: {}", printable(why))
         }
     }
 }
