@@ -168,7 +168,7 @@ mod tests {
         let json = json!(json).to_string();
         assert!(!text.contains("evil") && !json.contains("evil"), "{text}");
         // Each says it.
-        for word in ["dev_tweaks", ORIGIN] {
+        for word in ["dev_tweaks", "http", ORIGIN] {
             assert_eq!(text.contains(word), json.contains(word), "{word}: {json}");
         }
         text
@@ -199,6 +199,19 @@ mod tests {
             text.contains("not shown, or not whole: dev_tweaks. Sluice keeps"),
             "{text}"
         );
+        // What is settled has others' settings in it, too, and its own text is shown all the same.
+        let mut earlier = settled(&env);
+        let both = json!({"env": {"L": "1"}, "dev_tweaks": {"evil": 1}});
+        earlier.settings = held_settings::digests(both.as_object());
+        earlier.target.settings = held_settings::name(both.as_object());
+        let other = content(json!({"workers": 2, "env": {"L": "2"}}));
+        let more = json!({"dev_tweaks": {"evil": 1}, "http": "evil"});
+        let text = shown(&other, more, earlier, &other);
+        assert!(
+            text.contains("-    \"L\": \"1\"\n  +    \"L\": \"2\""),
+            "{text}"
+        );
+        assert!(text.contains("not whole: http. Sluice keeps"), "{text}");
         // Here it has.
         let text = shown(&before, others, settled(&before), &env);
         let why = "runtime settings differ, and can't be shown: the new program: the spec, beside what others have set at the engine, asks for another one by now";

@@ -210,3 +210,23 @@ pub fn cannot_be_told_apart(wanted: &Content) -> String {
         false => why.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_text_is_believed_only_as_far_as_the_digests_say_so() {
+        let all = json!({"env": {"L": "1"}, "dev_tweaks": {"x": 1}});
+        let all = held_settings::digests(all.as_object()).unwrap();
+        for (text, is_part) in [
+            ("", true),
+            (r#"{"env": {"L": "1"}}"#, true),
+            (r#"{"env": {"L": "2"}}"#, false),
+            (r#"{"env": {"L": "1"}, "other": 1}"#, false),
+        ] {
+            assert_eq!(is_part_of(text, &all), is_part, "{text}");
+        }
+    }
+}

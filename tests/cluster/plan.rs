@@ -618,3 +618,56 @@ async fn a9_a_change_of_settings_alone_says_that_the_program_stays() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a9_what_others_have_set_at_the_engine_is_named_before_the_change_and_while_it_waits() {
+    let story = Story::begin().await;
+    story
+        .running_with(json!({"runtimeConfig": {"workers": 2}}))
+        .await;
+    story
+        .patch(json!({"spec": {"desiredState": "stopped"}}))
+        .await;
+    story.until_phase("Stopped").await;
+    let path = format!("/pipelines/{ORDERS}");
+    let theirs = json!({"runtime_config": {"workers": 2, "dev_tweaks": {"evil": 1}}});
+    story.engine.by_hand("PATCH", &path, theirs).await;
+    story.until_event("OutsideEdit").await;
+
+    let desk = Desk::of(&story);
+    let with = |config: Value| orders(json!({"sql": PROGRAM}), json!({"runtimeConfig": config}));
+    let same = desk.write("same.yaml", &[with(json!({"workers": 2}))]);
+    let (code, text) = desk.sluice(&["plan", "-f", &same]).await;
+    assert_eq!(code, 3, "{text}");
+    for part in [
+        "only what somebody has set at the engine changes",
+        "the runtime settings dev_tweaks\n",
+        "spec.runtimeConfig.dev_tweaks\n",
+    ] {
+        assert!(text.contains(part), "{part} isn't in: {text}");
+    }
+    let edited = json!({"workers": 2, "env": {"LEVEL": "1"}});
+    let file = desk.write("orders.yaml", &[with(edited)]);
+    let (_, planned) = desk.plan(&[&file]).await;
+    let part = &planned["program"][0];
+    assert_eq!(part["settings"], json!(["dev_tweaks", "env"]), "{planned}");
+    assert_eq!(part["setAtTheEngine"], json!(["dev_tweaks"]), "{planned}");
+    desk.apply(&file).await;
+    story
+        .patch(json!({"spec": {"desiredState": "running"}}))
+        .await;
+    let planned_id = planned["changeId"].as_str().expect("an id");
+    let waiting = story
+        .until("the change waits that was planned", |pipeline| {
+            is_at(pipeline, ApprovalState::Awaiting) && id(pipeline) == planned_id
+        })
+        .await;
+    assert_eq!(
+        approval(&waiting).summary,
+        "changes the runtime settings dev_tweaks, env"
+    );
+    let (_, text) = desk.sluice(&["diff", ORDERS]).await;
+    assert!(text.contains("\"LEVEL\": \"1\""), "{text}");
+    assert!(text.contains("not whole: dev_tweaks."), "{text}");
+    assert!(!text.contains("by now") && !text.contains("evil"), "{text}");
+}

@@ -804,6 +804,17 @@ To approve it once it waits:       kubectl sluice approve orders -n shop --chang
         );
         let taken = "somebody has taken dev_tweaks away at the engine, and the spec doesn't name it: that comes into force with this change. To keep it, write what is right into spec.runtimeConfig.dev_tweaks\n";
         assert!(text.contains(taken), "{text}");
+        // What Sluice had given goes because the file says no more of it.
+        let mut live = live;
+        let held = live.status.as_mut().unwrap().content.as_mut().unwrap();
+        held.given_settings = Some(vec!["dev_tweaks".into()]);
+        let nothing = json!({"program": {"sql": "A"}, "runtimeConfig": {"workers": 2}});
+        let text = printed(&plan(&of(nothing), Some(&live)));
+        assert!(
+            text.contains("Changes    the runtime settings dev_tweaks\n"),
+            "{text}"
+        );
+        assert!(!text.contains("Note"), "{text}");
     }
 
     fn settled_with(target: &Target, settings: Option<held_settings::Digests>) -> Settled {
