@@ -146,7 +146,14 @@ async fn call(
         }
         Act::DismissError => engine.dismiss_error(name).await?,
         Act::Start(options) => engine.start(name, options).await?,
-        Act::Stop { force } => engine.stop(name, *force).await?,
+        Act::Stop { force: true } => engine.stop(name, true).await?,
+        Act::Stop { force: false } => {
+            // What it can't say for now, the manager's list has to.
+            let newest = engine.checkpoints(name).await.ok();
+            engine.stop(name, false).await?;
+            let newest = newest.and_then(|mut all| all.pop());
+            return Ok(Outcome::Stopping { newest });
+        }
         Act::Pause => engine.pause(name).await?,
         Act::Resume => engine.resume(name).await?,
         Act::Approve(options) => {

@@ -413,6 +413,9 @@ pub struct GracefulStop {
     /// The newest checkpoint that was there before. The one that the stop writes is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_before: Option<String>,
+    /// How many steps are counted in that. The one that the stop writes has no fewer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps_before: Option<i64>,
     /// Whether the call failed. Then somebody else may have stopped the pipeline, and a newer checkpoint be one that the engine
     /// has written by itself long before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -7,8 +7,8 @@ use super::conditions::Reason;
 use super::sluice_gate::Base;
 use super::{Act, Decider, EventReason, Guard, Seen, impact, words};
 use crate::crd::{
-    Approval, ApprovalState, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate, Outcome, Phase,
-    Target, Vote, annotation,
+    Approval, ApprovalState, AtStake, BaseCheckpoint, BootstrapPolicy, Decision, Door, Gate,
+    Outcome, Phase, Target, Vote, annotation,
 };
 use crate::engine::{Connectors, PipelineState, diff};
 use crate::gate::GateEvent;
@@ -123,6 +123,7 @@ impl Decider<'_> {
             return;
         };
         let digest = diff::digest(&state.approval_diff);
+        self.ask_anew_where_input_is_dropped_by_now(&target);
         let revision = self.revision_of(&target);
         let id = self.change_id(&target, revision);
         self.note_what_waits(state, &id);
@@ -171,6 +172,35 @@ impl Decider<'_> {
             ApprovalState::Rejected => self.show_rejected(),
             _ => self.show_waiting(),
         }
+    }
+
+    /// A change was asked about as one that drops no input, since what ran before was stopped with a checkpoint. If something has run
+    /// since then that need not be in one, that isn't so any more (rule A18), unless the engine was told already.
+    fn ask_anew_where_input_is_dropped_by_now(&mut self, target: &Target) {
+        let id = self.change_id(target, self.revision_of(target));
+        let run = self.status.run.as_ref();
+        let resumes_all = run.is_none_or(|run| run.resumes_all);
+        let approval = self.status.approval.as_ref();
+        let is_broken = approval.is_some_and(|approval| {
+            let stake = approval.at_stake.as_ref();
+            approval.change_id == id
+                && approval.gate == Gate::Engine
+                && approval.calls == 0
+                && approval.state.is_votable()
+                && stake.is_some_and(AtStake::drops_no_input)
+        });
+        if resumes_all || !is_broken {
+            return;
+        }
+        let Some(id) = self.is_asked_anew() else {
+            return;
+        };
+        self.warn(
+            EventReason::StoppedWithoutCheckpoint,
+            format!(
+                "change {id} was asked about as one that drops no input, and something has run since that need not be in the checkpoint: the change is asked about anew"
+            ),
+        );
     }
 
     /// What runs is what waits, also where the start could not know that the engine would ask, as for
@@ -398,8 +428,11 @@ impl Decider<'_> {
         let held = self.status.content.as_ref().map(|held| &held.target);
         let wanted = self.wanted()?;
         let run = self.status.run.as_ref().map(|run| &run.target);
-        // What has run, Sluice has brought there, or people have let it through.
-        if held != Some(target) || run == Some(target) || wanted.target() != *target {
+        // What has run, Sluice has brought there, or people have let it through. And what isn't there nobody has put there, but for
+        // settings that stay.
+        let is_of_others =
+            held == Some(target) || settled.without_settings() == target.without_settings();
+        if !is_of_others || run == Some(target) || wanted.target() != *target {
             return None;
         }
         let kept = &wanted.kept;

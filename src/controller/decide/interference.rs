@@ -10,6 +10,7 @@ use super::lifecycle::phase_of;
 use super::{Decider, EventReason};
 use crate::crd::{DesiredState, Interference, StopKind, annotation};
 use crate::engine::PipelineState;
+use crate::gate::lineage;
 
 /// How often it is put right.
 const TOLERATED: i64 = 3;
@@ -108,7 +109,8 @@ impl Decider<'_> {
         let Some(run) = &mut self.status.run else {
             return;
         };
-        let is_over = state.is_stopped() && run.deployment_id.is_some();
+        // What has failed on its way up was seen to fail.
+        let is_over = state.is_stopped() && state.deployment_error.is_none();
         let Some(since) = state.stopped_since.as_ref().filter(|_| is_over) else {
             return;
         };
@@ -124,7 +126,7 @@ impl Decider<'_> {
         }
         self.warn(
             EventReason::UnseenRun,
-            "somebody else started the pipeline at the engine and stopped it again while it wasn't looked at: what came in meanwhile may not be in its checkpoint".into(),
+            "the pipeline was started and stopped again at the engine while it wasn't looked at: what came in meanwhile may not be in its checkpoint".into(),
         );
     }
 
@@ -140,7 +142,15 @@ impl Decider<'_> {
         }
         run.stop = Some(StopKind::Outside);
         if wanted && !self.input.pipeline.is_guest() {
-            let message = "somebody else stopped the pipeline at the engine";
+            let held = self.status.content.as_ref();
+            let keeps = lineage::writes_checkpoints(&self.status)
+                && !held.is_some_and(|held| held.target.without_storage);
+            let message = match keeps {
+                true => "somebody else stopped the pipeline at the engine",
+                false => {
+                    "somebody else stopped the pipeline at the engine: nothing of its state is kept, and it starts from nothing"
+                }
+            };
             self.interfered(EventReason::OutsideStop, message.into());
         }
     }

@@ -259,6 +259,7 @@ impl Decider<'_> {
         let Some(target) = self.status.content.as_ref().map(|held| held.target.clone()) else {
             return;
         };
+        self.no_vote_before_a_stop_without_checkpoint_counts(state, &target);
         let settled = self
             .status
             .settled
@@ -291,7 +292,7 @@ impl Decider<'_> {
             past_gate_since: None,
             stop: None,
             graceful_stop: None,
-            stopped_since: None,
+            stopped_since: state.stopped_since.clone(),
             failed: false,
         };
         let (change_id, target) = (run.change_id.clone(), run.target.clone());
@@ -321,9 +322,15 @@ impl Decider<'_> {
     /// Whether a run that is over has left no input behind that isn't in a checkpoint. That a stop with one was asked for isn't
     /// enough: the call may not have arrived, the stop may have been cut short at the engine, or have written none.
     pub(super) fn is_kept_whole(&self, run: &Run, state: &PipelineState) -> bool {
-        let newest = state.newest_checkpoint().map(|newest| &newest.uuid);
+        let newest = state.newest_checkpoint();
         let wrote_one = run.graceful_stop.as_ref().is_none_or(|stop| {
-            !stop.failed && newest.is_some() && newest != stop.checkpoint_before.as_ref()
+            let is_another =
+                newest.is_some_and(|newest| Some(&newest.uuid) != stop.checkpoint_before.as_ref());
+            let steps = newest.and_then(|newest| newest.steps);
+            // What is shown may be older yet than the one before.
+            let is_older =
+                matches!((stop.steps_before, steps), (Some(then), Some(now)) if now < then);
+            !stop.failed && is_another && !is_older
         });
         !run.failed
             && match run.stop {
@@ -332,6 +339,44 @@ impl Decider<'_> {
                 Some(StopKind::Force) => run.resumes_all && self.never_left_the_gate(run),
                 Some(StopKind::Outside) | None => false,
             }
+    }
+
+    /// Who has approved a change beforehand was told that no input is dropped if the stop for it writes a checkpoint. Where it
+    /// wrote none, the change is asked about under another id, with what is at stake by now (rule A18).
+    fn no_vote_before_a_stop_without_checkpoint_counts(
+        &mut self,
+        state: &PipelineState,
+        target: &crate::crd::Target,
+    ) {
+        let id = self.change_id(target, self.revision_of(target));
+        let is_new = self.candidate().as_ref() == Some(&id)
+            && self
+                .status
+                .approval
+                .as_ref()
+                .is_none_or(|it| it.change_id != id);
+        let is_asked = self.input.pipeline.spec.bootstrap_policy == BootstrapPolicy::AwaitApproval;
+        let is_broken = self.status.run.as_ref().is_some_and(|run| {
+            run.deployment_id.is_some()
+                && run.target != *target
+                && run.stop == Some(StopKind::Checkpoint)
+                && !self.is_kept_whole(run, state)
+        });
+        if !is_new || !is_asked || !is_broken || self.has_nothing_kept(state) {
+            return;
+        }
+        self.had_its_turn(&id, None);
+        self.warn(
+            EventReason::StoppedWithoutCheckpoint,
+            format!(
+                "it isn't known that the pipeline was stopped with a checkpoint for change {id}: it is asked about under another id, since what came in since the last checkpoint is dropped. An approval that was given beforehand does nothing"
+            ),
+        );
+    }
+
+    /// Whether there is no checkpoint to start from.
+    fn has_nothing_kept(&self, state: &PipelineState) -> bool {
+        state.checkpoints.is_empty()
     }
 
     /// Whether a run that is over was stopped before it could leave the gate.
@@ -705,6 +750,8 @@ impl Decider<'_> {
             run.resumes_all = false;
             run.past_gate_since = None;
             run.stop = None;
+            // What is known of an earlier stop proves nothing of a later one.
+            run.graceful_stop = None;
             run.failed = false;
         }
         run.deployment_id = state.deployment_id.clone();

@@ -112,6 +112,10 @@ impl Decider<'_> {
 
     /// Has the engine's pipeline say what is settled. Returns whether there is a call to make for that.
     pub(super) fn keep_the_mark(&mut self, state: &PipelineState) -> bool {
+        // What is said there tells whoever is made in this Pipeline's place that there was a state.
+        if self.status.emptied.is_some() {
+            return false;
+        }
         let wanted = self.wanted_mark(state);
         let digest = digest_of(&wanted);
         let done = [&self.status.mark, &self.status.refused_mark];

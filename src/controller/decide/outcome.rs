@@ -54,6 +54,10 @@ impl<'a> Decider<'a> {
                 not_shown,
                 settings,
             } => {
+                if !self.is_of_what_was_read(id, *version) {
+                    // Whatever is there by now is found by the next look, and told.
+                    return None;
+                }
                 self.own(id);
                 self.tell_what_is_not_shown(not_shown);
                 self.status.content = Some(EngineContent {
@@ -76,6 +80,7 @@ impl<'a> Decider<'a> {
                     self.status.refusal = None;
                 }
             }
+            Outcome::Stopping { newest } => self.is_stopping_after(newest.as_ref()),
             // That it would be was written down before.
             Outcome::ApproveCalled => {}
             Outcome::LeftTheGate => self.is_past_the_gate(),
@@ -106,6 +111,18 @@ impl<'a> Decider<'a> {
             }
         }
         None
+    }
+
+    /// Whether an update's answer is about the pipeline and the version that were looked at before. Somebody may have put another
+    /// pipeline there in between, or other settings, which an update that names none leaves in force.
+    fn is_of_what_was_read(&self, id: &str, version: i64) -> bool {
+        let known = self.status.engine.as_ref();
+        let known = known.and_then(|engine| engine.pipeline_id.as_deref());
+        // One that is made is nobody else's.
+        let is_made = known.is_none() || self.is_being_made_anew();
+        let before = self.status.content.as_ref();
+        let is_next = before.is_none_or(|before| version <= before.version.saturating_add(1));
+        is_made || known == Some(id) && is_next
     }
 
     /// The engine will refuse it again: what runs, or was stopped for it, goes on without it.
@@ -265,19 +282,28 @@ impl<'a> Decider<'a> {
                 ..engine_content(version, wanted)
             },
         };
-        // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't.
+        // Whoever brings what the spec asks for by now does nothing that Sluice wouldn't. Where Sluice has sent it, what is there beside
+        // it is somebody else's.
+        let is_what_was_sent = sending
+            .as_ref()
+            .is_none_or(|sent| sent.target == now.target);
         let is_brought = is_wanted.is_some_and(|wanted| {
-            before
-                .as_ref()
-                .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
+            is_what_was_sent
+                && before
+                    .as_ref()
+                    .is_some_and(|before| !wanted.is(&before.digest, before.exact.as_deref()))
         });
         // What was sent just before a crash is nobody's edit, whatever the spec says by now. Of settings the engine may have
         // left out what it doesn't know.
         let is_sent = sending.as_ref().is_some_and(|sent| {
-            let before = before.as_ref().map_or(0, |before| before.version);
-            sent.target == now.target
-                || version == before.saturating_add(1)
+            let known = before.as_ref().map_or(0, |before| before.version);
+            let of_before = before.as_ref().map(|before| &before.target);
+            // What only changed settings can't be told by the texts.
+            let has_other_texts = of_before.is_some_and(|before| {
+                !has_the_texts_of(before, &full.content)
                     && has_the_texts_of(&sent.target, &full.content)
+            });
+            sent.target == now.target || version == known.saturating_add(1) && has_other_texts
         });
         // Whoever takes away again what somebody has added there, and what never ran, puts right what Sluice would not.
         let has_run = |target: &Target| {
@@ -304,9 +330,7 @@ impl<'a> Decider<'a> {
         self.status.content = Some(now);
         if is_edited && !is_guest {
             let then = match is_wanted {
-                Some(_) => {
-                    "the spec says nothing of that, so it stays, and a start of it is asked about"
-                }
+                Some(_) => self.what_stays_comes_to(&full.state),
                 None if is_doubted => {
                     "its state may be of another program by now, so putting back what the spec says is asked about"
                 }
@@ -321,6 +345,31 @@ impl<'a> Decider<'a> {
                     "somebody else edited the pipeline's program or settings at the engine; {then}"
                 ),
             );
+        }
+        // Where it is known what it was before, what runs is told of by what is known of its gate.
+        let runs = !full.state.is_stopped() && !full.state.awaits_approval();
+        if is_edited && !is_guest && is_doubted && runs {
+            self.warn(
+                EventReason::UnaskedChange,
+                "what somebody else brought to the engine runs, and nobody here was asked: either the engine found nothing to ask about, or somebody approved it at the engine itself".into(),
+            );
+        }
+    }
+
+    /// What becomes of something that somebody else has set, and the spec says nothing of.
+    fn what_stays_comes_to(&self, state: &PipelineState) -> &'static str {
+        let is_asked = lineage::writes_checkpoints(&self.status)
+            && (!state.checkpoints.is_empty() || self.gone(state).is_some());
+        match () {
+            () if !state.is_stopped() => {
+                "the spec says nothing of that, so it stays, and is in force already: nobody here was asked"
+            }
+            () if is_asked => {
+                "the spec says nothing of that, so it stays, and a start of it is asked about"
+            }
+            () => {
+                "the spec says nothing of that, so it stays, and the pipeline starts with it: there is no checkpoint that anybody could be asked about"
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::event_reason::EventReason;
 use super::needs::Needs;
 use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
 use crate::crd::{BootstrapOptions, HeldSettings, Pipeline, PipelineStatus, Target, annotation};
-use crate::engine::{self, DiffAnswer, PipelineState, StartOptions, diff};
+use crate::engine::{self, Checkpoint, DiffAnswer, PipelineState, StartOptions, diff};
 use crate::gate::change::Content;
 
 /// What to do next.
@@ -297,6 +297,11 @@ pub enum Outcome {
     },
     /// The engine's approve was called, and answered 2xx, which proves nothing.
     ApproveCalled,
+    /// The pipeline was asked to stop with a checkpoint. Just before, this was its newest one by its own word, if it said so.
+    Stopping {
+        /// That one.
+        newest: Option<Checkpoint>,
+    },
     /// A checkpoint was asked for.
     CheckpointRequested {
         /// Its number.

@@ -385,8 +385,13 @@ impl Decider<'_> {
             .run
             .as_ref()
             .is_some_and(|run| self.is_kept_whole(run, state));
+        // One that hasn't come up yet has taken nothing in.
+        let has_come_up = self
+            .status
+            .run
+            .as_ref()
+            .is_some_and(|run| run.deployment_id.is_some());
         let stays_stopped = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
-        let held = self.status.content.as_ref().map(|held| &held.target);
         let approval = self.status.approval.as_ref();
         let broken = approval.filter(|approval| {
             let stake = approval.at_stake.as_ref();
@@ -397,7 +402,7 @@ impl Decider<'_> {
             };
             approval.gate == Gate::Sluice
                 && would_be_made
-                && held != Some(&approval.target)
+                && has_come_up
                 && stake.is_some_and(AtStake::drops_no_input)
         });
         if broken.is_none() || !state.is_stopped() || is_kept {
@@ -474,9 +479,17 @@ impl Decider<'_> {
             return;
         };
         if approval.state == ApprovalState::Rejected {
-            let then = self.way_back().unwrap_or_else(|| {
-                "Nothing was changed. Put the old program back into the spec".to_owned()
-            });
+            let meanwhile = match self.input.engine {
+                Observation::Answered {
+                    pipeline: Some(seen),
+                    ..
+                } if seen.state().is_stopped() => "Nothing runs",
+                _ => "What runs goes on",
+            };
+            let then = self
+                .way_back()
+                .unwrap_or_else(|| "Put the old program back into the spec".to_owned());
+            let then = format!("{meanwhile}, and nothing was changed. {then}");
             let message = format!(
                 "change {} ({}) was rejected{}. {then}, or open the gate again with: {}",
                 approval.change_id,

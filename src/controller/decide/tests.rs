@@ -18,5 +18,6 @@ mod regressions;
 mod released;
 mod settings;
 mod sluice_gate;
+mod stops;
 mod stories;
 mod unread;

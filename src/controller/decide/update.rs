@@ -12,7 +12,7 @@ use crate::crd::{
     BootstrapPolicy, DesiredState, EngineContent, GracefulStop, Phase, Preview, PreviewOutcome,
     Refusal, Sending, StopKind, Target,
 };
-use crate::engine::{EngineInfo, PipelineState};
+use crate::engine::{Checkpoint, EngineInfo, PipelineState};
 use crate::gate::change::Content;
 use crate::settings;
 
@@ -69,7 +69,8 @@ impl Decider<'_> {
                 self.act(Act::Look, Guard::default());
                 return true;
             };
-            if let Some(message) = immutable::refused(content, &full.content) {
+            let sent = beside_what_others_set(content, &held, &full.content);
+            if let Some(message) = immutable::refused(&sent, &full.content) {
                 // It is kept, or each further look would ask the engine again.
                 self.status.refusal = Some(Refusal {
                     digest: content.digest(),
@@ -177,38 +178,11 @@ impl Decider<'_> {
         held: &EngineContent,
         seen: &Seen,
     ) -> Option<Content> {
-        let is_beside = |given: Option<&Map<String, Value>>, kept: bool| {
-            // An empty one says that nothing is to be left.
-            let is_empty = given.is_some_and(Map::is_empty);
-            !(given.is_none() && kept || is_empty)
-        };
-        let program = content.program_config.as_ref();
-        let runtime = content.runtime_config.as_ref();
-        let kept = &content.kept;
-        let of_program = is_beside(program, kept.program_config.is_some());
-        let of_runtime = is_beside(runtime, kept.runtime_config.is_some());
-        if !seen.state().is_stopped() || !of_program && !of_runtime {
+        if !seen.state().is_stopped() || leaves(content) == (false, false) {
             return Some(content.clone());
         }
         let there = &seen.full()?.content;
-        let before = held.given_settings.clone().unwrap_or_default();
-        let is_more = |all: Map<String, Value>, given| {
-            (!all.is_empty() && Some(&all) != given).then_some(all)
-        };
-        let mut content = content.clone();
-        if of_runtime {
-            let staying = content.kept.settings.iter();
-            let staying = staying.flat_map(|beside| beside.staying.keys());
-            let there = there.runtime_config.as_ref();
-            let all = settings::beside(runtime, &before, staying, there);
-            content.sent.runtime_config = is_more(all, runtime);
-        }
-        if of_program {
-            let there = there.program_config.as_ref();
-            let all = settings::beside_in_the_program(program, &before, there);
-            content.sent.program_config = is_more(all, program);
-        }
-        Some(content)
+        Some(beside_what_others_set(content, held, there))
     }
 
     /// Whether the engine should be asked about the new program before anything is stopped.
@@ -365,9 +339,11 @@ impl Decider<'_> {
 
     /// Stops the pipeline, having written down how.
     pub(super) fn stop(&mut self, state: &PipelineState, force: bool) {
+        let (checkpoint_before, steps_before) = self.newest_checkpoint_that_is_known(state).unzip();
         let asked = GracefulStop {
             at: self.now(),
-            checkpoint_before: self.newest_checkpoint_that_is_known(state),
+            checkpoint_before: checkpoint_before.flatten(),
+            steps_before: steps_before.flatten(),
             failed: false,
         };
         // What the engine shows by now may be the checkpoint that this stop has written. And while no call is made, it is the
@@ -419,7 +395,10 @@ impl Decider<'_> {
     }
 
     /// The newest checkpoint that anybody knows of. The manager's list may be older than what the pipeline itself has said.
-    fn newest_checkpoint_that_is_known(&self, state: &PipelineState) -> Option<String> {
+    fn newest_checkpoint_that_is_known(
+        &self,
+        state: &PipelineState,
+    ) -> Option<(Option<String>, Option<i64>)> {
         let shown = state.newest_checkpoint();
         let settled = self.status.settled.as_ref();
         let settled = settled.and_then(|settled| settled.checkpoint.as_ref());
@@ -428,10 +407,63 @@ impl Decider<'_> {
             shown.is_none_or(|shown| steps(shown.steps) < steps(settled.steps))
         });
         match settled.filter(|_| is_older) {
-            Some(settled) => settled.uuid.clone(),
-            None => shown.map(|shown| shown.uuid.clone()),
+            Some(settled) => Some((settled.uuid.clone(), settled.steps)),
+            None => shown.map(|shown| (Some(shown.uuid.clone()), shown.steps)),
         }
     }
+
+    /// The pipeline itself has said which checkpoint is its newest, just before it was asked to stop with another one. The
+    /// manager's list may be older.
+    pub(super) fn is_stopping_after(&mut self, newest: Option<&Checkpoint>) {
+        let run = self.status.run.as_mut();
+        let stop = run.and_then(|run| run.graceful_stop.as_mut());
+        if let (Some(stop), Some(newest)) = (stop, newest) {
+            stop.checkpoint_before = Some(newest.uuid.clone());
+            stop.steps_before = newest.steps;
+        }
+    }
+}
+
+/// Whether a content leaves anything of the program configuration, and of the runtime configuration, that it takes the place of.
+fn leaves(content: &Content) -> (bool, bool) {
+    let is_beside = |given: Option<&Map<String, Value>>, kept: bool| {
+        // An empty one says that nothing is to be left.
+        let is_empty = given.is_some_and(Map::is_empty);
+        !(given.is_none() && kept || is_empty)
+    };
+    let kept = &content.kept;
+    (
+        is_beside(
+            content.program_config.as_ref(),
+            kept.program_config.is_some(),
+        ),
+        is_beside(
+            content.runtime_config.as_ref(),
+            kept.runtime_config.is_some(),
+        ),
+    )
+}
+
+/// A content as it is sent beside what the engine shows.
+fn beside_what_others_set(content: &Content, held: &EngineContent, there: &Content) -> Content {
+    let (of_program, of_runtime) = leaves(content);
+    let before = held.given_settings.clone().unwrap_or_default();
+    let is_more =
+        |all: Map<String, Value>, given| (!all.is_empty() && Some(&all) != given).then_some(all);
+    let mut content = content.clone();
+    if of_runtime {
+        let given = content.runtime_config.as_ref();
+        let staying = content.kept.settings.iter();
+        let staying = staying.flat_map(|beside| beside.staying.keys());
+        let all = settings::beside(given, &before, staying, there.runtime_config.as_ref());
+        content.sent.runtime_config = is_more(all, given);
+    }
+    if of_program {
+        let given = content.program_config.as_ref();
+        let all = settings::beside_in_the_program(given, &before, there.program_config.as_ref());
+        content.sent.program_config = is_more(all, given);
+    }
+    content
 }
 
 fn cannot_change(why: &str) -> Hold {

@@ -21,6 +21,8 @@ pub(super) struct Lost(HashMap<EngineKey, BTreeMap<String, One>>);
 struct One {
     name: String,
     since: Timestamp,
+    /// Whether the engine has another pipeline of its name, so that none can be made there.
+    is_in_the_way: bool,
 }
 
 /// What there is to say of one engine.
@@ -30,6 +32,8 @@ pub(super) struct Summary {
     pub(super) count: usize,
     /// Since when the first of them is missed.
     pub(super) since: Option<Timestamp>,
+    /// Of how many the engine has another pipeline of their name.
+    pub(super) in_the_way: usize,
     /// Their Pipelines' names, the first ones.
     pub(super) names: Vec<String>,
 }
@@ -50,6 +54,7 @@ impl Lost {
                 let one = One {
                     name: pipeline.name_any(),
                     since: lost.since.0,
+                    is_in_the_way: lost.found.is_some(),
                 };
                 let all = self.0.entry(key.clone()).or_default();
                 let is_news = all.get(&uid) != Some(&one);
@@ -87,6 +92,7 @@ impl Lost {
         names.truncate(NAMED);
         Summary {
             count: all.len(),
+            in_the_way: all.values().filter(|one| one.is_in_the_way).count(),
             since: all.values().map(|one| one.since).min(),
             names,
         }

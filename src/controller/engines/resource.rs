@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::{Error, status::apply};
 use super::GuardedEngine;
 use super::lost::Summary;
-use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, is_object_name};
+use crate::crd::{Engine, EngineResourceStatus, SecretKeyRef, annotation, is_object_name};
 use crate::engine::feldera::Address;
 use crate::engine::poller::State;
 use crate::text;
@@ -141,8 +141,15 @@ fn pipelines_lost(engine: &Engine, lost: &Summary) -> Option<Condition> {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
+    let in_the_way = match lost.in_the_way {
+        0 => String::new(),
+        some => format!(
+            " Of {some} of them the engine has another pipeline of their name, in whose place nothing is made: take it over with {}, or remove it there.",
+            annotation::ADOPT
+        ),
+    };
     let message = format!(
-        "the engine has no pipeline any more of {} Pipelines that ran there ({names}{more}): its data is lost, or the url, tenant or credential lead to another engine. They go on by themselves if they are found there again; to make them anew, from nothing: kubectl sluice approve --lost --engine {} -n {}",
+        "the engine has no pipeline any more of {} Pipelines that ran there ({names}{more}): its data is lost, or the url, tenant or credential lead to another engine. They go on by themselves if they are found there again; to make them anew, from nothing: kubectl sluice approve --lost --engine {} -n {}.{in_the_way}",
         lost.count,
         engine.name_any(),
         engine.namespace().unwrap_or_default(),

@@ -53,7 +53,8 @@ fn a22_what_was_cleared_by_others_begins_from_nothing_only_once_that_is_approved
 /// Each of them was asked about before, or refused, as a change from what is gone.
 #[test]
 fn a5_what_was_rejected_refused_or_waits_is_not_applied_because_the_storage_is_cleared() {
-    let ways: [(&str, fn(&mut World)); 5] = [
+    type Way = fn(&mut World);
+    let ways: [(&str, Way); 5] = [
         ("settings, rejected", |world| {
             world.set(json!({"env": {"X": "1"}}));
             world.settle();

@@ -172,8 +172,12 @@ proptest! {
     ) {
         let mut world = World::running("A");
         let mut approved = Approved::default();
-        let outside = history.iter().filter(|what| {
+        let is_outside = |what: &Happening| {
             matches!(what, Happening::ApproveOutside | Happening::StartOutside(_))
+        };
+        let outside = history.iter().filter(|what| match what {
+            Happening::Amid(_, what) => is_outside(what),
+            what => is_outside(what),
         }).count();
         for what in history {
             happen(&mut world, &mut approved, &what);

@@ -94,6 +94,14 @@ impl World {
                 assert!(approval.decision.is_some());
                 assert_eq!(approval.deployment_id, live.deployment_id);
                 assert_eq!(approval.options, *options);
+                let drops_none = approval
+                    .at_stake
+                    .as_ref()
+                    .is_some_and(AtStake::drops_no_input);
+                assert!(
+                    approval.calls > 1 || !drops_none || !self.engine.has_unkept_input,
+                    "it was approved as what drops no input, at the engine's gate"
+                );
                 assert!(
                     self.engine.holds(&approval.target),
                     "what is approved is what runs: {:?}, {:?}",
@@ -105,6 +113,19 @@ impl World {
                 assert!(
                     !live.is_some_and(PipelineState::awaits_approval),
                     "a graceful stop parks the gate"
+                );
+            }
+            Act::Start(_) => {
+                let run = status.run.as_ref().map(|run| &run.change_id);
+                let approval = status.approval.as_ref().filter(|approval| {
+                    approval.gate == Gate::Sluice
+                        && approval.state == ApprovalState::Applying
+                        && Some(&approval.change_id) == run
+                });
+                let stake = approval.and_then(|approval| approval.at_stake.as_ref());
+                assert!(
+                    !stake.is_some_and(AtStake::drops_no_input) || !self.engine.has_unkept_input,
+                    "it was approved as what drops no input, and is started"
                 );
             }
             Act::Update(content) => {

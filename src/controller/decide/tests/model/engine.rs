@@ -76,6 +76,8 @@ pub struct Engine {
     pub compiles_for_long: bool,
     /// Whether the storage is cleared.
     pub cleared: bool,
+    /// What somebody sets in the moment between a look and the next update.
+    pub set_amid_update: Option<Value>,
     /// Whether somebody else has done that, and there was a checkpoint, and nothing has begun since.
     pub emptied: bool,
     /// What the manager saw when it last asked the pipeline's process.
@@ -253,6 +255,14 @@ impl Engine {
                 self.theirs.insert(name.clone(), value.clone());
             }
             config.insert(name.clone(), value.clone());
+        }
+    }
+
+    /// Somebody sets settings in the moment between a look and an update, which can't know of them.
+    pub fn set_unseen(&mut self, settings: &Value) {
+        self.set_by_hand(settings);
+        for name in settings.as_object().into_iter().flat_map(Map::keys) {
+            self.theirs.remove(name);
         }
     }
 
@@ -781,6 +791,8 @@ impl Engine {
                 }
             }
             Act::Stop { force } => {
+                let newest = self.checkpoints.last().map(|(uuid, _)| uuid.clone());
+                let steps = i64::try_from(self.checkpoints.len().saturating_sub(1)).ok();
                 if *force && self.has_left_the_gate() {
                     self.dropped_input += 1;
                 }
@@ -791,6 +803,10 @@ impl Engine {
                 }
                 if let Some(deployment) = &mut self.deployment {
                     deployment.status = "Stopping";
+                }
+                if !force {
+                    let newest = newest.map(|uuid| Checkpoint { uuid, steps });
+                    return Outcome::Stopping { newest };
                 }
             }
             Act::Approve(_) => {

@@ -128,6 +128,11 @@ impl World {
             !held.is_some_and(|(held, _)| is_held(&held)),
             "made again at once what has just failed: {act:?}"
         );
+        if let Act::Update(_) = act
+            && let Some(settings) = self.engine.set_amid_update.take()
+        {
+            self.engine.set_unseen(&settings);
+        }
         self.check_call(&act, live.as_ref());
         self.acts.push(act.clone());
         *done += 1;

@@ -25,6 +25,8 @@ pub enum Happening {
     Fault(Wrong),
     /// The same of the next update, and meanwhile somebody edits what was asked for.
     UpdateMeets(Option<Wrong>, usize),
+    /// Somebody sets settings by hand between the operator's look and the next update.
+    SetAmidUpdate(u8),
     /// The next checkpoint that is asked for can't be written, or isn't and nobody says so.
     CheckpointFails,
     CheckpointGetsLost,
@@ -152,6 +154,7 @@ fn by_others() -> impl Strategy<Value = Happening> {
         1 => Just(FindAgain),
         1 => (0u8..3).prop_map(EditByHand),
         1 => (0..SETTINGS).prop_map(SetByHand),
+        1 => (2..SETTINGS).prop_map(SetAmidUpdate),
         1 => (0u8..3).prop_map(ReplaceByHand),
         1 => Just(StopOutside),
         1 => Just(ClearByHand),
@@ -262,6 +265,7 @@ pub fn about_settings() -> impl Strategy<Value = Happening> {
     prop_oneof![
         3 => (0..SETTINGS).prop_map(EditSettings),
         3 => (0..SETTINGS).prop_map(SetByHand),
+        1 => (2..SETTINGS).prop_map(SetAmidUpdate),
         1 => Just(StopOutside),
         1 => (0u8..3).prop_map(Edit),
         1 => (0u8..3).prop_map(EditFunctions),
@@ -428,6 +432,9 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
             world.engine.fault_of_update = fault;
             world.edit_after_update = Some(MEANWHILE[edit]);
         }
+        Happening::SetAmidUpdate(number) => {
+            world.engine.set_amid_update = Some(settings(number));
+        }
         Happening::CheckpointFails => world.engine.fails_checkpoints = 1,
         Happening::CheckpointGetsLost => world.engine.loses_checkpoints = 1,
         Happening::ToggleEngine => world.engine_answers = !world.engine_answers,
@@ -462,6 +469,8 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
         Happening::ClearStorage => {
             let now = world.now;
             world.spec(|spec| spec.clear_storage = Some(now.to_string()));
+            // That says that it may begin from nothing.
+            world.engine.emptied = false;
         }
         Happening::Lose => world.engine.lose(),
         Happening::FindAgain => world.engine.find_again(),
@@ -475,6 +484,9 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
         Happening::ClearByHand => {
             world.engine.stop_by_hand();
             world.engine.clear_by_hand();
+            // Who asks for just that needn't be asked.
+            let asked = &world.pipeline.spec.clear_storage;
+            world.engine.emptied &= asked.is_none() || *asked == world.status().handled_clear;
         }
         Happening::ReplaceByHand(program) => {
             if world.engine.exists {
