@@ -300,3 +300,83 @@ async fn a22_an_edit_after_the_approval_of_a_loss_waits() {
     let held = elsewhere.pipeline(ORDERS).await;
     assert_eq!(held["program_code"], changed());
 }
+
+/// What was rejected, or is still asked about, isn't applied because there is nothing to resume from any more.
+#[tokio::test]
+async fn a22_a_storage_that_is_cleared_at_the_engine_has_nothing_begin_from_nothing_unasked() {
+    let story = Story::begin().await;
+    story.running().await;
+    story
+        .patch(json!({"spec": {"runtimeConfig": {"env": {"A": "1"}}}}))
+        .await;
+    let waiting = story
+        .until("the setting waits", |p| is_at(p, ApprovalState::Awaiting))
+        .await;
+    story.annotate(annotation::REJECT, &id(&waiting)).await;
+    story
+        .until("it is rejected", |p| is_at(p, ApprovalState::Rejected))
+        .await;
+    let starts = story.engine.calls_to("/start").len();
+    let it = format!("/pipelines/{ORDERS}");
+    let stop = format!("{it}/stop?force=true");
+    story.engine.by_hand("POST", &stop, Value::Null).await;
+    eventually("it is cleared", || async {
+        let pipeline = story.engine.pipeline(ORDERS).await;
+        if pipeline["deployment_status"] == "Stopped" && pipeline["storage_status"] == "InUse" {
+            let clear = format!("{it}/clear");
+            story.engine.by_hand("POST", &clear, Value::Null).await;
+        }
+        let storage = story.engine.pipeline(ORDERS).await["storage_status"].clone();
+        (storage == "Cleared").then_some(()).ok_or(storage)
+    })
+    .await;
+    let told = story.until_event("OutsideClear").await;
+    assert!(told.contains("is asked about"), "{told}");
+    let asked = story
+        .until("it is asked about", |p| {
+            is_at(p, ApprovalState::Awaiting) && id(p) != id(&waiting)
+        })
+        .await;
+    assert!(approval(&asked).at_stake.expect("it is said").state_lost);
+    assert!(has(&asked, "Ready", "False", "AwaitingApproval"));
+    story.engine.ticks(3).await;
+    let now = story.engine.calls_to("/start").len();
+    assert!(now <= starts + 1, "what was rejected isn't started");
+    assert_eq!(
+        story.engine.pipeline(ORDERS).await["runtime_config"]["env"],
+        json!({})
+    );
+    story.approve(&id(&asked)).await;
+    story.until_sealed().await;
+    assert_eq!(status(&story.now().await).emptied, None);
+}
+
+/// The backup is of before anything had run.
+#[tokio::test]
+async fn a22_an_engine_that_was_restored_to_before_the_first_checkpoint_starts_nothing_unasked() {
+    let mut story = Story::begin().await;
+    story
+        .create(ORDERS, json!({"desiredState": "stopped"}))
+        .await;
+    story.until_ready("True", "Stopped").await;
+    story.engine.goes_down();
+    let backup = story.engine.backup();
+    story.engine.comes_back();
+    story
+        .patch(json!({"spec": {"desiredState": "running"}}))
+        .await;
+    story.until_settled_as("Running").await;
+    story.engine.goes_down();
+    story.engine.restore(&backup);
+    story.engine.comes_back();
+    story.until_event("OutsideClear").await;
+    let asked = story
+        .until("it is asked about", |p| is_at(p, ApprovalState::Awaiting))
+        .await;
+    assert!(approval(&asked).summary.contains("begins from nothing"));
+    let starts = story.engine.calls_to("/start").len();
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.calls_to("/start").len(), starts);
+    story.approve(&id(&asked)).await;
+    story.until_settled_as("Running").await;
+}
