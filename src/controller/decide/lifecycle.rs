@@ -746,6 +746,8 @@ impl Decider<'_> {
             return;
         }
         let unasked = run.deployment_id.is_some();
+        // A stop that was seen is told of by itself.
+        let is_news = unasked && run.stop.is_none() && !run.failed;
         if unasked {
             run.resumes_all = false;
             run.past_gate_since = None;
@@ -769,7 +771,12 @@ impl Decider<'_> {
                 ),
             );
         }
-        if unasked && self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+        let is_to_be_down = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+        if is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
+            let message = "somebody else stopped the pipeline at the engine and started it again: what came in since its last checkpoint may be dropped";
+            self.interfered(EventReason::OutsideStop, message.into());
+        }
+        if unasked && is_to_be_down {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
             self.interfered(EventReason::UnwantedStart, message.into());

@@ -294,3 +294,22 @@ fn what_others_add_is_said_to_be_asked_about_only_where_it_is() {
         assert!(told.contains(said), "{runs}: {told}");
     }
 }
+
+#[test]
+fn a_stop_and_a_start_by_others_between_two_looks_are_told() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world
+        .engine
+        .start("await_approval", BootstrapOptions::default());
+    world.engine.tick();
+    world.settle();
+    assert_eq!(
+        (world.reported("OutsideStop"), world.phase().as_str()),
+        (1, "Running")
+    );
+    // Nobody else does what Sluice does.
+    world.spec(|spec| spec.restarted_at = Some(crate::crd::Moment("now".into())));
+    world.settle();
+    assert_eq!(world.reported("OutsideStop"), 1);
+}
