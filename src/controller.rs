@@ -547,7 +547,8 @@ async fn reconcile(pipeline: &Pipeline, context: &Context, turn: &Turn) -> Resul
     let held = cleanup::keep_finalizer(pipeline, context).await?;
     let pipeline = held.unwrap_or_else(|| pipeline.clone());
     let mut live = Live::begin(&pipeline, context, turn).await;
-    match driver::reconcile(pipeline, is_in_part, &mut live).await? {
+    // It is large, and what answers are parsed by lies on the stack above it.
+    match Box::pin(driver::reconcile(pipeline, is_in_part, &mut live)).await? {
         End::AwaitsChange => Ok(Action::await_change()),
         End::Pause(pause) => Ok(Action::requeue(pause)),
         End::TooManySteps => Err(Error::TooManySteps),

@@ -58,6 +58,7 @@ fn main() -> ExitCode {
 fn run(args: sluice::config::Args) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(sluice::run::STACK)
         .build()?;
     Ok(runtime.block_on(sluice::run::run(args))?)
 }

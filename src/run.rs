@@ -27,6 +27,10 @@ use crate::policies::Guard;
 use crate::telemetry::{self, Telemetry};
 use crate::{admin, api, config, controller, crd};
 
+/// How much stack a thread may use, in bytes. What is read of an object is parsed by calls within calls, which take more without
+/// optimization than the 2 MiB that threads usually have.
+pub const STACK: usize = 8 << 20;
+
 /// How often missing CRDs are looked for.
 const CRD_INTERVAL: Duration = Duration::from_secs(2);
 

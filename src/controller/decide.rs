@@ -186,7 +186,10 @@ impl<'a> Decider<'a> {
                 known.had_state && known.pipeline_id.as_ref() == Some(&state.id)
             });
         let has_state = !matches!(state.storage_status.as_str(), "" | "Cleared");
-        let had_checkpoint = self.had_checkpoint() && self.is_known_as(state);
+        // What the pipeline itself has said of one, the engine's list may not show yet.
+        let known = self.status.engine.as_ref();
+        let had_checkpoint =
+            known.is_some_and(|known| known.had_checkpoint) && self.is_known_as(state);
         self.status.engine = Some(EngineView {
             had_state: had_state || has_state || !state.checkpoints.is_empty(),
             had_checkpoint: had_checkpoint || !state.checkpoints.is_empty(),

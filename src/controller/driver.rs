@@ -343,7 +343,13 @@ impl<I: Io> Reconcile<'_, I> {
     fn came_of(&mut self, act: Act, guard: Guard, begun: Now, outcome: Option<Outcome>) {
         self.fresh.object = false;
         self.fresh.engine = false;
-        self.outcome = outcome;
+        let is_first = |memory: &mut Memory| memory.is_about_to_stop(&self.pipeline);
+        let is_first = self.io.memory(&self.pipeline, is_first);
+        self.outcome = match outcome {
+            // What is its newest checkpoint by now may be the one that an earlier call has had it write.
+            Some(Outcome::Stopping { .. }) if !is_first => Some(Outcome::Done(act.call())),
+            other => other,
+        };
         let Some(outcome) = &self.outcome else {
             return;
         };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{Act, LastCall, Outcome, remembered};
@@ -32,6 +33,9 @@ pub(super) struct Memory {
     /// Which approval this process has written down that it tells the engine, and hasn't yet: the change and the number of
     /// the call.
     about_to_tell: Option<(String, i64)>,
+    /// When it was written down that the pipeline is stopped with a checkpoint, where this process has done that, and hasn't
+    /// asked for it yet.
+    about_to_stop: Option<Time>,
     /// How often in a row it has failed.
     failures: u32,
     /// The call that failed and isn't made again yet.
@@ -54,6 +58,7 @@ impl Memory {
     pub(super) fn is_empty(&self, now: Timestamp, matters_for: Duration) -> bool {
         self.last_call(now, matters_for).is_none()
             && self.about_to_tell.is_none()
+            && self.about_to_stop.is_none()
             && self.failures == 0
             && self.held_back.is_none()
     }
@@ -75,6 +80,9 @@ impl Memory {
 
     /// A call was made, or not: that is what came of it.
     pub(super) fn made(&mut self, call: LastCall, outcome: &Outcome) {
+        if matches!(call.act, Act::Stop { .. }) {
+            self.about_to_stop = None;
+        }
         self.last_call = remembered(self.last_call.take(), call, outcome);
     }
 
@@ -85,6 +93,16 @@ impl Memory {
         if now.is_some() && now != number_of_call(before) {
             self.about_to_tell = now;
         }
+        let asked = asked_to_stop(stored);
+        if asked.is_some() && asked != asked_to_stop(before) {
+            self.about_to_stop = asked.cloned();
+        }
+    }
+
+    /// Whether this process knows that the pipeline hasn't been asked yet to stop with a checkpoint, as it is written down. Asked
+    /// again, it may have written that checkpoint by then.
+    pub(super) fn is_about_to_stop(&self, stored: &Pipeline) -> bool {
+        self.about_to_stop.is_some() && self.about_to_stop.as_ref() == asked_to_stop(stored)
     }
 
     /// Whether it is written down that the engine is told of the approval, and this process knows that it wasn't yet.
@@ -154,6 +172,12 @@ fn wishes(pipeline: &Pipeline) -> Wishes {
     )
 }
 
+/// When it was written down that the pipeline is stopped with a checkpoint.
+fn asked_to_stop(pipeline: &Pipeline) -> Option<&Time> {
+    let run = pipeline.status.as_ref()?.run.as_ref()?;
+    run.graceful_stop.as_ref().map(|stop| &stop.at)
+}
+
 /// Which approval the engine is being told of, and for the how-many-eth time.
 fn number_of_call(pipeline: &Pipeline) -> Option<(String, i64)> {
     let approval = pipeline.status.as_ref()?.approval.as_ref()?;
@@ -218,6 +242,37 @@ mod tests {
         );
         memory.forget_failures();
         assert!(memory.is_empty(Timestamp::UNIX_EPOCH, MATTERS));
+    }
+
+    /// What another process has written down it may have done, too.
+    #[test]
+    fn a_stop_is_asked_for_first_only_by_the_process_that_has_just_written_it_down() {
+        let at = Timestamp::from_second(1_700_000_000).expect("a time");
+        let before = pipeline(1);
+        let mut stored = pipeline(1);
+        let run = serde_json::json!({
+            "changeId": "c", "bootstrapPolicy": "await_approval", "gracefulStop": {"at": at},
+            "target": {"sql": "", "udfRust": "", "udfToml": "", "config": ""},
+        });
+        let status = serde_json::json!({"run": run});
+        stored.status = serde_json::from_value(status).expect("a status");
+        let mut memory = Memory::default();
+        assert!(!memory.is_about_to_stop(&stored), "a new process");
+        memory.written(&before, &stored);
+        assert!(memory.is_about_to_stop(&stored));
+        assert!(!memory.is_empty(at, MATTERS));
+        let stop = LastCall {
+            act: Act::Stop { force: false },
+            guard: Guard::default(),
+            at,
+        };
+        memory.made(stop, &Outcome::Done(EngineCall::Stop));
+        assert!(!memory.is_about_to_stop(&stored), "it was called");
+        memory.written(&stored, &stored);
+        assert!(
+            !memory.is_about_to_stop(&stored),
+            "it was written down before"
+        );
     }
 
     #[test]

@@ -355,6 +355,28 @@ async fn a5_a_rejection_that_the_watch_has_not_brought_yet_is_heard_before_the_c
     );
 }
 
+/// An operator that has no room for one more call within a call ends, and every Pipeline with it.
+#[test]
+fn a_conflict_takes_no_more_stack_than_half_of_what_a_thread_has() {
+    let thread = std::thread::Builder::new().stack_size(crate::run::STACK / 2);
+    let conflict = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let engine = Engine::with_a_change_that_waits().await;
+            let (pipeline, context, api_server) = approved(&engine).await;
+            answer_status_writes(&api_server, &[409, 200]).await;
+            reconcile(&pipeline, &context, &Turn::alone())
+                .await
+                .unwrap();
+            assert!(status_writes(&api_server).await.len() > 1);
+        });
+    };
+    thread.spawn(conflict).unwrap().join().unwrap();
+}
+
 #[tokio::test]
 async fn a_pipeline_that_is_gone_is_let_go_and_nothing_is_called() {
     let engine = Engine::with_a_change_that_waits().await;

@@ -126,6 +126,15 @@ pub fn meaning(held: &HeldSettings) -> Digests {
         .collect()
 }
 
+/// The digests of the forms in which the engine shows settings, those that it has filled in among them.
+pub fn as_shown_by(held: &HeldSettings) -> Digests {
+    let forms = held.iter().map(|(path, it)| {
+        let form = it.shown.as_ref().unwrap_or(&it.digest);
+        (path.clone(), form.clone())
+    });
+    forms.filter(|(_, form)| !form.is_empty()).collect()
+}
+
 /// The paths of the settings in which the two differ.
 pub fn differences(before: &Digests, after: &Digests) -> BTreeSet<String> {
     let paths = before.keys().chain(after.keys());

@@ -31,8 +31,8 @@ impl Decider<'_> {
             && ran.is_some()
             && ran == self.wanted_target();
         let then = match is_allowed {
-            true => "it begins from nothing, as spec.allowStateLoss or bootstrapPolicy lets it",
-            false => "to begin from nothing is asked about, as soon as it is to run",
+            true => "It begins from nothing, as spec.allowStateLoss or bootstrapPolicy lets it",
+            false => "Before it begins from nothing it is asked about",
         };
         self.begin_from_nothing();
         // Whoever makes it starts it as he likes.
@@ -46,6 +46,32 @@ impl Decider<'_> {
                 "somebody else cleared the pipeline's storage at the engine, or the engine was restored from a backup of before it had any: what the pipeline has computed is lost. {then}"
             ),
         );
+    }
+
+    /// There was a checkpoint, by the engine's own list, and there is none any more, although something has been stored again: somebody
+    /// cleared the storage and started the pipeline, while nobody here looked.
+    pub(super) fn notice_what_has_begun_anew(&mut self, state: &PipelineState) {
+        let engine = self.status.engine.as_mut();
+        let Some(engine) = engine.filter(|it| it.had_checkpoint) else {
+            return;
+        };
+        let is_in_between = !state.is_stopped() && !state.is_up();
+        if !state.checkpoints.is_empty() || state.storage_status != "InUse" || is_in_between {
+            return;
+        }
+        if state.is_stopped() {
+            self.is_emptied();
+            return;
+        }
+        engine.had_checkpoint = false;
+        let how = "its storage was cleared there while nobody here looked, and what runs has begun from nothing";
+        self.interfered(
+            EventReason::OutsideClear,
+            format!(
+                "somebody else started the pipeline at the engine: {how}, and nobody here was asked"
+            ),
+        );
+        self.what_is_kept_is_not_known(how);
     }
 
     /// What a start would resume from, where what was there is gone.

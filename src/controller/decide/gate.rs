@@ -198,7 +198,7 @@ impl Decider<'_> {
         self.warn(
             EventReason::StoppedWithoutCheckpoint,
             format!(
-                "change {id} was asked about as one that drops no input, and something has run since that need not be in the checkpoint: the change is asked about anew"
+                "change {id} was asked about as one that drops no input, and it isn't known that nothing has come in since which is in no checkpoint: the change is asked about anew"
             ),
         );
     }

@@ -89,7 +89,14 @@ impl Decider<'_> {
             self.status.clearing = None;
         }
         let ours = asked.is_some() && *asked != self.status.handled_clear;
-        if ours || !state.is_stopped() || state.storage_status != "Cleared" {
+        if ours {
+            return;
+        }
+        if state.storage_status != "Cleared" {
+            self.notice_what_has_begun_anew(state);
+            return;
+        }
+        if !state.is_stopped() {
             return;
         }
         if let Some(asked) = self.status.clearing.take() {

@@ -57,7 +57,8 @@ impl Decider<'_> {
 
     /// The Pipeline is new, and the pipeline isn't.
     fn take_up(&mut self, mut settled: Settled, state: &PipelineState) {
-        if state.storage_status == "Cleared" {
+        let is_gone = state.storage_status == "Cleared" || state.is_stopped();
+        if is_gone && state.checkpoints.is_empty() {
             if settled.checkpoint.is_some() {
                 self.status.settled = Some(settled);
                 self.is_emptied();

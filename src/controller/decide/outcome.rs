@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::crd::{
-    BuildOutcome, EngineContent, Preview, PreviewOutcome, Refusal, Target, annotation,
+    BuildOutcome, EngineContent, HeldSettings, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 use crate::gate::change::{self, Content};
@@ -54,7 +54,9 @@ impl<'a> Decider<'a> {
                 not_shown,
                 settings,
             } => {
-                if !self.is_of_what_was_read(id, *version) {
+                if !self.is_of_what_was_read(id, *version)
+                    || !self.leaves_the_settings(content, settings.as_ref())
+                {
                     // Whatever is there by now is found by the next look, and told.
                     return None;
                 }
@@ -123,6 +125,20 @@ impl<'a> Decider<'a> {
         let before = self.status.content.as_ref();
         let is_next = before.is_none_or(|before| version <= before.version.saturating_add(1));
         is_made || known == Some(id) && is_next
+    }
+
+    /// Whether an update that gives no settings has left those that were there before. Others are there only if somebody else
+    /// has put them there.
+    fn leaves_the_settings(&self, content: &Content, answered: Option<&HeldSettings>) -> bool {
+        let held = self.status.content.as_ref();
+        let held = held.and_then(|held| held.settings.as_ref());
+        let gives = content.sent.runtime_config.is_some() || !content.keeps_all_settings();
+        match (held, answered) {
+            (Some(before), Some(now)) if !gives => {
+                held_settings::as_shown_by(before) == held_settings::as_shown_by(now)
+            }
+            _ => true,
+        }
     }
 
     /// The engine will refuse it again: what runs, or was stopped for it, goes on without it.

@@ -218,16 +218,14 @@ pub fn remembered(before: Option<LastCall>, call: LastCall, outcome: &Outcome) -
         | Act::Resume
         | Act::Clear
         | Act::Approve(_) => Some(call),
-        // What the engine answers with its result needs no memory.
-        Act::Create { .. }
-        | Act::Adopt { .. }
-        | Act::Preview(_)
-        | Act::Update(_)
-        | Act::Recompile(_)
+        // Likewise, and what was called before may still not show.
+        Act::Preview(_)
         | Act::Build { .. }
         | Act::LookAtBuild { .. }
         | Act::DropBuild { .. }
-        | Act::Checkpoint => None,
+        | Act::Checkpoint => before,
+        // What the engine answers with its result needs no memory.
+        Act::Create { .. } | Act::Adopt { .. } | Act::Update(_) | Act::Recompile(_) => None,
     }
 }
 

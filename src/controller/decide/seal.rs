@@ -29,6 +29,16 @@ impl Decider<'_> {
         {
             return;
         }
+        // A checkpoint of what nobody knows says nothing. While the spec's content can't be read, nothing is looked at for it.
+        let held = self.status.content.as_ref().map(|held| held.version);
+        if let Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+            && held.is_some_and(|held| held != seen.state().version)
+        {
+            return;
+        }
         self.take_in_checkpoint_failure();
         self.give_up_a_lost_checkpoint();
         let now = self.now();

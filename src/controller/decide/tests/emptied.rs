@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::model::World;
-use crate::crd::{ApprovalState, AtStake, BootstrapPolicy, DesiredState, annotation};
+use crate::crd::{
+    ApprovalState, AtStake, BootstrapOptions, BootstrapPolicy, DesiredState, annotation,
+};
 
 /// Somebody stops the pipeline at the engine, and clears its storage.
 fn clear_by_hand(world: &mut World) {
@@ -118,6 +120,13 @@ fn what_had_run_begins_from_nothing_unasked_where_the_spec_lets_it_and_nothing_e
         world.settle();
         let is_up = world.engine.deployment.is_some();
         assert_eq!(is_up, runs, "{allow} {policy:?} {edit}");
+        if policy == BootstrapPolicy::Reject {
+            // What had run is no change that could be refused.
+            assert_eq!(world.phase(), "AwaitingApproval");
+            world.approve_by_annotation();
+            world.settle();
+            assert_eq!(world.phase(), "Running");
+        }
         if runs {
             let decision = world
                 .status()
@@ -147,15 +156,23 @@ fn a_checkpoint_that_is_back_needs_no_answer_about_what_was_gone() {
 
 #[test]
 fn a_pipeline_that_is_made_again_meanwhile_washes_nothing() {
-    let mut world = World::running("A");
-    world.engine.stop_by_hand();
-    world.make_again();
-    world.engine.clear_by_hand();
-    world.adopt();
-    let starts = world.engine.starts;
-    world.settle();
-    assert_eq!(world.engine.starts, starts);
-    assert_eq!(world.phase(), "AwaitingApproval");
+    for is_seen_before in [false, true] {
+        let mut world = World::running("A");
+        world.engine.stop_by_hand();
+        if is_seen_before {
+            world.engine.clear_by_hand();
+            world.settle();
+            world.make_again();
+        } else {
+            world.make_again();
+            world.engine.clear_by_hand();
+        }
+        world.adopt();
+        let starts = world.engine.starts;
+        world.settle();
+        assert_eq!(world.engine.starts, starts, "{is_seen_before}");
+        assert_eq!(world.phase(), "AwaitingApproval", "{is_seen_before}");
+    }
 }
 
 #[test]
@@ -197,4 +214,64 @@ fn a18_what_is_made_anew_and_changed_before_it_runs_is_said_to_begin_from_nothin
         asked.at_stake.map(|stake: AtStake| stake.state_lost),
         Some(true)
     );
+}
+
+#[test]
+fn a22_what_was_cleared_started_and_stopped_by_others_between_two_looks_is_noticed() {
+    for is_stopped_by_spec in [false, true] {
+        let mut world = World::running("A");
+        if is_stopped_by_spec {
+            world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+            world.settle();
+        }
+        world.engine.stop_by_hand();
+        world.engine.clear_by_hand();
+        world.engine.start("allow", BootstrapOptions::default());
+        for _ in 0..4 {
+            world.engine.tick();
+        }
+        world.engine.stop_by_hand();
+        world.engine.tick();
+        let starts = world.engine.starts;
+        world.edit("B");
+        world.spec(|spec| spec.desired_state = DesiredState::Running);
+        world.settle();
+        assert_eq!(world.engine.starts, starts, "{is_stopped_by_spec}");
+        assert_eq!(world.phase(), "AwaitingApproval", "{is_stopped_by_spec}");
+        assert_eq!(world.reported("OutsideClear"), 1, "{is_stopped_by_spec}");
+    }
+}
+
+#[test]
+fn a7_what_was_cleared_and_runs_from_nothing_by_others_is_told_once_and_goes_on() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.clear_by_hand();
+    world.engine.start("allow", BootstrapOptions::default());
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    world.settle();
+    assert_eq!(world.reported("OutsideClear"), 1);
+    assert_eq!(world.phase(), "Running");
+}
+
+/// What runs is of a version that nobody could look at.
+#[test]
+fn what_others_run_while_the_content_cannot_be_read_has_no_checkpoint_asked_for_in_vain() {
+    let mut world = World::running("A");
+    world.engine.stop_by_hand();
+    world.engine.clear_by_hand();
+    world.unread = Some("there is no ConfigMap".into());
+    world.engine.version += 1;
+    world
+        .engine
+        .start("await_approval", BootstrapOptions::default());
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    world.settle();
+    world.unread = None;
+    world.settle();
+    assert!(world.engine.checkpoints.len() == 1 && world.phase() == "Running");
 }

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::model::{Fault, World};
 use crate::controller::decide::{Outcome, Step};
-use crate::crd::{ApprovalState, AtStake, BootstrapOptions, DesiredState, annotation};
+use crate::crd::{
+    ApprovalState, AtStake, BootstrapOptions, DesiredState, HeldSetting, HeldSettings, annotation,
+};
 
 fn drops_none(world: &World) -> bool {
     let stake = world.approval().at_stake;
@@ -312,4 +314,66 @@ fn a_stop_and_a_start_by_others_between_two_looks_are_told() {
     world.spec(|spec| spec.restarted_at = Some(crate::crd::Moment("now".into())));
     world.settle();
     assert_eq!(world.reported("OutsideStop"), 1);
+}
+
+/// A process that dies between the stop and its record asks for it once more, and what is the newest checkpoint by then is the
+/// one that the first has written.
+#[test]
+fn a_stop_that_is_asked_for_twice_is_one_stop() {
+    for effects in 1..12 {
+        let mut world = waits_at_own_gate();
+        let id = world.approve_by_annotation();
+        for _ in 0..30 {
+            world.reconcile_until(effects);
+            if world.engine.stopping {
+                // The manager still shows that it runs.
+                world.restart_operator();
+                world.reconcile();
+                break;
+            }
+            world.engine.tick();
+            world.engine.polls_late = true;
+            world.pass(1);
+        }
+        world.engine.polls_late = false;
+        world.settle();
+        assert_eq!(world.reported("StoppedWithoutCheckpoint"), 0, "{effects}");
+        assert_eq!(world.approval().change_id, id, "{effects}");
+        let env = world.engine.content().runtime_config.expect("settings");
+        assert_eq!(env["env"], json!({"A": "2"}), "{effects}");
+    }
+}
+
+/// What somebody brings there is what Sluice would, and something beside it.
+#[test]
+fn a9_the_same_program_with_a_setting_beside_it_is_not_what_was_sent() {
+    let mut world = World::running("A");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.edit("B");
+    let before = world.status().content.expect("a content");
+    let settings = [false, true].map(|is_there| {
+        let digest = "0".repeat(32);
+        let held = HeldSetting {
+            digest: String::new(),
+            shown: Some(digest),
+        };
+        let all = is_there.then(|| ("env".to_owned(), held));
+        all.into_iter().collect::<HeldSettings>()
+    });
+    for (settings, is_it) in settings.into_iter().zip([true, false]) {
+        let outcome = Outcome::Updated {
+            id: "p-1".to_owned(),
+            version: before.version + 1,
+            content: world.wanted_beside_what_is_held(),
+            not_shown: vec![],
+            settings: Some(settings),
+        };
+        let plan = world.plan(Some(&outcome), false);
+        let taken = match plan.step {
+            Step::Record(next) => next.content.is_some_and(|it| it.target != before.target),
+            _ => false,
+        };
+        assert_eq!(taken, is_it);
+    }
 }

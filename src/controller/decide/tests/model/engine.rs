@@ -78,7 +78,7 @@ pub struct Engine {
     pub cleared: bool,
     /// What somebody sets in the moment between a look and the next update.
     pub set_amid_update: Option<Value>,
-    /// Whether somebody else has done that, and there was a checkpoint, and nothing has begun since.
+    /// Whether somebody else has done that, and there was a checkpoint, and none has been written since.
     pub emptied: bool,
     /// What the manager saw when it last asked the pipeline's process.
     polled: Option<(String, &'static str, Value)>,
@@ -625,6 +625,7 @@ impl Engine {
         if self.reads_no_checkpoint() {
             return;
         }
+        self.emptied = false;
         self.has_unkept_input = false;
         self.kept_settings = self.settings();
         let uuid = self.id("checkpoint");
@@ -796,11 +797,12 @@ impl Engine {
                 if *force && self.has_left_the_gate() {
                     self.dropped_input += 1;
                 }
-                self.stopping = true;
-                self.stops_at_once |= *force;
-                if !force {
+                // Asked again, it writes no other one.
+                if !force && !self.stopping {
                     self.write_checkpoint();
                 }
+                self.stopping = true;
+                self.stops_at_once |= *force;
                 if let Some(deployment) = &mut self.deployment {
                     deployment.status = "Stopping";
                 }
@@ -918,8 +920,8 @@ impl Engine {
         {
             self.losses.push(given.clone());
         }
-        if self.emptied && self.deployment.is_some() {
-            self.emptied = false;
+        let begins = |d: &Deployment| d.status == "Provisioning";
+        if self.emptied && self.deployment.as_ref().is_some_and(begins) {
             self.losses.push(given);
         }
         let base = base.filter(|_| !off);

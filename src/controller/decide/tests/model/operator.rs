@@ -180,6 +180,11 @@ impl World {
         wanted_by(&self.pipeline)
     }
 
+    /// The same, as it is brought to what the engine holds.
+    pub fn wanted_beside_what_is_held(&self) -> Content {
+        crate::gate::lineage::beside_what_is_held(&self.wanted(), &self.status())
+    }
+
     /// What would be done next.
     pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
         let held_back = self.memory.held_back(&self.pipeline, self.instant());
