@@ -80,7 +80,8 @@ impl Memory {
 
     /// A call was made, or not: that is what came of it.
     pub(super) fn made(&mut self, call: LastCall, outcome: &Outcome) {
-        if matches!(call.act, Act::Stop { .. }) {
+        // Where the guard didn't hold, nothing was called.
+        if matches!(call.act, Act::Stop { .. }) && *outcome != Outcome::GuardFailed {
             self.about_to_stop = None;
         }
         self.last_call = remembered(self.last_call.take(), call, outcome);
@@ -266,6 +267,8 @@ mod tests {
             guard: Guard::default(),
             at,
         };
+        memory.made(stop.clone(), &Outcome::GuardFailed);
+        assert!(memory.is_about_to_stop(&stored), "nothing was called");
         memory.made(stop, &Outcome::Done(EngineCall::Stop));
         assert!(!memory.is_about_to_stop(&stored), "it was called");
         memory.written(&stored, &stored);

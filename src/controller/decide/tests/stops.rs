@@ -104,6 +104,59 @@ fn a_checkpoint_from_before_the_stop_that_shows_after_it_is_not_the_stops() {
     assert_ne!(world.approval().change_id, id);
 }
 
+/// By then it shows only what was there before that.
+#[test]
+fn a_list_that_is_older_than_the_stop_proves_no_checkpoint() {
+    let mut world = waits_at_own_gate();
+    let id = world.approve_by_annotation();
+    world.engine.write_checkpoint();
+    world.engine.hidden_checkpoints = 1;
+    world.engine.loses_checkpoints = 1;
+    for _ in 0..40 {
+        world.reconcile();
+        if world.engine.stopping {
+            break;
+        }
+        world.engine.tick();
+        world.pass(1);
+    }
+    assert!(world.engine.stopping, "it is stopped for the change");
+    world.settle();
+    assert_eq!(world.reported("StoppedWithoutCheckpoint"), 1);
+    assert_ne!(world.approval().change_id, id);
+}
+
+/// Within the time in which the first may not show yet.
+#[test]
+fn the_stop_of_another_deployment_is_written_down_anew() {
+    let mut world = waits_at_own_gate();
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    for _ in 0..6 {
+        world.reconcile();
+        world.engine.tick();
+        world.pass(1);
+    }
+    world.reconcile();
+    assert!(world.engine.deployment.is_none(), "it is stopped");
+    let newest = world
+        .engine
+        .checkpoints
+        .last()
+        .map(|(uuid, _)| uuid.clone());
+    world.engine.start("allow", BootstrapOptions::default());
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    let starts = world.engine.starts;
+    for _ in 0..4 {
+        world.reconcile_until(1);
+    }
+    assert_eq!(world.engine.starts, starts);
+    let stop = world.status().run.and_then(|run| run.graceful_stop);
+    let before = stop.and_then(|stop| stop.checkpoint_before);
+    assert_eq!(before, newest, "the first stop has written it");
+}
+
 #[test]
 fn a_run_that_nobody_saw_after_a_start_that_did_not_arrive_is_noticed() {
     let mut world = World::running("A");
