@@ -47,7 +47,9 @@ struct Guests {
 /// What a connection does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
-    /// It waits for its client: to send a request, or to read an answer.
+    /// It waits for its client's first request.
+    Arrives,
+    /// It has been served, and waits for its client: to read the answer, or to send another request.
     Idle,
     /// It has a request, whose credential waits for its turn.
     Queues,
@@ -65,6 +67,13 @@ struct Guest {
     since: Instant,
     closed: CancellationToken,
     gives_way: CancellationToken,
+}
+
+impl Guest {
+    /// Whether it has a request, and so an answer to give.
+    fn has_request(&self) -> bool {
+        !matches!(self.doing, Doing::Arrives | Doing::Idle)
+    }
 }
 
 /// The place of one connection, until this is dropped.
@@ -115,7 +124,7 @@ impl Room {
         let [closed, gives_way] = [(); 2].map(|()| CancellationToken::new());
         let guest = Guest {
             address,
-            doing: Doing::Idle,
+            doing: Doing::Arrives,
             since: now,
             closed: closed.clone(),
             gives_way: gives_way.clone(),
@@ -160,14 +169,14 @@ impl Guests {
         }
         let of_most = || may_go().filter(|(_, guest)| holds(&guest.address) == most);
         let doing = |doing| of_most().filter(move |(_, guest)| guest.doing == doing);
-        // Of equal groups the last one is taken, and nobody is told anything for an idle one.
-        let groups = [Doing::Asks, Doing::Queues, Doing::Idle];
+        // Of equal groups the last one is taken: nobody is waiting for an answer over an idle one.
+        let groups = [Doing::Arrives, Doing::Asks, Doing::Queues, Doing::Idle];
         let group = groups.into_iter().max_by_key(|it| doing(*it).count());
         let group = doing(group.unwrap_or(Doing::Idle));
         let key = |(number, guest): &(&u64, &Guest)| (guest.since, **number);
         let found = match group.clone().next() {
-            Some((_, guest)) if guest.doing == Doing::Idle => group.min_by_key(key),
-            _ => group.max_by_key(key),
+            Some((_, guest)) if guest.has_request() => group.max_by_key(key),
+            _ => group.min_by_key(key),
         };
         found.map(|(number, _)| *number).ok_or(NoRoom::Yet)
     }
@@ -177,7 +186,7 @@ impl Guests {
             return;
         };
         tracing::debug!(address = %guest.address, doing = ?guest.doing, "a connection gives way to another one");
-        if guest.doing != Doing::Idle && self.leaving.len() < MAX_LEAVING {
+        if guest.has_request() && self.leaving.len() < MAX_LEAVING {
             self.leaving.insert(number);
             guest.gives_way.cancel();
         } else {
@@ -318,6 +327,17 @@ mod tests {
         let _asks = colleague.work().unwrap();
         let _another = enter(&room, 2, start, 5);
         assert!(stays(&colleague) && flood[1].gives_way.is_cancelled());
+    }
+
+    #[test]
+    fn who_has_not_been_heard_yet_is_not_the_one_that_goes_where_many_were_answered_at_once() {
+        let (room, start) = (Room::new(4), Instant::now());
+        let flood: Vec<_> = (0..3).map(|i| enter(&room, 2, start, i)).collect();
+        let works: Vec<_> = flood.iter().filter_map(Place::work).collect();
+        let colleague = enter(&room, 2, start, 3);
+        drop(works);
+        let _next = enter(&room, 2, start, 4);
+        assert!(stays(&colleague));
     }
 
     #[test]

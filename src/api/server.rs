@@ -19,7 +19,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::watch,
-    task::JoinSet,
+    task::{JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tokio_util::task::AbortOnDropHandle;
@@ -89,6 +89,9 @@ pub async fn serve(
                         stopping: stopping.clone(),
                     };
                     connections.spawn(connection.serve(stream, tls.clone()));
+                    // A crowd that has come meanwhile would take its place again before it was read once: so it is read
+                    // before the next one comes in.
+                    yield_now().await;
                 }
             }
         }
