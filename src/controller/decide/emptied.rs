@@ -4,7 +4,7 @@
 
 use super::sluice_gate::Base;
 use super::{Decider, EventReason};
-use crate::crd::{BootstrapPolicy, Emptied, Target};
+use crate::crd::{Emptied, Target};
 use crate::engine::PipelineState;
 
 impl Decider<'_> {
@@ -25,21 +25,14 @@ impl Decider<'_> {
     /// The state is gone, and nobody has asked Sluice for that. No change of before counts any more.
     pub(super) fn is_emptied(&mut self) {
         let ran = self.what_has_run();
-        let spec = &self.input.pipeline.spec;
-        let is_allowed = spec.bootstrap_policy != BootstrapPolicy::Reject
-            && (spec.allow_state_loss || spec.bootstrap_policy == BootstrapPolicy::Allow)
-            && ran.is_some()
-            && ran == self.wanted_target();
-        let then = match is_allowed {
+        let base = Base::Gone(ran.clone());
+        let wanted = self.wanted_target();
+        let then = match wanted.is_some_and(|wanted| self.is_allowed(&base, &wanted)) {
             true => "It begins from nothing, as spec.allowStateLoss or bootstrapPolicy lets it",
             false => "Before it begins from nothing it is asked about",
         };
         self.begin_from_nothing();
-        // Whoever makes it starts it as he likes.
-        if !self.input.pipeline.is_guest() {
-            let since = self.now();
-            self.status.emptied = Some(Emptied { since, ran });
-        }
+        self.is_to_be_asked_about(ran);
         self.interfered(
             EventReason::OutsideClear,
             format!(
@@ -64,6 +57,9 @@ impl Decider<'_> {
             return;
         }
         engine.had_checkpoint = false;
+        // Until there is a checkpoint, the next start is one from nothing again.
+        let ran = self.what_has_run();
+        self.is_to_be_asked_about(ran);
         let how = "its storage was cleared there while nobody here looked, and what runs has begun from nothing";
         self.interfered(
             EventReason::OutsideClear,
@@ -72,6 +68,28 @@ impl Decider<'_> {
             ),
         );
         self.what_is_kept_is_not_known(how);
+    }
+
+    /// To begin from nothing is a question from here on.
+    fn is_to_be_asked_about(&mut self, ran: Option<Target>) {
+        // Whoever makes it starts it as he likes.
+        if !self.input.pipeline.is_guest() {
+            let since = self.now();
+            self.status.emptied = Some(Emptied { since, ran });
+        }
+    }
+
+    /// Whether somebody has let what runs begin from nothing, or need not be asked. What others have started at the engine
+    /// was let by nobody here.
+    pub(super) fn is_answered_for(&self) -> bool {
+        let (Some(emptied), Some(run)) = (&self.status.emptied, &self.status.run) else {
+            return true;
+        };
+        let approval = self.status.approval.as_ref();
+        let is_approved = approval.is_some_and(|approval| {
+            approval.change_id == run.change_id && approval.state.is_approved()
+        });
+        is_approved || self.is_allowed(&Base::Gone(emptied.ran.clone()), &run.target)
     }
 
     /// What a start would resume from, where what was there is gone.

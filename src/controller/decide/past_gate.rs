@@ -29,7 +29,9 @@ impl Decider<'_> {
     /// The run is past the gate, by the process's own word.
     pub(super) fn is_past_the_gate(&mut self) {
         self.status.made_anew = None;
-        self.status.emptied = None;
+        if self.is_answered_for() {
+            self.status.emptied = None;
+        }
         let now = self.now();
         if let Some(run) = &mut self.status.run {
             run.past_gate_since.get_or_insert(now);

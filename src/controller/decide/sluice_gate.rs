@@ -230,7 +230,7 @@ impl Decider<'_> {
 
     /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
     /// that, too, is allowed.
-    fn is_allowed(&self, base: &Base, target: &Target) -> bool {
+    pub(super) fn is_allowed(&self, base: &Base, target: &Target) -> bool {
         self.is_said_beforehand(base, target).is_some()
     }
 

@@ -3,9 +3,7 @@
 use serde_json::json;
 
 use super::model::World;
-use crate::crd::{
-    ApprovalState, AtStake, BootstrapOptions, BootstrapPolicy, DesiredState, annotation,
-};
+use crate::crd::{ApprovalState, AtStake, BootstrapPolicy, DesiredState, annotation};
 
 /// Somebody stops the pipeline at the engine, and clears its storage.
 fn clear_by_hand(world: &mut World) {
@@ -226,7 +224,7 @@ fn a22_what_was_cleared_started_and_stopped_by_others_between_two_looks_is_notic
         }
         world.engine.stop_by_hand();
         world.engine.clear_by_hand();
-        world.engine.start("allow", BootstrapOptions::default());
+        world.engine.start_by_hand("allow");
         for _ in 0..4 {
             world.engine.tick();
         }
@@ -247,13 +245,47 @@ fn a7_what_was_cleared_and_runs_from_nothing_by_others_is_told_once_and_goes_on(
     let mut world = World::running("A");
     world.engine.stop_by_hand();
     world.engine.clear_by_hand();
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     for _ in 0..4 {
         world.engine.tick();
     }
     world.settle();
     assert_eq!(world.reported("OutsideClear"), 1);
     assert_eq!(world.phase(), "Running");
+}
+
+/// Nobody was asked about it, so nobody has said that it may begin from nothing once more.
+#[test]
+fn a22_what_others_began_from_nothing_and_failed_before_its_first_checkpoint_is_asked_about() {
+    for is_asked_before in [false, true] {
+        let mut world = World::running("A");
+        world.engine.stop_by_hand();
+        world.engine.clear_by_hand();
+        world.edit("B");
+        if is_asked_before {
+            world.settle();
+            assert_eq!(world.phase(), "AwaitingApproval");
+        }
+        world.engine.start_by_hand("allow");
+        for _ in 0..4 {
+            world.engine.tick();
+        }
+        world.engine.loses_checkpoints = 99;
+        world.reconcile();
+        world.engine.fail("Panic");
+        let starts = world.engine.starts;
+        world.engine.loses_checkpoints = 0;
+        world.settle();
+        world.pass(600);
+        world.settle();
+        assert_eq!(world.engine.starts, starts, "{is_asked_before}");
+        assert_eq!(world.phase(), "AwaitingApproval", "{is_asked_before}");
+        world.approve_by_annotation();
+        world.settle();
+        assert_eq!(world.phase(), "Running", "{is_asked_before}");
+        assert_eq!(world.engine.given(), "B", "{is_asked_before}");
+        assert_eq!(world.status().emptied, None, "{is_asked_before}");
+    }
 }
 
 /// What runs is of a version that nobody could look at.
@@ -264,9 +296,7 @@ fn what_others_run_while_the_content_cannot_be_read_has_no_checkpoint_asked_for_
     world.engine.clear_by_hand();
     world.unread = Some("there is no ConfigMap".into());
     world.engine.version += 1;
-    world
-        .engine
-        .start("await_approval", BootstrapOptions::default());
+    world.engine.start_by_hand("await_approval");
     for _ in 0..4 {
         world.engine.tick();
     }

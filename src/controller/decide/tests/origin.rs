@@ -104,7 +104,7 @@ fn a9_a_checkpoint_that_nobody_saw_being_written_is_of_unknown_origin() {
     // Somebody runs other functions at the engine, keeps that, and puts the old ones back, while nobody looks.
     let by_hand = |world: &mut World| {
         world.edit_functions_by_hand("+x");
-        world.engine.start("allow", Default::default());
+        world.engine.start_by_hand("allow");
         for _ in 0..5 {
             world.engine.tick();
         }

@@ -2,10 +2,7 @@
 
 use super::model::{Fault, World};
 use crate::controller::decide::Act;
-use crate::crd::{
-    ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, Gate, StopKind,
-    annotation,
-};
+use crate::crd::{ApprovalState, BootstrapPolicy, DesiredState, Door, Gate, StopKind, annotation};
 
 /// A world in which only the functions have changed, and that waits at Sluice's gate.
 fn asked() -> World {
@@ -359,7 +356,7 @@ fn a9_functions_that_somebody_put_into_the_engine_are_not_started_unasked() {
 fn a7_functions_that_somebody_started_at_the_engine_are_told_without_blaming_an_approval() {
     let mut world = asked();
     world.edit_functions_by_hand("fn f() {}");
-    world.engine.start("await_approval", Default::default());
+    world.engine.start_by_hand("await_approval");
     world.settle();
     // The engine has never asked, so nobody can have approved it there.
     assert_eq!(world.reported("OutsideApproval"), 0);
@@ -372,7 +369,7 @@ fn a7_functions_that_somebody_started_at_the_engine_are_told_without_blaming_an_
 fn a9_what_somebody_started_at_the_engine_holds_no_later_change_up() {
     let mut world = World::running("A");
     world.edit_functions_by_hand("+x");
-    world.engine.start("await_approval", Default::default());
+    world.engine.start_by_hand("await_approval");
     for _ in 0..5 {
         world.engine.tick();
         world.pass(1);
@@ -402,7 +399,7 @@ fn a9_functions_are_asked_about_also_of_a_pipeline_that_was_taken_over() {
             world.spec(|spec| spec.desired_state = DesiredState::Stopped);
             world.settle();
         } else {
-            world.engine.start("await_approval", Default::default());
+            world.engine.start_by_hand("await_approval");
             for _ in 0..5 {
                 world.engine.tick();
             }
@@ -592,9 +589,7 @@ fn a18_a_run_that_nobody_saw_keeps_nothing() {
     world.settle();
     let id = world.approve_by_annotation();
     assert!(world.approval().at_stake.unwrap().drops_no_input());
-    world
-        .engine
-        .start("await_approval", BootstrapOptions::default());
+    world.engine.start_by_hand("await_approval");
     for _ in 0..4 {
         world.engine.tick();
     }
@@ -641,9 +636,7 @@ fn of_a_pipeline_that_is_made_elsewhere_no_run_is_told_that_nobody_saw() {
     world.settle();
     world.engine.stop_by_hand();
     world.settle();
-    world
-        .engine
-        .start("await_approval", BootstrapOptions::default());
+    world.engine.start_by_hand("await_approval");
     for _ in 0..4 {
         world.engine.tick();
     }

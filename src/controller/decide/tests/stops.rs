@@ -4,9 +4,7 @@ use serde_json::json;
 
 use super::model::{Fault, World};
 use crate::controller::decide::{Outcome, Step};
-use crate::crd::{
-    ApprovalState, AtStake, BootstrapOptions, DesiredState, HeldSetting, HeldSettings, annotation,
-};
+use crate::crd::{ApprovalState, AtStake, DesiredState, HeldSetting, HeldSettings, annotation};
 
 fn drops_none(world: &World) -> bool {
     let stake = world.approval().at_stake;
@@ -27,7 +25,7 @@ fn waits_at_own_gate() -> World {
 
 /// Somebody starts the pipeline at the engine, lets it run, and stops it at once.
 fn run_by_hand(world: &mut World) {
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     for _ in 0..4 {
         world.engine.tick();
     }
@@ -64,7 +62,7 @@ fn what_an_earlier_stop_has_written_proves_nothing_of_a_later_one() {
     let id = world.approval().change_id;
     assert!(drops_none(&world), "it was stopped with a checkpoint");
     // First seen when it is up.
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     for _ in 0..4 {
         world.engine.tick();
     }
@@ -143,7 +141,7 @@ fn the_stop_of_another_deployment_is_written_down_anew() {
         .checkpoints
         .last()
         .map(|(uuid, _)| uuid.clone());
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     for _ in 0..4 {
         world.engine.tick();
     }
@@ -308,9 +306,7 @@ fn a7_what_others_edit_start_and_approve_while_nobody_looks_is_told() {
     world.engine.sql = "C".into();
     world.engine.version += 1;
     world.engine.tick();
-    world
-        .engine
-        .start("await_approval", BootstrapOptions::default());
+    world.engine.start_by_hand("await_approval");
     for _ in 0..3 {
         world.engine.tick();
     }
@@ -337,9 +333,7 @@ fn what_others_add_is_said_to_be_asked_about_only_where_it_is() {
         world.engine.set_by_hand(&json!({"dev_tweaks": {"x": 1}}));
         if runs {
             world.spec(|spec| spec.desired_state = DesiredState::Running);
-            world
-                .engine
-                .start("await_approval", BootstrapOptions::default());
+            world.engine.start_by_hand("await_approval");
             for _ in 0..4 {
                 world.engine.tick();
             }
@@ -354,9 +348,7 @@ fn what_others_add_is_said_to_be_asked_about_only_where_it_is() {
 fn a_stop_and_a_start_by_others_between_two_looks_are_told() {
     let mut world = World::running("A");
     world.engine.stop_by_hand();
-    world
-        .engine
-        .start("await_approval", BootstrapOptions::default());
+    world.engine.start_by_hand("await_approval");
     world.engine.tick();
     world.settle();
     assert_eq!(

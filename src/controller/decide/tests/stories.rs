@@ -325,7 +325,7 @@ fn a5_a_refused_change_is_shown_as_refused_also_while_the_engine_stops_it() {
     world.engine.breaks = Some("B".into());
     world.approve_by_annotation();
     world.settle();
-    world.engine.start("await_approval", Default::default());
+    world.engine.start_by_hand("await_approval");
     let failed = shown(&mut world);
     assert!(failed.ends_with(&stops(["Failed"; 2], true)), "{failed:?}");
 }
@@ -478,7 +478,7 @@ fn a7_an_approval_at_the_engine_itself_is_recorded_as_one_from_outside() {
 fn a7_a_start_under_another_policy_is_noticed() {
     let mut world = World::running("A");
     world.engine.deployment = None;
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     world.settle();
     assert_eq!(world.reported("OutsideStart"), 1);
 }
@@ -744,7 +744,7 @@ fn a_foreign_start_of_an_edited_program_is_noticed() {
     world.engine.deployment = None;
     world.engine.sql = "X".into();
     world.engine.version += 1;
-    world.engine.start("allow", BootstrapOptions::default());
+    world.engine.start_by_hand("allow");
     world.settle();
     assert_eq!(world.reported("OutsideStart"), 1);
 }

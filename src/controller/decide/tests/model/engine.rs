@@ -148,6 +148,8 @@ pub struct Deployment {
     pub paused: bool,
     /// Stopped gracefully while it waited: it waits for ever.
     pub parked: bool,
+    /// Whether somebody has started it at the engine itself.
+    pub by_hand: bool,
 }
 
 impl Engine {
@@ -524,7 +526,14 @@ impl Engine {
         matches!(status, "Running" | "Paused")
     }
 
-    /// Somebody starts the pipeline.
+    /// Somebody starts the pipeline at the engine itself.
+    pub fn start_by_hand(&mut self, policy: &str) {
+        self.start(policy, BootstrapOptions::default());
+        if let Some(deployment) = &mut self.deployment {
+            deployment.by_hand = true;
+        }
+    }
+
     pub fn start(&mut self, policy: &str, options: BootstrapOptions) {
         let id = self.id("deployment");
         self.begin_a_process();
@@ -920,7 +929,7 @@ impl Engine {
         {
             self.losses.push(given.clone());
         }
-        let begins = |d: &Deployment| d.status == "Provisioning";
+        let begins = |d: &Deployment| d.status == "Provisioning" && !d.by_hand;
         if self.emptied && self.deployment.as_ref().is_some_and(begins) {
             self.losses.push(given);
         }
