@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::api;
 use crate::controller::audit;
-use crate::controller::decide::Timing;
 use crate::controller::{DefaultEngine, Settings};
 use crate::engine::feldera::Address;
+use crate::gate::decide::Timing;
 use crate::lease;
 
 /// The arguments of `sluice run`.

@@ -8,15 +8,12 @@ mod act;
 pub mod audit;
 mod cleanup;
 mod content;
-pub mod decide;
-mod driver;
 mod engines;
 mod events;
 mod finalizers;
 mod kept;
 mod live;
 mod memories;
-mod memory;
 mod observe;
 mod pipeline_owners;
 mod previews;
@@ -47,6 +44,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, warn};
 
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
+use crate::gate::decide::Timing;
+use crate::gate::driver::{self, End};
+use crate::gate::memory::Memory;
 use crate::guarded;
 use crate::health::Health;
 use crate::lease::Leadership;
@@ -56,10 +56,7 @@ use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey, EngineReason};
 
-use decide::Timing;
-use driver::End;
 use live::Live;
-use memory::Memory;
 use queue::{Of, Urgency};
 use work::{Action, Turn, Wanted};
 

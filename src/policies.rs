@@ -12,7 +12,6 @@
 mod expected;
 mod inspect;
 mod proof;
-mod standing;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
 use proof::Proof;
 
-pub use standing::{Standing, Trust};
+pub use crate::gate::policy_status::{Standing, Trust};
 
 /// Those that vouch for names in fields and annotations of a Pipeline.
 const OF_PIPELINES: [&str; 3] = ["sluice-pipelines", "sluice-names", "sluice-status"];
@@ -325,14 +324,6 @@ impl Known {
             return Err(Finding::CantTell("Sluice's own account isn't known".into()));
         };
         inspect::inspect(name, policy, binding, expected).map_err(Finding::Bad)
-    }
-}
-
-impl Trust {
-    fn all_good(&self) -> bool {
-        [&self.pipelines, &self.votes]
-            .into_iter()
-            .all(|standing| matches!(standing, Standing::InForce { .. }))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which change is voted on.
 
 use kube::ResourceExt;
-use sluice::crd::{Approval, ApprovalState, Pipeline, VoteDecision, annotation};
-use sluice::gate::votes::{Effect, Hindrance, effect, hindrance};
+use sluice_gate::crd::{Approval, ApprovalState, Pipeline, VoteDecision, annotation};
+use sluice_gate::votes::{Effect, Hindrance, effect, hindrance};
 
 use crate::error::Error;
 use crate::printable::one_line;
@@ -187,7 +187,7 @@ pub mod tests {
     /// The plugin knows the states and conditions that the rule knows, and no others.
     #[test]
     fn a_vote_is_taken_in_each_state_and_condition_as_it_would_count() {
-        use sluice::gate::votes::doors::{Condition, comes_to, put};
+        use sluice_gate::votes::doors::{Condition, comes_to, put};
         for state in ApprovalState::ALL {
             for condition in Condition::ALL {
                 for decision in [VoteDecision::Approve, VoteDecision::Reject] {

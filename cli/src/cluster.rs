@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::Status;
 use kube::{Api, Client, ResourceExt};
-use sluice::crd::{Pipeline, PipelineApproval};
-use sluice::gate::change::Content;
-use sluice::gate::content;
-use sluice::gate::votes::{self, Place, Places};
-use sluice::guarded::{self, Guarded};
+use sluice_gate::change::Content;
+use sluice_gate::content;
+use sluice_gate::crd::{Pipeline, PipelineApproval};
+use sluice_gate::votes::{self, Place, Places};
+use sluice_guarded::{self as guarded, Guarded};
 
 use crate::connect::chain;
 use crate::error::Error;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, Parser};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate, complete};
 use kube::ResourceExt;
-use sluice::crd::Pipeline;
+use sluice_gate::crd::Pipeline;
 
 use crate::arguments::{Arguments, Connection};
 use crate::choose::waiting;

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
-use sluice::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled};
-use sluice::engine::diff::{CUT, all_left_out};
+use sluice_gate::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled};
+use sluice_gate::engine::diff::{CUT, all_left_out};
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
@@ -301,7 +301,7 @@ mod tests {
     use crate::choose::tests::{CHANGE, pipeline};
     use crate::choose::waiting;
     use serde_json::json;
-    use sluice::crd::AtStake;
+    use sluice_gate::crd::AtStake;
 
     fn lines(diff: Value) -> Vec<String> {
         changes(diff.as_object())

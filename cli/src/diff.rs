@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::crd::{Approval, Pipeline, Settled};
-use sluice::gate::change::Content;
-use sluice::gate::lineage;
+use sluice_gate::change::Content;
+use sluice_gate::crd::{Approval, Pipeline, Settled};
+use sluice_gate::lineage;
 
 use crate::arguments::Diff;
 use crate::choose::{state, waiting};
@@ -131,8 +131,8 @@ fn for_programs(pipeline: &Pipeline, change: Option<&Approval>, program: &[PartD
 mod tests {
     use super::*;
     use crate::choose::tests::pipeline;
-    use sluice::gate::held_settings;
-    use sluice::gate::snapshot;
+    use sluice_gate::held_settings;
+    use sluice_gate::snapshot;
 
     const ORIGIN: &str = "since nobody recorded what the checkpoint was made from";
 

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
-use sluice::crd::{EngineContent, PipelineStatus, Target};
-use sluice::gate::change::{self, Content};
-use sluice::gate::differing_settings;
-use sluice::gate::held_settings::{self, Digests, meaning};
+use sluice_gate::change::{self, Content};
+use sluice_gate::crd::{EngineContent, PipelineStatus, Target};
+use sluice_gate::differing_settings;
+use sluice_gate::held_settings::{self, Digests, meaning};
 
 /// What is known of the settings before and after a change.
 #[derive(Clone, Debug, Default, PartialEq)]

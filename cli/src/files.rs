@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sluice::crd::{GROUP, Pipeline, PipelineApproval, PipelineSpec};
+use sluice_gate::crd::{GROUP, Pipeline, PipelineApproval, PipelineSpec};
 
 use crate::error::Error;
 
@@ -249,7 +249,7 @@ fn check(spec: &PipelineSpec) -> Result<(), String> {
         }
     }
     match &spec.approved_change {
-        Some(id) if !sluice::gate::change::is_id(id) => {
+        Some(id) if !sluice_gate::change::is_id(id) => {
             Err("spec.approvedChange must be a whole change id, 32 hex digits".into())
         }
         _ => Ok(()),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::crd::{CompactObject, Decision, DecisionRecord, Outcome, Pipeline};
+use sluice_gate::crd::{CompactObject, Decision, DecisionRecord, Outcome, Pipeline};
 
 use crate::age::age;
 use crate::arguments::History;
@@ -81,7 +81,7 @@ fn text(pipeline: &str, records: &[DecisionRecord], now: Timestamp) -> String {
                     at.0.strftime("%Y-%m-%d %H:%M:%SZ"),
                     age(at.0, now)
                 ),
-                sluice::gate::change::short(&one_line(&record.change_id)),
+                sluice_gate::change::short(&one_line(&record.change_id)),
                 outcome(record),
                 decision.map_or_else(|| "-".into(), by),
                 decision.map_or_else(|| "-".into(), |decision| format!("{:?}", decision.via)),
@@ -178,7 +178,7 @@ fn detail(record: &DecisionRecord) -> String {
     match (&record.diff, &record.diff_digest) {
         (None, Some(digest))
             if record.changed == ["settings"]
-                && *digest == sluice::gate::change::digest(&Value::Null) =>
+                && *digest == sluice_gate::change::digest(&Value::Null) =>
         {
             lines.push(
                 "  none: only runtime settings changed, and the program stayed as it was".into(),
@@ -270,7 +270,7 @@ One of them in full: kubectl sluice history orders --change ID; all of them: -o 
         record.diff = None;
         assert!(detail(&record).contains("it isn't kept"));
         record.changed = vec!["settings".into()];
-        record.diff_digest = Some(sluice::gate::change::digest(&Value::Null));
+        record.diff_digest = Some(sluice_gate::change::digest(&Value::Null));
         assert!(detail(&record).contains("the program stayed as it was"));
     }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::json;
-use sluice::crd::Pipeline;
+use sluice_gate::crd::Pipeline;
 
 use crate::age::age;
 use crate::arguments::List;
@@ -33,7 +33,7 @@ pub async fn run(cluster: &Cluster, list: &List) -> Result<String, Error> {
 }
 
 /// The Pipelines of which a change waits, the one that waits for the longest first.
-fn that_wait(pipelines: &[Pipeline]) -> Vec<(&Pipeline, &sluice::crd::Approval)> {
+fn that_wait(pipelines: &[Pipeline]) -> Vec<(&Pipeline, &sluice_gate::crd::Approval)> {
     let mut all: Vec<_> = pipelines
         .iter()
         .filter_map(|pipeline| Some((pipeline, waiting(pipeline)?)))

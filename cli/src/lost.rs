@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use sluice::crd::{Approval, Pipeline, VoteDecision};
-use sluice::gate::lineage;
+use sluice_gate::crd::{Approval, Pipeline, VoteDecision};
+use sluice_gate::lineage;
 
 use crate::age::age;
 use crate::arguments::Approve;

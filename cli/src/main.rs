@@ -36,7 +36,7 @@ mod wait;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use sluice::crd::VoteDecision;
+use sluice_gate::crd::VoteDecision;
 
 use arguments::{Arguments, Command};
 use error::Error;

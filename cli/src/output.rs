@@ -61,7 +61,7 @@ pub fn structured(value: &Value, output: Output) -> String {
     let json = || printable_json(&format!("{value:#}\n"));
     match output {
         Output::Text | Output::Json => json(),
-        Output::Yaml => match sluice::yaml::to_string(value) {
+        Output::Yaml => match sluice_gate::yaml::to_string(value) {
             // What would have to be escaped is shown as JSON, which is YAML too.
             Ok(yaml) if is_printable(&yaml) => format!("{}\n", yaml.trim_end()),
             _ => json(),

@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::crd::Pipeline;
-use sluice::gate::change::Content;
-use sluice::gate::content;
+use sluice_gate::change::Content;
+use sluice_gate::content;
+use sluice_gate::crd::Pipeline;
 
 use crate::arguments::Plan;
 use crate::cluster::Cluster;

@@ -3,10 +3,10 @@
 
 use serde_json::{Map, Value, json};
 use similar::{ChangeTag, TextDiff};
-use sluice::crd::{KeptProgram, Omission, Target};
-use sluice::gate::change::{Content, differences};
-use sluice::gate::held_settings::Digests;
-use sluice::gate::snapshot::{self, Part};
+use sluice_gate::change::{Content, differences};
+use sluice_gate::crd::{KeptProgram, Omission, Target};
+use sluice_gate::held_settings::Digests;
+use sluice_gate::snapshot::{self, Part};
 
 use crate::differing::{Differing, is_part_of};
 use crate::output::{style, styled};
@@ -395,7 +395,7 @@ fn version(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sluice::crd::Program;
+    use sluice_gate::crd::Program;
 
     fn sql(text: &str) -> Content {
         Content {

@@ -1,6 +1,8 @@
 //! `kubectl sluice approve` and `kubectl sluice reject`: one vote on one change.
 
-use sluice::crd::{Approval, ApprovalState, ClearAfter, Pipeline, PipelineApproval, VoteDecision};
+use sluice_gate::crd::{
+    Approval, ApprovalState, ClearAfter, Pipeline, PipelineApproval, VoteDecision,
+};
 
 use crate::choose::{Choice, choose};
 use crate::cluster::Cluster;

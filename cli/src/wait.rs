@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use kube::runtime::watcher;
-use sluice::crd::{Approval, ApprovalState, Decision, Outcome, Pipeline};
-use sluice::guarded;
+use sluice_gate::crd::{Approval, ApprovalState, Decision, Outcome, Pipeline};
+use sluice_guarded as guarded;
 
 use crate::cluster::Cluster;
 use crate::connect::chain;

@@ -2,12 +2,14 @@
 
 use tracing::{Instrument, info, info_span};
 
-use super::decide::{Act, EngineCall, Guard, Observation, Outcome, build_tag, is_of, is_own_build};
 use super::observe::{self, View};
 use super::{Context, Error};
 use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
 use crate::gate::change::Content;
+use crate::gate::decide::{
+    Act, EngineCall, Guard, Observation, Outcome, build_tag, is_of, is_own_build,
+};
 
 /// Carries out an act if its guard holds in a read made just before, which may be in view already, and looks again afterwards.
 /// `None` if there is nothing to be told of it but what is in view now.

@@ -17,8 +17,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::decide::history::{short_votes, small_diff};
 use crate::crd::{AuditEntry, CompactObject, Decision, Pipeline, Vote};
+use crate::gate::decide::history::{short_votes, small_diff};
 use crate::metrics::Metrics;
 use crate::text;
 

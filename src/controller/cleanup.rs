@@ -7,13 +7,13 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use tracing::info;
 
-use super::decide::deletion::{self, Next};
-use super::decide::{Act, EngineCall, Guard};
 use super::observe::{self, View};
 use super::work::{Action, Turn};
 use super::{Context, Error, act, finalizers, status};
 use crate::crd::{DeletionPolicy, FINALIZER, Pipeline};
 use crate::engine;
+use crate::gate::decide::deletion::{self, Next};
+use crate::gate::decide::{Act, EngineCall, Guard};
 
 /// How soon a deletion that waits for the engine is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

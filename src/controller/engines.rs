@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::decide::is_build;
 use super::work::Turn;
 use super::{Context, Error, Guarded, Settings, kept, unfit};
 use crate::crd::{Engine, Pipeline, annotation};
@@ -25,6 +24,7 @@ use crate::engine::budget::Budget;
 use crate::engine::feldera::{Address, Feldera};
 use crate::engine::identity;
 use crate::engine::poller::{Heartbeat, Poller, State, Wake};
+use crate::gate::decide::is_build;
 use crate::guarded;
 use crate::health::Health;
 

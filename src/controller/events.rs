@@ -13,7 +13,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tracing::{debug, warn};
 
-use super::decide::{EventReason, Report};
+use crate::gate::decide::{EventReason, Report};
 use crate::text;
 
 /// How long an Event may take.

@@ -6,16 +6,16 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
-use super::decide::{Act, Guard, Needs, Observation, Report};
-use super::driver::{Io, Known, Now, Performed, Read, Written};
 use super::engines::EngineKey;
-use super::memory::{Memory, Pace};
 use super::observe::{self, View};
 use super::work::Turn;
 use super::{Context, Error, act, audit, content, finalizers, previews, rivals, status, votes};
 use crate::crd::{FINALIZER, Pipeline, PipelineStatus};
 use crate::engine::PipelineState;
 use crate::gate::change::Content;
+use crate::gate::decide::{Act, Guard, Needs, Observation, Report};
+use crate::gate::driver::{Io, Known, Now, Performed, Read, Written};
+use crate::gate::memory::{Memory, Pace};
 use crate::policies::Trust;
 
 /// How soon the audit log is tried again that couldn't be written.

@@ -8,7 +8,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use rand::RngExt;
 
-use super::memory::{Memory, Pace};
+use crate::gate::memory::{Memory, Pace};
 
 /// The first pause after a failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);

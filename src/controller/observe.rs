@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use super::Context;
-use super::decide::{CheckpointStatusSeen, Observation, Seen};
 use super::engines::{Lookup, Use};
 use super::work::Turn;
 use crate::crd::{Pipeline, Seal};
 use crate::engine::poller::State;
 use crate::engine::{self, EngineInfo, FullPipeline, PipelineState};
+use crate::gate::decide::{CheckpointStatusSeen, Observation, Seen};
 
 /// What a reconcile sees of the engine. It is renewed whenever the engine is asked.
 #[derive(Clone)]

@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::decide::Report;
 use super::events::Events;
 use super::queue::Rounds;
+use crate::gate::decide::Report;
 use crate::metrics::Metrics;
 use crate::shares::Shares;
 use crate::text;
@@ -143,7 +143,7 @@ impl Reporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::controller::decide::EventReason;
+    use crate::gate::decide::EventReason;
 
     fn item(number: usize) -> Item {
         let report = Report {

@@ -3,10 +3,10 @@
 
 use kube::ResourceExt;
 
-use super::decide::{self, Observation};
 use super::engines::EngineKey;
 use super::{Context, Guarded, observe};
 use crate::crd::{Pipeline, annotation};
+use crate::gate::decide::{self, Observation};
 use crate::mark::{self, Owner};
 
 /// Who else has the same pipeline of the same engine.

@@ -8,10 +8,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::decide::bounds;
-use super::driver::Written;
 use super::{Context, Error, Guarded};
 use crate::crd::{Pipeline, PipelineStatus};
+use crate::gate::decide::bounds;
+use crate::gate::driver::Written;
 use crate::text;
 
 /// The field manager of everything that the operator writes.

@@ -191,7 +191,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         claims: pipeline_owners::Claims::default(),
         // So long that no test waits for its end, however busy the machine is.
         memories: memories::Memories::new(Duration::from_secs(10))
-            .with_first_pause(memory::LONGEST_PAUSE),
+            .with_first_pause(crate::gate::memory::LONGEST_PAUSE),
         client,
         engines,
         pipelines: reflector::store().0,

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use kube::{Api, Resource, ResourceExt};
 
-use super::decide::{EventReason, Report};
 use super::report::Reporter;
 use super::work::Action;
 use super::{Context, Error, Guarded, finalizers};
 use crate::crd::FINALIZER;
+use crate::gate::decide::{EventReason, Report};
 use crate::guarded;
 
 /// As what such a Pipeline is counted: what its status says was so before it became one.

@@ -2,7 +2,7 @@
 //! process, faults, in any order. Whatever happens, nothing is applied that was not approved, and nothing
 //! that was approved is lost.
 //!
-//! The same is asked of the pure decision, over many more histories, in `src/controller/decide/tests`.
+//! The same is asked of the pure decision, over many more histories, in `gate/src/decide/tests`.
 //! Here API server, operator, REST endpoint and engine are real programs, with their own ideas of time.
 //!
 //! `SLUICE_HISTORIES` says how many, `SLUICE_HISTORY_SEED` which: a failure prints its seed.

@@ -1,11 +1,11 @@
 //! `cargo xtask generate`: writes the files that are derived from others.
 //!
-//! - `crds/*.yaml`, `charts/sluice/files/crds/*.yaml`, `deploy/crds.yaml`, `schemas/`: from the types in `src/crd/`
+//! - `crds/*.yaml`, `charts/sluice/files/crds/*.yaml`, `deploy/crds.yaml`, `schemas/`: from the types in `gate/src/crd/`
 //! - `deploy/sluice.yaml`: from the chart, by `helm template` with its default values
 //! - `deploy/write-names.yaml`: the same for clusters that know mutating admission policies, what is more there
 //! - `charts/sluice-pipelines/values.schema.json`: from the same types; `docs/values.md`: from both charts
 //! - `argocd/*.yaml`: from the scripts in `argocd/lua/`
-//! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `src/crd/`, the arguments
+//! - `docs/reference.md`, `docs/flags.md`, `docs/metrics.md`: from the types in `gate/src/crd/`, the arguments
 //!   of `sluice run`, and what `/metrics` serves
 
 mod argo_cd;
@@ -153,14 +153,14 @@ fn header(from: &str) -> String {
 /// `kubectl apply -f`.
 fn definitions() -> Result<Vec<Generated>, Error> {
     let mut files = Vec::new();
-    let mut together = header("src/crd/");
+    let mut together = header("gate/src/crd/");
     for crd in sluice::crd::all() {
         let name = format!("{}.yaml", crd.spec.names.plural);
         let yaml = sluice::crd::manifest(&crd).map_err(|error| Error::Yaml {
             name: name.clone(),
             reason: error.to_string(),
         })?;
-        let content = format!("{}{yaml}", header("src/crd/"));
+        let content = format!("{}{yaml}", header("gate/src/crd/"));
         for folder in DEFINITIONS {
             files.push(Generated {
                 path: Path::new(folder).join(&name),
@@ -179,7 +179,7 @@ fn definitions() -> Result<Vec<Generated>, Error> {
 
 /// The documents for people that are derived from the code.
 fn documents() -> Result<Vec<Generated>, Error> {
-    let constants = Path::new(ROOT).join("src/crd.rs");
+    let constants = Path::new(ROOT).join("gate/src/crd.rs");
     let constants = std::fs::read_to_string(&constants)
         .map_err(|source| io_error("read", &constants, source))?;
     let definitions = sluice::crd::all()

@@ -2,11 +2,11 @@
 //! too.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use sluice::crd::{
+use sluice_gate::change::{self, Content};
+use sluice_gate::crd::{
     BuildOutcome, Pipeline, PipelineStatus, Preview, PreviewOutcome, Target, annotation,
 };
-use sluice::gate::change::{self, Content};
-use sluice::gate::lineage;
+use sluice_gate::lineage;
 
 use super::judge::Situation;
 

@@ -2,13 +2,13 @@
 //! functions.
 
 use kube::ResourceExt;
-use sluice::crd::{
+use sluice_gate::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
+use sluice_gate::crd::{
     ApprovalState, BootstrapPolicy, Decision, DesiredState, Gate, Pipeline, PipelineApproval,
     PipelineStatus, PreviewOutcome, Run, Settled, Target, VoteDecision, annotation,
 };
-use sluice::gate::change::{Content, ROOT, UNSEEN_BY_THE_ENGINE};
-use sluice::gate::lineage;
-use sluice::gate::votes::{Effect, effect};
+use sluice_gate::lineage;
+use sluice_gate::votes::{Effect, effect};
 
 use super::held::{self, LeftAlone};
 use crate::differing::{Differing, Others, cannot_be_told_apart};
@@ -180,7 +180,7 @@ pub fn judge(situation: &Situation) -> Planned {
     if lineage::is_lost(&stored) {
         let before = stored.settled.as_ref().filter(|it| it.is_known());
         if let Some(before) = before {
-            planned.changed = sluice::gate::change::differences(&before.target, &target);
+            planned.changed = sluice_gate::change::differences(&before.target, &target);
             let settings = Differing::of(&stored, Some(content), &target).keys();
             planned.in_words = program::changed(&before.target, &target, &settings);
         }
@@ -217,7 +217,7 @@ pub fn judge(situation: &Situation) -> Planned {
     let others = known.map(|settled| &settled.target);
     let others = Others::of(&settings, others, content, &target);
     if let Some(settled) = known {
-        planned.changed = sluice::gate::change::differences(&settled.target, &target);
+        planned.changed = sluice_gate::change::differences(&settled.target, &target);
         planned.in_words = program::changed(&settled.target, &target, &settings.keys());
         planned.subject = match planned.changed.as_slice() {
             changed if others.are_all_of(changed) => Subject::Others,
@@ -574,7 +574,7 @@ mod tests {
     use super::*;
     use crate::program::Shown;
     use serde_json::{Value, json};
-    use sluice::gate::held_settings;
+    use sluice_gate::held_settings;
 
     fn sql(text: &str) -> Content {
         Content {
@@ -643,7 +643,7 @@ mod tests {
     }
 
     fn id(text: &str, parent: &str) -> String {
-        sluice::gate::change::Change {
+        sluice_gate::change::Change {
             uid: "uid-1",
             parent,
             target: &sql(text).target(),
@@ -818,7 +818,7 @@ To approve it once it waits:       kubectl sluice approve orders -n shop --chang
     }
 
     fn settled_with(target: &Target, settings: Option<held_settings::Digests>) -> Settled {
-        let program = sluice::gate::snapshot::keep(&Default::default(), &sql("A"));
+        let program = sluice_gate::snapshot::keep(&Default::default(), &sql("A"));
         Settled {
             target: target.clone(),
             settings,

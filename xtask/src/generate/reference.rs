@@ -1,5 +1,5 @@
 //! `docs/reference.md`: every field of every kind, from the definitions, and the annotations and
-//! finalizers, from the constants in `src/crd.rs`.
+//! finalizers, from the constants in `gate/src/crd.rs`.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::markdown::{cell, header};
 
-/// The whole document. `constants` is the text of `src/crd.rs`.
+/// The whole document. `constants` is the text of `gate/src/crd.rs`.
 pub fn document(definitions: &[Value], constants: &str) -> String {
-    let mut text = header("src/crd/ and src/crd.rs");
+    let mut text = header("gate/src/crd/ and gate/src/crd.rs");
     text += "# Reference: kinds, fields, annotations\n\n\
         Group `sluice.dev`, version `v1alpha1`; every kind is namespaced and in the category `sluice`, so \
         `kubectl get sluice` lists them all. What the words mean is in [concepts.md](concepts.md), what the \

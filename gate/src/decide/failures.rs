@@ -1,0 +1,182 @@
+//! Failures of a pipeline in its engine, counted in status, and when it is started again.
+
+use std::time::Duration;
+
+use super::conditions::Reason;
+use super::words_of_failure;
+use super::{Decider, EventReason};
+use crate::GateEvent;
+use crate::change;
+use crate::crd::{Failures, Phase, annotation};
+use crate::engine::PipelineState;
+
+/// For a command that only needs a value that wasn't there before.
+pub(super) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";
+
+/// A pipeline that keeps failing is started again after 10 s, 20 s, … and at most this long.
+const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(900);
+
+impl Decider<'_> {
+    /// Counts a failure once per run.
+    pub(super) fn notice_a_failure(&mut self, state: &PipelineState) {
+        let Some(error) = &state.deployment_error else {
+            return;
+        };
+        let now = self.now();
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        if run.failed {
+            return;
+        }
+        run.failed = true;
+        let change_id = run.change_id.clone();
+        let permanent = words_of_failure::is_permanent(&error.code, &error.message);
+        let message = self.in_words(&error.code, &error.message);
+        let count = self
+            .status
+            .failures
+            .as_ref()
+            .map_or(0, |failures| failures.count)
+            + 1;
+        self.status.failures = Some(Failures {
+            count,
+            last_at: now,
+            message: message.clone(),
+            generation: self.input.pipeline.metadata.generation.unwrap_or_default(),
+            permanent,
+        });
+        self.warn(
+            EventReason::PipelineFailed,
+            format!("the pipeline failed in the engine: {message}"),
+        );
+        // Started again, it would be bootstrapped again, and sinks would get everything once more.
+        if let Some(approval) = &self.status.approval
+            && approval.change_id == change_id
+            && approval.state.is_let_through()
+        {
+            self.take(GateEvent::Failed(message));
+            self.remember();
+        }
+    }
+
+    /// The engine's error in words that say what is wrong and what to do.
+    pub(super) fn in_words(&self, code: &str, message: &str) -> String {
+        words_of_failure::explain(code, message)
+    }
+
+    /// Whether a failed pipeline is left alone for now; phase and conditions say so.
+    pub(super) fn must_wait_after_failure(&mut self) -> bool {
+        let Some(failures) = self.status.failures.clone() else {
+            return false;
+        };
+        if failures.permanent {
+            if self.retry_is_new() {
+                self.take_retry();
+                self.status.failures = None;
+                return false;
+            }
+            self.phase(Phase::Failed);
+            self.stalled(
+                Reason::Failed,
+                format!(
+                    "{} It is not started again by itself: correct the spec, or try again with: {}",
+                    failures.message,
+                    self.command(annotation::RETRY, ANY_NEW_VALUE)
+                ),
+            );
+            return true;
+        }
+        let pause = self.restart_pause(failures.count);
+        let waited = self.since(&failures.last_at);
+        if self.retry_is_new() {
+            self.take_retry();
+            return false;
+        }
+        if waited >= pause {
+            return false;
+        }
+        self.waiting_for(
+            Phase::Failed,
+            Reason::BackingOff,
+            format!(
+                "{} (failure {} in a row; started again after a pause of {} s)",
+                failures.message,
+                failures.count,
+                pause.as_secs()
+            ),
+        );
+        self.look_again_in(pause - waited);
+        true
+    }
+
+    /// The pause grows with each failure; the jitter comes from the uid, so that pipelines that
+    /// failed together don't start together, and the plan stays the same for the same input.
+    pub(super) fn restart_pause(&self, failures: i64) -> Duration {
+        let pause = backoff(
+            self.input.timing.restart_backoff,
+            MAX_RESTART_BACKOFF,
+            failures - 1,
+        );
+        let spread = change::digest(&(self.uid(), failures));
+        let percent = u32::from_str_radix(&spread[..4], 16).unwrap_or(0) % 20;
+        (pause + pause * percent / 100).min(MAX_RESTART_BACKOFF)
+    }
+
+    pub(super) fn forget_failures_of_an_older_spec(&mut self) {
+        let generation = self.input.pipeline.metadata.generation.unwrap_or_default();
+        self.status
+            .failures
+            .take_if(|failures| failures.generation != generation);
+    }
+
+    pub(super) fn forget_old_failures(&mut self) {
+        let Some(last_at) = self.status.failures.as_ref().map(|f| f.last_at.clone()) else {
+            return;
+        };
+        let after = self.input.timing.forget_failures_after;
+        let waited = self.since(&last_at);
+        if waited >= after {
+            self.status.failures = None;
+        } else {
+            self.look_again_in(after - waited);
+        }
+    }
+
+    /// Whether somebody asks, with a value that was not acted on yet, to try again.
+    pub(super) fn retry_is_new(&self) -> bool {
+        let asked = self.input.pipeline.annotation(annotation::RETRY);
+        let handled = self.status.handled_retry.as_deref();
+        asked.is_some_and(|asked| !change::is_remembered(asked, handled))
+    }
+
+    /// The retry that stood there when the call was made is acted on. Says whether it was a new one. One that was written
+    /// since is still to be acted on.
+    pub(super) fn take_the_retry_asked_for(&mut self) -> bool {
+        let asked = self.input.asked.retry.as_deref();
+        let handled = self.status.handled_retry.as_deref();
+        let new = asked.filter(|asked| !change::is_remembered(asked, handled));
+        let new = new.map(change::remembered);
+        let is_new = new.is_some();
+        if is_new {
+            self.status.handled_retry = new;
+        }
+        is_new
+    }
+
+    pub(super) fn take_retry(&mut self) {
+        self.status.handled_retry = self
+            .input
+            .pipeline
+            .annotation(annotation::RETRY)
+            .map(change::remembered);
+    }
+}
+
+/// A pause that doubles with each failure.
+pub(super) fn backoff(first: Duration, most: Duration, failures: i64) -> Duration {
+    let doublings = u32::try_from(failures.clamp(0, 20)).unwrap_or(20);
+    first
+        .saturating_mul(2u32.saturating_pow(doublings))
+        .min(most)
+}

@@ -1,0 +1,164 @@
+//! What others do to the pipeline at the engine, against what the spec says: it is put right, said,
+//! and after a few times left alone, since two that put each other right would never end.
+
+use std::time::Duration;
+
+use super::conditions::Reason;
+use super::failures::ANY_NEW_VALUE;
+use super::input::Observation;
+use super::lifecycle::phase_of;
+use super::{Decider, EventReason};
+use crate::crd::{DesiredState, Interference, StopKind, annotation};
+use crate::engine::PipelineState;
+use crate::lineage;
+
+/// How often it is put right.
+const TOLERATED: i64 = 3;
+
+/// Within this time of each other. After it, all is forgotten.
+const WINDOW: Duration = Duration::from_secs(3600);
+
+impl Decider<'_> {
+    /// Counts something that somebody else did, and tells people.
+    pub(super) fn interfered(&mut self, reason: EventReason, message: String) {
+        let recent = self.recent_interference();
+        self.status.interference = Some(Interference {
+            count: recent.map_or(0, |recent| recent.count) + 1,
+            last_at: self.now(),
+            message: message.clone(),
+        });
+        self.warn(reason, message);
+    }
+
+    fn recent_interference(&self) -> Option<&Interference> {
+        let known = self.status.interference.as_ref()?;
+        (self.since(&known.last_at) < WINDOW).then_some(known)
+    }
+
+    /// Whether it was put right often enough; phase and conditions say so, and how to go on.
+    pub(super) fn is_fought_over(&mut self) -> bool {
+        let Some(known) = self.recent_interference().cloned() else {
+            return false;
+        };
+        if known.count <= TOLERATED {
+            return false;
+        }
+        if self.retry_is_new() {
+            self.take_retry();
+            self.status.interference = None;
+            return false;
+        }
+        self.look_again_in(WINDOW.saturating_sub(self.since(&known.last_at)));
+        let message = format!(
+            "somebody else keeps changing the pipeline at the engine, {} times lately; the last: {}. It is left as it is: find out who, and go on with: {}",
+            known.count,
+            known.message,
+            self.command(annotation::RETRY, ANY_NEW_VALUE),
+        );
+        if let Observation::Answered {
+            pipeline: Some(seen),
+            ..
+        } = self.input.engine
+        {
+            self.phase(phase_of(seen.state()));
+        }
+        self.stalled(Reason::FoughtOver, message);
+        true
+    }
+
+    /// Somebody else has paused or resumed it: what the spec says was in force already.
+    pub(super) fn notice_an_outside_switch(&mut self, what: &str) {
+        if self.was_in_force() {
+            let message = format!("somebody else {what} the pipeline at the engine");
+            self.interfered(EventReason::OutsideSwitch, message);
+        }
+    }
+
+    /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
+    /// nothing, and asked about.
+    pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
+        // What was gone is back.
+        self.status
+            .emptied
+            .take_if(|_| !state.checkpoints.is_empty());
+        let asked = &self.input.pipeline.spec.clear_storage;
+        // It was never cleared, or has begun anew since; or the engine didn't take the call, and nobody asks for it any more.
+        let is_over =
+            !state.is_stopped() || self.status.clearing != *asked && self.last_call_shows();
+        if state.storage_status == "InUse" && is_over {
+            self.status.clearing = None;
+        }
+        let ours = asked.is_some() && *asked != self.status.handled_clear;
+        if ours {
+            return;
+        }
+        if state.storage_status != "Cleared" {
+            self.notice_what_has_begun_anew(state);
+            return;
+        }
+        if !state.is_stopped() {
+            return;
+        }
+        if let Some(asked) = self.status.clearing.take() {
+            // The spec doesn't ask for it any more, but it did when the engine was asked.
+            self.status.handled_clear = Some(asked);
+            self.storage_is_cleared();
+            return;
+        }
+        if self.had_checkpoint() && state.checkpoints.is_empty() {
+            self.is_emptied();
+        }
+    }
+
+    /// Somebody has started the pipeline and stopped it again while nobody here looked: what came in meanwhile need not be in
+    /// any checkpoint.
+    pub(super) fn notice_a_run_that_nobody_saw(&mut self, state: &PipelineState) {
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        // What has failed on its way up was seen to fail.
+        let is_over = state.is_stopped() && state.deployment_error.is_none();
+        let Some(since) = state.stopped_since.as_ref().filter(|_| is_over) else {
+            return;
+        };
+        let known = run.stopped_since.replace(since.clone());
+        if known.is_none_or(|known| known == *since) {
+            return;
+        }
+        run.stop = Some(StopKind::Outside);
+        run.resumes_all = false;
+        // Whoever makes it starts and stops it as he likes.
+        if self.input.pipeline.is_guest() {
+            return;
+        }
+        self.warn(
+            EventReason::UnseenRun,
+            "the pipeline was started and stopped again at the engine while it wasn't looked at: what came in meanwhile may not be in its checkpoint".into(),
+        );
+    }
+
+    /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.
+    pub(super) fn notice_an_outside_stop(&mut self, state: &PipelineState) {
+        let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
+        let Some(run) = &mut self.status.run else {
+            return;
+        };
+        let unasked = run.deployment_id.is_some() && run.stop.is_none() && !run.failed;
+        if !state.is_stopped() || !unasked || state.deployment_error.is_some() {
+            return;
+        }
+        run.stop = Some(StopKind::Outside);
+        if wanted && !self.input.pipeline.is_guest() {
+            let held = self.status.content.as_ref();
+            let keeps = lineage::writes_checkpoints(&self.status)
+                && !held.is_some_and(|held| held.target.without_storage);
+            let message = match keeps {
+                true => "somebody else stopped the pipeline at the engine",
+                false => {
+                    "somebody else stopped the pipeline at the engine: nothing of its state is kept, and it starts from nothing"
+                }
+            };
+            self.interfered(EventReason::OutsideStop, message.into());
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Past the gate: how a pipeline got there, and who let it through.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::conditions::Reason;
+use super::{Decider, EventReason, Seen};
+use crate::GateEvent;
+use crate::change;
+use crate::crd::{
+    Approval, ApprovalState, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, Phase,
+    PreviewOutcome, annotation,
+};
+use crate::engine::PipelineState;
+
+/// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
+/// not among them: a process that comes back passes through it on its way to the gate.
+const BEYOND: [&str; 6] = [
+    "Bootstrapping",
+    "ConcurrentBootstrapping",
+    "Synchronizing",
+    "Replaying",
+    "Running",
+    "Paused",
+];
+
+impl Decider<'_> {
+    /// The run is past the gate, by the process's own word.
+    pub(super) fn is_past_the_gate(&mut self) {
+        self.status.made_anew = None;
+        if self.is_answered_for() {
+            self.status.emptied = None;
+        }
+        let now = self.now();
+        if let Some(run) = &mut self.status.run {
+            run.past_gate_since.get_or_insert(now);
+        }
+    }
+
+    /// What the engine shows, with what is known better: its manager may say for some seconds that a
+    /// pipeline waits that has left the gate.
+    pub(super) fn corrected(&mut self, seen: Seen) -> Seen {
+        let state = seen.state();
+        let run = self.status.run.as_ref();
+        let this = run.filter(|run| run.deployment_id == state.deployment_id);
+        let since = this.and_then(|run| run.past_gate_since.as_ref());
+        let rest = since.map_or(Duration::ZERO, |since| {
+            let resend_after = self.input.timing.resend_after;
+            resend_after.saturating_sub(self.since(since))
+        });
+        if !state.awaits_approval() || rest.is_zero() {
+            return seen;
+        }
+        // If it still waits then, it asks again.
+        self.look_again_in(rest);
+        seen.with_status("Bootstrapping")
+    }
+
+    /// A deployment that is not at the gate: was it there, and who let it out?
+    /// Returns whether this has set phase and conditions.
+    pub(super) fn past_the_gate(&mut self, state: &PipelineState) -> bool {
+        let beyond = is_beyond(state);
+        let approval = self.status.approval.as_ref().filter(|approval| {
+            self.status
+                .run
+                .as_ref()
+                .is_some_and(|run| run.change_id == approval.change_id)
+        });
+        let Some(approval) = approval else {
+            return false;
+        };
+        let same_deployment = approval.deployment_id == state.deployment_id;
+        let id = approval.change_id.clone();
+        match approval.state {
+            ApprovalState::Applying if same_deployment => {
+                // The bootstrap may be too short to see; whoever watches sees it all the same.
+                let is_shown = self.phase_so_far() == Phase::Bootstrapping
+                    || self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+                if !is_shown || !state.is_up() {
+                    self.progressing(
+                        Phase::Bootstrapping,
+                        Reason::Bootstrapping,
+                        format!("change {id} is approved and the engine has left the gate"),
+                    );
+                } else {
+                    self.take(GateEvent::Runs);
+                    self.report(
+                        EventReason::Applied,
+                        format!("change {id} runs{}", self.taken_next()),
+                    );
+                    self.up(state);
+                }
+                true
+            }
+            ApprovalState::Applying if beyond => {
+                self.take(GateEvent::Runs);
+                self.report(
+                    EventReason::Applied,
+                    format!("change {id} runs{}", self.taken_next()),
+                );
+                false
+            }
+            // Sluice had told it, and it looked as if that were lost.
+            ApprovalState::Approved | ApprovalState::Superseded if beyond && approval.calls > 0 => {
+                self.take(GateEvent::Runs);
+                self.report(
+                    EventReason::Applied,
+                    format!(
+                        "change {id} runs: the engine had taken its approval after all{}",
+                        self.taken_next()
+                    ),
+                );
+                false
+            }
+            // Sluice hasn't told it: that would be written down.
+            ApprovalState::Awaiting | ApprovalState::Approved if beyond => {
+                self.outside(&id, state);
+                false
+            }
+            // It was taken back, but somebody was faster at the engine.
+            ApprovalState::Superseded if beyond => {
+                self.outside(&id, state);
+                false
+            }
+            ApprovalState::Rejected if beyond => {
+                let told = approval.calls > 0;
+                let is_news = !self.is_noted_as_going_on(state);
+                if is_news && told {
+                    self.warn(EventReason::RejectedTooLate, format!("change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"));
+                } else if is_news {
+                    self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} although it is rejected; it is stopped"));
+                }
+                self.stop_at_the_gate(state);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What follows once a change runs.
+    fn taken_next(&self) -> &'static str {
+        let held = self.status.content.as_ref();
+        match held.is_some_and(|held| held.target.without_storage) {
+            true => "",
+            false => "; a checkpoint of it is taken next",
+        }
+    }
+
+    /// Whether it is written down that this deployment went on although its change is rejected. From
+    /// now on it is: it is told once.
+    fn is_noted_as_going_on(&mut self, state: &PipelineState) -> bool {
+        let Some(approval) = &mut self.status.approval else {
+            return true;
+        };
+        let noted = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
+        approval.take(GateEvent::WentOn);
+        approval.deployment_id.clone_from(&state.deployment_id);
+        noted
+    }
+
+    /// The engine runs the change without a call of Sluice's. That somebody told the engine itself is said only where this
+    /// deployment was seen to wait for that.
+    fn outside(&mut self, id: &str, state: &PipelineState) {
+        let at = self.now();
+        let approval = self.status.approval.as_ref();
+        let waited = approval.is_some_and(|approval| {
+            approval.gate == Gate::Engine && approval.deployment_id == state.deployment_id
+        });
+        self.take(GateEvent::RunsUnasked(outside_decision(at)));
+        if waited {
+            self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
+        } else {
+            self.warn(EventReason::UnaskedChange, format!("change {id} runs without a call of Sluice's, and this start of it wasn't seen to wait at the engine's gate: it was started at the engine itself, approved there at once, or found nothing to resume from"));
+        }
+    }
+
+    /// Writes down once that the run is past the gate. If that never showed although the engine should
+    /// have asked, somebody went round it.
+    pub(super) fn note_the_gate_is_passed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let is_this = run.deployment_id.is_some() && run.deployment_id == state.deployment_id;
+        if !is_beyond(state) || !is_this || run.past_gate_since.is_some() {
+            return;
+        }
+        self.is_past_the_gate();
+        self.notice_a_gate_that_never_showed(state);
+    }
+
+    /// Somebody has started the pipeline from a checkpoint so that the engine asks nobody, which isn't the spec's policy.
+    pub(super) fn notice_a_start_that_asks_nobody(&mut self, state: &PipelineState) {
+        let asks_nobody = |policy| policy == BootstrapPolicy::Allow.as_str();
+        if state.bootstrap_policy.as_deref().is_some_and(asks_nobody)
+            && !asks_nobody(self.input.pipeline.spec.bootstrap_policy.as_str())
+            && state.newest_checkpoint().is_some()
+        {
+            self.warn(EventReason::OutsideStart, "the pipeline was started with bootstrap policy allow, so the engine asks nobody about changes".into());
+        }
+    }
+
+    /// A change that the engine said it would gate, or of which it couldn't be asked, runs, and its gate
+    /// was never seen.
+    fn notice_a_gate_that_never_showed(&mut self, state: &PipelineState) {
+        let Some(run) = &self.status.run else { return };
+        let at_the_gate = self.status.approval.as_ref();
+        if at_the_gate.is_some_and(|approval| approval.change_id == run.change_id) {
+            return;
+        }
+        let settled = self.status.settled.as_ref();
+        // What it said of a change from something else says nothing of this one.
+        let preview = self.preview_of(&run.target).filter(|preview| {
+            let compared = preview.compared_with.as_ref();
+            compared.is_none_or(|it| settled.is_some_and(|settled| settled.target == *it))
+        });
+        let outcome = preview.map(|preview| preview.outcome);
+        // Where it isn't known what is settled, that is said already, and nothing is known to be a change from it.
+        let is_change = run.base_checkpoint.is_some()
+            && settled
+                .is_some_and(|settled| settled.change_id != run.change_id && settled.is_known());
+        // Without storage the engine reads no checkpoint, and so has nothing to ask about.
+        let asks = run.bootstrap_policy == BootstrapPolicy::AwaitApproval.as_str()
+            && !run.target.without_storage;
+        if !is_change || !asks || outcome == Some(PreviewOutcome::NoChange) {
+            return;
+        }
+        if outcome != Some(PreviewOutcome::Gated) {
+            let message = format!(
+                "change {} runs, and the engine asked nobody: either it found nothing to ask about, or somebody approved it at the engine itself",
+                run.change_id
+            );
+            self.warn(EventReason::UnaskedChange, message);
+            return;
+        }
+        let (id, target, options) = (run.change_id.clone(), run.target.clone(), run.options);
+        let summary = preview.and_then(|preview| preview.summary.clone());
+        let summary = summary.unwrap_or_default();
+        let now = self.now();
+        self.status.approval = Some(Approval {
+            state: ApprovalState::Applied,
+            short_id: change::short(&id),
+            parent: self.parent().to_owned(),
+            changed: self.what_changes(&target),
+            target,
+            options,
+            revision: 0,
+            gate: Gate::Engine,
+            since: now.clone(),
+            deployment_id: state.deployment_id.clone(),
+            summary,
+            diff: None,
+            diff_digest: change::digest(&Value::Null),
+            at_stake: None,
+            base: self.base_checkpoint(state),
+            approve_command: self.command(annotation::APPROVE, &id),
+            approved_field_counts: false,
+            decision: Some(outside_decision(now)),
+            votes: vec![],
+            more_votes: 0,
+            calls: 0,
+            last_call_at: None,
+            failure: None,
+            change_id: id.clone(),
+        });
+        self.warn(EventReason::OutsideApproval, format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
+    }
+}
+
+fn is_beyond(state: &PipelineState) -> bool {
+    BEYOND.contains(&state.deployment_status.as_str())
+}
+
+fn outside_decision(at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time) -> Decision {
+    Decision {
+        outcome: Outcome::Approved,
+        by: "unknown".to_owned(),
+        verified: false,
+        via: Door::Outside,
+        reason: None,
+        at,
+    }
+}
