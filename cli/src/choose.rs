@@ -5,7 +5,7 @@ use sluice_gate::crd::{Approval, ApprovalState, Pipeline, VoteDecision, annotati
 use sluice_gate::votes::{Effect, Hindrance, effect, hindrance};
 
 use crate::error::Error;
-use crate::printable::one_line;
+use sluice_gate::printable::one_line;
 
 /// What a vote would be about.
 #[derive(Debug, PartialEq)]

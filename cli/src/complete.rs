@@ -13,7 +13,7 @@ use sluice_gate::crd::Pipeline;
 use crate::arguments::{Arguments, Connection};
 use crate::choose::waiting;
 use crate::connect;
-use crate::printable::is_printable;
+use sluice_gate::printable::is_printable;
 
 /// The name by which kubectl asks.
 const BY_KUBECTL: &str = "kubectl_complete-sluice";
@@ -95,7 +95,7 @@ fn candidates(help: fn(&Pipeline) -> Option<String>) -> Vec<CompletionCandidate>
     });
     let (pipelines, _) = asked.join().ok().flatten().unwrap_or_default();
     let offered = pipelines.iter().filter_map(|pipeline| {
-        let help = crate::printable::one_line(&help(pipeline)?);
+        let help = sluice_gate::printable::one_line(&help(pipeline)?);
         let candidate = CompletionCandidate::new(pipeline.name_any());
         Some(candidate.help((!help.is_empty()).then(|| help.into())))
     });

@@ -10,11 +10,11 @@ use sluice_gate::lineage;
 use crate::arguments::Diff;
 use crate::choose::{state, waiting};
 use crate::cluster::Cluster;
-use crate::describe::{commands, describe, makes_anew};
 use crate::differing::Differing;
 use crate::error::Error;
 use crate::output::structured;
 use crate::program::{self, PartDiff, Source};
+use sluice_gate::describe::{commands, describe, makes_anew};
 
 /// What is printed.
 pub async fn run(cluster: &Cluster, diff: &Diff) -> Result<String, Error> {

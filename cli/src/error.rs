@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::printable::printable;
+use sluice_gate::printable::printable;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {

@@ -5,14 +5,14 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use sluice_gate::crd::{CompactObject, Decision, DecisionRecord, Outcome, Pipeline};
 
-use crate::age::age;
 use crate::arguments::History;
 use crate::cluster::Cluster;
-use crate::describe::changes;
 use crate::error::Error;
 use crate::output::structured;
-use crate::printable::one_line;
 use crate::table::table;
+use sluice_gate::age::age;
+use sluice_gate::describe::changes;
+use sluice_gate::printable::one_line;
 
 /// What is printed.
 pub async fn run(cluster: &Cluster, history: &History) -> Result<String, Error> {

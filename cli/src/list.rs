@@ -5,14 +5,14 @@ use kube::ResourceExt;
 use serde_json::json;
 use sluice_gate::crd::Pipeline;
 
-use crate::age::age;
 use crate::arguments::List;
 use crate::choose::waiting;
 use crate::cluster::Cluster;
 use crate::error::Error;
 use crate::output::{structured, tell};
-use crate::printable::one_line;
 use crate::table::table;
+use sluice_gate::age::age;
+use sluice_gate::printable::one_line;
 
 /// What is printed.
 pub async fn run(cluster: &Cluster, list: &List) -> Result<String, Error> {

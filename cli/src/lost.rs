@@ -5,16 +5,16 @@ use kube::ResourceExt;
 use sluice_gate::crd::{Approval, Pipeline, VoteDecision};
 use sluice_gate::lineage;
 
-use crate::age::age;
 use crate::arguments::Approve;
 use crate::choose::waiting;
 use crate::cluster::Cluster;
 use crate::confirm::{can_ask, confirm};
 use crate::error::Error;
 use crate::output::tell;
-use crate::printable::{one_line, printable};
 use crate::table::table;
 use crate::vote::{self, Ballot};
+use sluice_gate::age::age;
+use sluice_gate::printable::{one_line, printable};
 
 /// Lists them, asks once, and votes for each.
 pub async fn approve(cluster: &Cluster, asked: &Approve) -> Result<(), Error> {

@@ -10,14 +10,12 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_macros)]
 
-mod age;
 mod arguments;
 mod choose;
 mod cluster;
 mod complete;
 mod confirm;
 mod connect;
-mod describe;
 mod diff;
 mod differing;
 mod error;
@@ -27,7 +25,6 @@ mod list;
 mod lost;
 mod output;
 mod plan;
-mod printable;
 mod program;
 mod table;
 mod vote;

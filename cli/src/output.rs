@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::arguments::Output;
 use crate::error::Error;
-use crate::printable::{is_printable, printable_json};
+use sluice_gate::printable::{is_printable, printable_json};
 
 /// Added lines, removed ones, headings, and what needs attention.
 pub mod style {

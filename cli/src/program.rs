@@ -10,7 +10,7 @@ use sluice_gate::snapshot::{self, Part};
 
 use crate::differing::{Differing, is_part_of};
 use crate::output::{style, styled};
-use crate::printable::{code, one_line};
+use sluice_gate::printable::{code, one_line};
 
 /// How many lines around a change are shown.
 const CONTEXT: usize = 3;
@@ -365,33 +365,6 @@ fn coloured(diff: &TextDiff<'_, '_, str>) -> String {
     text
 }
 
-/// What of the program differs, in words. `settings` are the names of the settings that do, as far as they are known.
-pub fn changed(before: &Target, after: &Target, settings: &[String]) -> Vec<String> {
-    let words = |part: &str| match part {
-        "sql" => "SQL".to_owned(),
-        "udfRust" => "Rust of the user-defined functions".to_owned(),
-        "udfToml" => "Cargo dependencies of the user-defined functions".to_owned(),
-        "config" => "program configuration".to_owned(),
-        "settings" if settings.is_empty() => "runtime settings".to_owned(),
-        // All of them: the operator's summary counts what it has no room for.
-        "settings" => format!("the runtime settings {}", one_line(&settings.join(", "))),
-        "runtimeVersion" => format!(
-            "runtime version ({} → {})",
-            version(&before.runtime_version),
-            version(&after.runtime_version)
-        ),
-        other => other.to_owned(),
-    };
-    differences(before, after).into_iter().map(words).collect()
-}
-
-fn version(version: &str) -> String {
-    match version {
-        "" => "the engine's own".into(),
-        version => one_line(version),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -517,7 +490,7 @@ SQL program (1 line added, 1 removed)
             ..Content::default()
         };
         assert_eq!(
-            changed(&old.target(), &new.target(), &[]),
+            sluice_gate::describe::changed(&old.target(), &new.target(), &[]),
             [
                 "Rust of the user-defined functions",
                 "program configuration",

@@ -10,7 +10,7 @@ use crate::confirm::{can_ask, confirm};
 use crate::diff;
 use crate::error::Error;
 use crate::output::{print, tell};
-use crate::printable::printable;
+use sluice_gate::printable::printable;
 
 /// What was asked for on the command line.
 pub struct Ballot<'a> {

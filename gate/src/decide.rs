@@ -23,7 +23,6 @@ mod gate;
 mod gate_only;
 pub mod history;
 mod immutable;
-mod impact;
 mod input;
 mod interference;
 mod lifecycle;
@@ -43,7 +42,6 @@ mod seal;
 mod sluice_gate;
 mod unread;
 mod update;
-mod words;
 mod words_of_failure;
 
 #[cfg(test)]

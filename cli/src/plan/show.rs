@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::judge::{Planned, Subject, Verdict, is_root};
 use crate::output::{style, styled};
-use crate::printable::{one_line, printable};
 use crate::program::PartDiff;
+use sluice_gate::printable::{one_line, printable};
 
 /// For people.
 pub fn text(planned: &Planned, context: Option<&str>) -> String {

@@ -6,10 +6,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use super::words;
 use super::{Decider, EngineCall, EventReason};
 use crate::crd::{ApprovalState, Outcome, Phase};
 use crate::engine;
+use crate::summary;
 use crate::text;
 
 pub(super) const READY: &str = "Ready";
@@ -311,7 +311,7 @@ impl Decider<'_> {
         let names = held.map_or(&[][..], |held| &held.not_shown);
         let message = match names {
             [] => String::new(),
-            names => words::settings_not_shown(names),
+            names => summary::settings_not_shown(names),
         };
         self.shows_only_while(SETTINGS_NOT_SHOWN, "NotInTheEnginesAnswer", &message);
     }

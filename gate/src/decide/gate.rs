@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::conditions::Reason;
 use super::sluice_gate::Base;
-use super::{Act, Decider, EventReason, Guard, Seen, impact, words};
+use super::{Act, Decider, EventReason, Guard, Seen};
 use crate::GateEvent;
 use crate::change;
 use crate::crd::{
@@ -15,6 +15,7 @@ use crate::crd::{
 use crate::decision;
 use crate::engine::{Connectors, PipelineState, diff};
 use crate::held_settings;
+use crate::{impact, summary};
 
 /// The status of a deployment that waits at the engine's gate.
 pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
@@ -276,7 +277,7 @@ impl Decider<'_> {
         } else {
             diff.clone()
         };
-        let summary = words::with_unseen(&unseen, &shown);
+        let summary = summary::with_unseen(&unseen, &shown);
         // What is asked about before anything is stopped will be stopped with a checkpoint.
         let resumes_all = match gate {
             Gate::Engine => self.status.run.as_ref().is_some_and(|run| run.resumes_all),
@@ -459,7 +460,7 @@ impl Decider<'_> {
             }
         }
         let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
-        (!fields.is_empty()).then(|| words::enumerate(&fields, 0))
+        (!fields.is_empty()).then(|| summary::enumerate(&fields, 0))
     }
 
     /// A command that sets an annotation of the Pipeline.

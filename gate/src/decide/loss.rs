@@ -14,7 +14,7 @@ use super::conditions::Reason;
 use super::gate::reason_of;
 use super::input::{Observation, Seen};
 use super::ownership::is_owned;
-use super::{Act, Decider, EventReason, Guard, impact};
+use super::{Act, Decider, EventReason, Guard};
 use crate::GateEvent;
 use crate::change::{self, Content};
 use crate::crd::{
@@ -22,6 +22,7 @@ use crate::crd::{
     PipelineStatus, Settled, annotation,
 };
 use crate::engine::{self, PipelineState};
+use crate::impact;
 use crate::lineage;
 
 /// How often in a row the engine has to say that it knows no such pipeline.

@@ -9,8 +9,9 @@ use crate::crd::{
 use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
 use crate::held_settings::{self, meaning};
 use crate::lineage;
+use crate::summary;
 
-use super::{Decider, EngineCall, EventReason, Outcome, older_release, words};
+use super::{Decider, EngineCall, EventReason, Outcome, older_release};
 use crate::text;
 
 impl<'a> Decider<'a> {
@@ -401,7 +402,7 @@ impl<'a> Decider<'a> {
         let before = self.status.content.as_ref();
         let is_told = before.is_some_and(|before| before.not_shown == not_shown);
         if !is_told && !not_shown.is_empty() {
-            let message = words::settings_not_shown(not_shown);
+            let message = summary::settings_not_shown(not_shown);
             self.warn(EventReason::SettingsNotShown, message);
         }
     }
@@ -493,8 +494,8 @@ fn preview(
         _ => None,
     };
     let (outcome, message, summary) = match answer {
-        DiffAnswer::Diff(diff) if words::is_empty(diff) => (PreviewOutcome::NoChange, None, None),
-        DiffAnswer::Diff(diff) => (PreviewOutcome::Gated, None, Some(words::summary(diff))),
+        DiffAnswer::Diff(diff) if summary::is_empty(diff) => (PreviewOutcome::NoChange, None, None),
+        DiffAnswer::Diff(diff) => (PreviewOutcome::Gated, None, Some(summary::of(diff))),
         DiffAnswer::CompileError(message) => (PreviewOutcome::CompileError, Some(message), None),
         DiffAnswer::Refused(message) => (PreviewOutcome::Refused, Some(message), None),
         DiffAnswer::CantTell(message) => (PreviewOutcome::Unknown, Some(message), None),

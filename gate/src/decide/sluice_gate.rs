@@ -17,13 +17,14 @@ use serde_json::Value;
 use super::conditions::{Hold, Reason};
 use super::gate::{Question, reason_of};
 use super::input::Observation;
-use super::{Act, Decider, EventReason, Guard, Seen, words};
+use super::{Act, Decider, EventReason, Guard, Seen};
 use crate::GateEvent;
 use crate::crd::{
     ApprovalState, AtStake, BootstrapPolicy, Decision, DesiredState, Door, Gate, Outcome, Phase,
     PreviewOutcome, Settled, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState};
+use crate::summary;
 use crate::{differing_settings, held_settings};
 
 /// Whether an update may be brought to the engine.
@@ -194,7 +195,7 @@ impl Decider<'_> {
     pub(super) fn unseen(&self, base: &Base, target: &Target) -> String {
         let is_lost = base.is_lost_by(target);
         let beside = match base {
-            Base::Gone(ran) => return words::begins_from_nothing(ran.as_ref(), target),
+            Base::Gone(ran) => return summary::begins_from_nothing(ran.as_ref(), target),
             Base::Nothing => String::new(),
             Base::Known(base) => {
                 let mut base = base.clone();
@@ -210,13 +211,13 @@ impl Decider<'_> {
                         }
                     }
                 }
-                words::unseen_by_the_engine(&base, target, &settings.unwrap_or_default())
+                summary::unseen_by_the_engine(&base, target, &settings.unwrap_or_default())
             }
-            Base::Unknown | Base::Before => words::UNKNOWN_ORIGIN.to_owned(),
+            Base::Unknown | Base::Before => summary::UNKNOWN_ORIGIN.to_owned(),
         };
         let storage = match base {
-            Base::Before if !target.without_storage => words::STORAGE_ON,
-            _ if is_lost => words::STORAGE_OFF,
+            Base::Before if !target.without_storage => summary::STORAGE_ON,
+            _ if is_lost => summary::STORAGE_OFF,
             _ => "",
         };
         let both = [storage, &beside].into_iter().filter(|it| !it.is_empty());

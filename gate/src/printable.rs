@@ -1,6 +1,6 @@
 //! Text of others, made safe to show.
 
-use sluice_gate::text::{self, deceives};
+use crate::text::{self, deceives};
 
 /// Makes visible what would steer a terminal or turn the direction of reading. What people approve
 /// is named by whoever wrote the SQL, and must not be able to disguise itself.

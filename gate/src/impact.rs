@@ -6,16 +6,16 @@
 
 use serde_json::Value;
 
-use super::words::names;
 use crate::crd::{AtStake, BootstrapOptions};
 use crate::engine::{Connectors, PipelineState, diff};
+use crate::summary::names;
 
 /// What nobody can foretell where functions or the runtime change: the engine computes nothing anew for it.
-pub(super) const MIXED_RESULTS: &str = "results: what is already computed stays as it is, so old and new results stand side by side until their input changes";
+pub(crate) const MIXED_RESULTS: &str = "results: what is already computed stays as it is, so old and new results stand side by side until their input changes";
 
 /// What is at stake. `resumes_all` says whether the pipeline was stopped with the checkpoint that
 /// it resumes from, so that no input came in since.
-pub(super) fn at_stake(
+pub(crate) fn at_stake(
     diff: &Value,
     connectors: Option<&Connectors>,
     options: BootstrapOptions,
@@ -94,7 +94,7 @@ pub(super) fn at_stake(
 }
 
 /// What is at stake where the pipeline begins from nothing.
-pub(super) fn everything() -> AtStake {
+pub(crate) fn everything() -> AtStake {
     AtStake {
         state_lost: true,
         dropped_input: "unknown".to_owned(),
@@ -107,7 +107,7 @@ pub(super) fn everything() -> AtStake {
 }
 
 /// What is at stake where the pipeline is gone from its engine and is made anew: nobody knows whether the old one runs on.
-pub(super) fn everything_of_a_lost_one() -> AtStake {
+pub(crate) fn everything_of_a_lost_one() -> AtStake {
     let mut at_stake = everything();
     at_stake.unknown.push(
         "whether the old pipeline still runs somewhere: then the same input is read twice, and sinks get everything twice"
@@ -117,7 +117,7 @@ pub(super) fn everything_of_a_lost_one() -> AtStake {
 }
 
 /// What is at stake where what runs leaves nothing behind, and the pipeline resumes from a checkpoint of before.
-pub(super) fn everything_since_a_checkpoint() -> AtStake {
+pub(crate) fn everything_since_a_checkpoint() -> AtStake {
     AtStake {
         state_lost: true,
         dropped_input: "unknown".to_owned(),

@@ -1,6 +1,6 @@
 //! How long ago something was.
 
-use jiff::Timestamp;
+use k8s_openapi::jiff::Timestamp;
 
 /// The time from `since` to `now` as kubectl writes ages: two units at most, the smaller one only
 /// while the larger is a small number. A time in the future (clocks differ) is `0s`.

@@ -1,14 +1,14 @@
 //! A change in words, for whoever has to decide.
 
-use jiff::Timestamp;
+use crate::change::differences;
+use crate::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled, Target};
+use crate::engine::diff::{CUT, all_left_out};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
-use sluice_gate::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled};
-use sluice_gate::engine::diff::{CUT, all_left_out};
 
 use crate::age::age;
 use crate::printable::{one_line, printable};
-use crate::program;
 
 /// Everything that is known of a change before it is decided.
 pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> String {
@@ -46,7 +46,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
             line(format!("Bootstrap  {}", options(change.options)));
         }
         if let Some(settled) = settled.filter(|settled| settled.is_known()) {
-            let changed = program::changed(&settled.target, &change.target, &[]);
+            let changed = changed(&settled.target, &change.target, &[]);
             if !changed.is_empty() {
                 line(format!("Program    differs in {}", changed.join("; ")));
             }
@@ -295,13 +295,73 @@ fn stake(change: &Approval, is_to_be_stopped: bool) -> Vec<String> {
     lines
 }
 
+/// What of the program differs, in words. `settings` are the names of the settings that do, as far as they are known.
+pub fn changed(before: &Target, after: &Target, settings: &[String]) -> Vec<String> {
+    let words = |part: &str| match part {
+        "sql" => "SQL".to_owned(),
+        "udfRust" => "Rust of the user-defined functions".to_owned(),
+        "udfToml" => "Cargo dependencies of the user-defined functions".to_owned(),
+        "config" => "program configuration".to_owned(),
+        "settings" if settings.is_empty() => "runtime settings".to_owned(),
+        // All of them: the operator's summary counts what it has no room for.
+        "settings" => format!("the runtime settings {}", one_line(&settings.join(", "))),
+        "runtimeVersion" => format!(
+            "runtime version ({} → {})",
+            version(&before.runtime_version),
+            version(&after.runtime_version)
+        ),
+        other => other.to_owned(),
+    };
+    differences(before, after).into_iter().map(words).collect()
+}
+
+fn version(version: &str) -> String {
+    match version {
+        "" => "the engine's own".into(),
+        version => one_line(version),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choose::tests::{CHANGE, pipeline};
-    use crate::choose::waiting;
+    use crate::crd::AtStake;
     use serde_json::json;
-    use sluice_gate::crd::AtStake;
+
+    const CHANGE: &str = "0123456789abcdef0123456789abcdef";
+
+    /// A Pipeline whose last change is in this state.
+    fn pipeline(state: &str) -> Pipeline {
+        let target = json!({"sql": "a", "udfRust": "b", "udfToml": "c", "config": "d"});
+        serde_json::from_value(json!({
+            "apiVersion": "sluice.dev/v1alpha1",
+            "kind": "Pipeline",
+            "metadata": {"name": "orders", "namespace": "shop", "uid": "u"},
+            "spec": {"program": {"sql": ""}},
+            "status": {
+                "phase": "AwaitingApproval",
+                "approval": {
+                    "state": state,
+                    "changeId": CHANGE,
+                    "shortId": "01234567",
+                    "parent": "root",
+                    "target": target,
+                    "options": {"silent": false, "concurrent": false},
+                    "revision": 0,
+                    "since": "2026-01-01T00:00:00Z",
+                    "summary": "1 view added",
+                    "diffDigest": "0".repeat(64),
+                    "approveCommand": "",
+                    "approvedFieldCounts": true,
+                },
+            },
+        }))
+        .unwrap()
+    }
+
+    fn waiting(pipeline: &Pipeline) -> Option<&Approval> {
+        pipeline.status.as_ref()?.approval.as_ref()
+    }
 
     fn lines(diff: Value) -> Vec<String> {
         changes(diff.as_object())

@@ -71,7 +71,7 @@ const WHY: Limit = Limit::Characters(500);
 const TOO_LARGE: &str = "the diff is too large to be shown whole";
 
 /// The diff on one line: `modifies view avg_grade; adds tables a, b`.
-pub(super) fn summary(diff: &Value) -> String {
+pub(crate) fn of(diff: &Value) -> String {
     let parts: Vec<String> = LISTS
         .iter()
         .filter_map(|(pointer, verb, one, several)| {
@@ -97,17 +97,17 @@ pub(super) fn summary(diff: &Value) -> String {
 }
 
 /// What is said of a change from a checkpoint of unknown origin.
-pub(super) const UNKNOWN_ORIGIN: &str = "unknown: nobody recorded what the checkpoint was made from, so functions, runtime version and settings may be others";
+pub(crate) const UNKNOWN_ORIGIN: &str = "unknown: nobody recorded what the checkpoint was made from, so functions, runtime version and settings may be others";
 
 /// What is said of a change that has the engine read no checkpoint any more.
-pub(super) const STORAGE_OFF: &str =
+pub(crate) const STORAGE_OFF: &str =
     "turns storage off: all that the pipeline has computed is lost, and it begins from nothing";
 
 /// What is said of a change that has the engine read a checkpoint again, while something runs without.
-pub(super) const STORAGE_ON: &str = "turns storage on again: all that the pipeline has computed since it was turned off is lost, and it goes back to the last checkpoint of before";
+pub(crate) const STORAGE_ON: &str = "turns storage on again: all that the pipeline has computed since it was turned off is lost, and it goes back to the last checkpoint of before";
 
 /// What is said of a start from nothing of a pipeline that had a state: with what differs from what had run with it.
-pub(super) fn begins_from_nothing(ran: Option<&Target>, target: &Target) -> String {
+pub(crate) fn begins_from_nothing(ran: Option<&Target>, target: &Target) -> String {
     let with = match ran {
         None => ", and what had run with it isn't known".to_owned(),
         Some(ran) => match change::differences(ran, target)[..] {
@@ -124,7 +124,7 @@ pub(super) fn begins_from_nothing(ran: Option<&Target>, target: &Target) -> Stri
 /// What alters results although the engine's gate doesn't ask about it, on one line; empty if nothing
 /// of that kind differs.
 /// `settings` are the names of those settings that differ, as far as they are known.
-pub(super) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[String]) -> String {
+pub(crate) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[String]) -> String {
     let named = |version: &str| match version {
         "" => "the engine's own".to_owned(),
         version => text::foreign_line(version, NAME),
@@ -149,16 +149,16 @@ pub(super) fn unseen_by_the_engine(from: &Target, to: &Target, settings: &[Strin
 }
 
 /// The whole change on one line: what the engine doesn't ask about, and its diff.
-pub(super) fn with_unseen(unseen: &str, diff: &Value) -> String {
+pub(crate) fn with_unseen(unseen: &str, diff: &Value) -> String {
     match (unseen.is_empty(), is_empty(diff)) {
-        (true, _) => summary(diff),
+        (true, _) => of(diff),
         (false, true) => unseen.to_owned(),
-        (false, false) => format!("{unseen}; {}", summary(diff)),
+        (false, false) => format!("{unseen}; {}", of(diff)),
     }
 }
 
 /// Whether the diff is known, and says that nothing changes.
-pub(super) fn is_empty(diff: &Value) -> bool {
+pub(crate) fn is_empty(diff: &Value) -> bool {
     crate::engine::PipelineState::diff_is_known(diff)
         && !diff::is_cut(diff)
         && LISTS
@@ -167,7 +167,7 @@ pub(super) fn is_empty(diff: &Value) -> bool {
 }
 
 /// The names in one of the diff's lists.
-pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
+pub(crate) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
     diff.pointer(pointer)
         .and_then(Value::as_array)
         .map(|list| list.iter().filter_map(Value::as_str).collect())
@@ -175,7 +175,7 @@ pub(super) fn names<'a>(diff: &'a Value, pointer: &str) -> Vec<&'a str> {
 }
 
 /// The first of these names, and how many there are beside them and those that were left out.
-pub(super) fn enumerate(names: &[&str], left_out: usize) -> String {
+pub(crate) fn enumerate(names: &[&str], left_out: usize) -> String {
     let said = names.len().min(NAMES);
     let shown = names[..said]
         .iter()
@@ -189,7 +189,7 @@ pub(super) fn enumerate(names: &[&str], left_out: usize) -> String {
 }
 
 /// That the engine doesn't show settings that it was given.
-pub(super) fn settings_not_shown(names: &[String]) -> String {
+pub(crate) fn settings_not_shown(names: &[String]) -> String {
     format!(
         "the engine took the content and doesn't show these settings of it, so they aren't in force: {}. This version of it may not know them, or by another name",
         names.join(", ")
@@ -223,14 +223,14 @@ mod tests {
             ),
         ];
         for (diff, words) in cases {
-            assert_eq!(summary(&diff), words);
+            assert_eq!(of(&diff), words);
         }
     }
 
     #[test]
     fn a_name_in_a_sentence_cannot_pass_for_another_or_go_on_without_end() {
         let names = ["a\u{202e}b", "c\nadds table d", &"x".repeat(300)];
-        let words = summary(&json!({"program_diff": {"added_views": names}}));
+        let words = of(&json!({"program_diff": {"added_views": names}}));
         let expected = format!(
             "adds views a\\u{{202e}}b, c\\nadds table d, {}…",
             "x".repeat(99)
