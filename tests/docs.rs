@@ -312,17 +312,17 @@ const NOT_TYPED: &[(&str, &str, &str)] = &[
         "serves until it is ended: `StandIn` in tests/cluster starts it so",
     ),
     (
-        "tests/contract/README.md",
+        "contract/README.md",
         "engine-contract --url",
-        "needs an engine: tests/contract/tests starts one",
+        "needs an engine: contract/tests starts one",
     ),
     (
-        "tests/contract/README.md",
+        "contract/README.md",
         "target/debug/feldera-sim",
-        "in two terminals: tests/contract/tests does the same",
+        "in two terminals: contract/tests does the same",
     ),
     (
-        "tests/contract/README.md",
+        "contract/README.md",
         "export ENGINE_CONTRACT_URL",
         "needs a real Feldera",
     ),

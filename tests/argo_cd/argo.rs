@@ -13,10 +13,10 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::port::Port;
-use super::story::eventually;
-use super::support::{ADMIN, Cluster, said, token, workspace};
-use super::tied::Tied;
+use sluice_test_support::cluster::{ADMIN, Cluster, said, token, workspace};
+use sluice_test_support::port::Port;
+use sluice_test_support::story::eventually;
+use sluice_test_support::tied::Tied;
 
 /// The accounts of Argo CD's parts, where it is installed as its documentation says.
 pub const CONTROLLER: &str = "system:serviceaccount:argocd:argocd-application-controller";

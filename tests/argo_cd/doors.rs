@@ -7,14 +7,16 @@ use sluice::crd::{Door, Outcome, annotation};
 
 use super::argo::{CONTROLLER, SERVER, argo};
 use super::scene::{Apply, Scene, health_of, words};
-use super::story::{ORDERS, PROGRAM, changed, changed_otherwise, has_type, id, id_of_change_to};
-use super::support::{ADMIN, said};
+use sluice_test_support::cluster::{ADMIN, said};
+use sluice_test_support::story::{
+    ORDERS, PROGRAM, changed, changed_otherwise, has_type, id, id_of_change_to,
+};
 
 use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials::trials![
+    sluice_test_support::trials::trials![
         a_change_is_approved_by_the_action,
         a_change_is_approved_by_the_action_under_server_side_apply,
         a_change_is_approved_by_an_annotation_that_self_heal_leaves_alone,
@@ -73,7 +75,7 @@ async fn by_the_action(apply: Apply) {
         .cluster
         .grant(&name, SERVER, "sluice-approver")
         .await;
-    super::story::eventually("the action is taken", || async {
+    sluice_test_support::story::eventually("the action is taken", || async {
         let output = approve("alice");
         output.status.success().then_some(()).ok_or(said(&output))
     })
@@ -215,7 +217,7 @@ async fn rejected_by_the_action(apply: Apply) {
     let reject = [
         "app", "actions", "run", &name, "reject", "--kind", "Pipeline",
     ];
-    super::story::eventually("the action is taken", || async {
+    sluice_test_support::story::eventually("the action is taken", || async {
         let output = scene.argo.argocd("alice", &reject);
         output.status.success().then_some(()).ok_or(said(&output))
     })

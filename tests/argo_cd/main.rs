@@ -11,27 +11,6 @@ mod rights;
 mod scene;
 mod scripts;
 mod waves;
-// What the tests of the cluster have, of which this one needs a part.
-#[allow(dead_code)]
-#[path = "../cluster/operator.rs"]
-mod operator;
-#[allow(dead_code)]
-mod pages;
-#[path = "../cluster/port.rs"]
-mod port;
-#[allow(dead_code)]
-#[path = "../cluster/stand_in.rs"]
-mod stand_in;
-#[allow(dead_code)]
-#[path = "../cluster/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "../cluster/support.rs"]
-mod support;
-#[path = "../cluster/tied.rs"]
-mod tied;
-#[path = "../cluster/trials.rs"]
-mod trials;
 
 fn main() {
     let stories = [
@@ -41,5 +20,5 @@ fn main() {
         doors::all(),
         rights::all(),
     ];
-    trials::run(stories.into_iter().flatten().collect());
+    sluice_test_support::trials::run(stories.into_iter().flatten().collect());
 }

@@ -4,9 +4,9 @@ use libtest_mimic::Trial;
 
 use super::argo::argo;
 use super::git::IDENTITY;
-use super::pages::page::Page;
-use super::pages::shell::Shell;
-use super::story::{PROGRAM, Story, changed};
+use sluice_test_support::pages::page::Page;
+use sluice_test_support::pages::shell::Shell;
+use sluice_test_support::story::{PROGRAM, Story, changed};
 
 /// The namespace, and the Application, as the page calls them.
 const SHOP: &str = "shop";
@@ -15,7 +15,7 @@ const REPOSITORY: &str = "https://git.example.com/shop.git";
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials::trials![the_page_of_argo_cd_shows_what_is_seen]
+    sluice_test_support::trials::trials![the_page_of_argo_cd_shows_what_is_seen]
 }
 
 /// A working copy of a bare repository, with the Pipeline in two versions beside it.

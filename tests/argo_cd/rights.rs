@@ -5,14 +5,14 @@ use sluice::crd::{ApprovalState, Door, Outcome, Pipeline};
 
 use super::argo::{argo, careful_argo};
 use super::scene::{Apply, Scene};
-use super::story::{ORDERS, PROGRAM, changed, changed_otherwise, id, is_at};
-use super::support::{ADMIN, said, workspace};
+use sluice_test_support::cluster::{ADMIN, said, workspace};
+use sluice_test_support::story::{ORDERS, PROGRAM, changed, changed_otherwise, id, is_at};
 
 use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials::trials![
+    sluice_test_support::trials::trials![
         a1_approved_true_in_git_is_refused_and_approves_nothing,
         a1_what_a_person_approves_stays_and_what_git_has_approves_nothing,
         a1_what_a_person_approves_stays_under_server_side_apply,

@@ -10,7 +10,7 @@ use sluice::crd::{Door, Outcome, Pipeline};
 
 use super::argo::Argo;
 use super::git::Repository;
-use super::story::{ORDERS, PATIENCE, PROGRAM, Story, approval, merge};
+use sluice_test_support::story::{ORDERS, PATIENCE, PROGRAM, Story, approval, merge};
 
 /// The annotation by which Argo CD is asked to look. It removes it when it has.
 const REFRESH: &str = "argocd.argoproj.io/refresh";
@@ -206,7 +206,7 @@ impl Scene {
     /// Waits until a change waits, and the Application says so. Returns the Pipeline.
     pub async fn until_waiting(&self, health: &str) -> Pipeline {
         let waiting = self.story.until_waiting().await;
-        let id = super::story::id(&waiting);
+        let id = sluice_test_support::story::id(&waiting);
         self.until(&format!("it is {health} because of {id}"), |application| {
             let of_it = health_of(application);
             of_it["status"] == health && words(&of_it).contains(&id)

@@ -6,13 +6,13 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 
 use super::argo::{SERVER, tool};
-use super::support::{CHANGE, said, workspace};
+use sluice_test_support::cluster::{CHANGE, said, workspace};
 
 use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials::trials![
+    sluice_test_support::trials::trials![
         a_pipeline_is_as_healthy_as_its_conditions_say,
         a_change_that_waits_is_told_in_either_form_with_its_id_and_how_to_approve_it,
         an_engine_that_may_still_come_up_is_progressing,
@@ -57,7 +57,7 @@ fn pipeline(status: &str, reason: &str, further: Value) -> Value {
         "observedGeneration": 2,
         "conditions": [{"type": "Ready", "status": status, "reason": reason, "message": "in words"}],
     });
-    super::story::merge(&mut all, &further);
+    sluice_test_support::story::merge(&mut all, &further);
     json!({
         "apiVersion": "sluice.dev/v1alpha1",
         "kind": "Pipeline",
@@ -253,7 +253,7 @@ async fn an_action_is_there_and_votes_in_each_state_and_condition_as_it_would_co
     for state in ApprovalState::ALL {
         for condition in Condition::ALL {
             let mut object = waiting();
-            super::story::merge(&mut object["status"]["approval"], &whole);
+            sluice_test_support::story::merge(&mut object["status"]["approval"], &whole);
             object["status"]["approval"]["state"] = json!(format!("{state:?}"));
             for shown in object["status"]["conditions"]
                 .as_array_mut()

@@ -7,14 +7,14 @@ use sluice::crd::{Door, Outcome, Pipeline};
 
 use super::argo::{Argo, CONTROLLER, SERVER, argo, careful_argo};
 use super::scene::{Apply, Scene, health_of, words};
-use super::story::{changed, id, is_at};
-use super::support::said;
+use sluice_test_support::cluster::said;
+use sluice_test_support::story::{changed, id, is_at};
 
 use libtest_mimic::Trial;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
-    super::trials::trials![
+    sluice_test_support::trials::trials![
         a_commit_that_approves_is_kept_out_by_what_is_suspended_until_the_action_ends_the_sync,
         a_sync_that_is_stuck_is_ended_and_the_commit_that_approves_lands,
         a_rejection_ends_the_sync_as_failed,
@@ -124,7 +124,7 @@ async fn votes(scene: &Scene, action: &str) {
         .await;
     scene.argo.logs_in("alice").await;
     let action = ["app", "actions", "run", &name, action, "--kind", "Pipeline"];
-    super::story::eventually("the action is taken", || async {
+    sluice_test_support::story::eventually("the action is taken", || async {
         let output = scene.argo.argocd("alice", &action);
         output.status.success().then_some(()).ok_or(said(&output))
     })

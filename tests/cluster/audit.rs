@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sluice::crd::annotation;
 
-use super::story::{ORDERS, Story, changed_otherwise, eventually, id, status};
+use sluice_test_support::story::{ORDERS, Story, changed_otherwise, eventually, id, status};
 
 /// The lines that are whole, each once: after a disk that took too long, one is written again, with its id.
 fn lines(path: &Path) -> Vec<Value> {
@@ -101,7 +101,7 @@ async fn each_decision_is_a_line_with_who_why_and_what_and_without_the_program()
     );
     assert_eq!(line["votes"][0]["via"], "Annotation");
     // Each field is explained.
-    let page = super::support::workspace().join("docs/audit.md");
+    let page = sluice_test_support::cluster::workspace().join("docs/audit.md");
     let page = std::fs::read_to_string(page).expect("the page");
     for key in line.as_object().expect("an object").keys() {
         assert!(

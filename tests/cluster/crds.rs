@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
-use super::support::{
+use sluice_test_support::cluster::{
     ADMIN, CHANGE, Cluster, OPERATOR, answer, create, eventually, pipeline, raw, said, unobserved,
     vote, workspace, write_approval,
 };

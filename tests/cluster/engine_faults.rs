@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::story::{ORDERS, Story, approval, has, id, is_current, status};
+use sluice_test_support::story::{ORDERS, Story, approval, has, id, is_current, status};
 
 #[tokio::test]
 async fn an_engine_that_is_down_at_first_is_waited_for() {
@@ -40,7 +40,7 @@ async fn is_shown_and_over_by_itself(fault: (&str, Value), engine: &str, pipelin
     story.until_engine("True", "Answers").await;
     let sealed = story.until_sealed().await;
     assert_eq!(approval(&sealed).calls, 1);
-    let good = |call: &&super::stand_in::Call| call.status == Some(200);
+    let good = |call: &&sluice_test_support::stand_in::Call| call.status == Some(200);
     assert_eq!(
         story
             .engine

@@ -7,7 +7,7 @@ use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, BuildOutcome, Door, Engine, Pipeline, StopKind, annotation};
 
-use super::story::{
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
     has, has_type, id, is_at, is_current, is_in, message, status,
 };
@@ -125,7 +125,7 @@ async fn a_program_whose_rust_does_not_compile_never_stops_what_runs() {
         })
         .await;
     let calls = story.engine.calls().split_off(begin);
-    let touched = |call: &&super::stand_in::Call| {
+    let touched = |call: &&sluice_test_support::stand_in::Call| {
         call.changes() && call.path.starts_with(&format!("/pipelines/{ORDERS}"))
     };
     assert_eq!(calls.iter().filter(touched).count(), 0, "{calls:?}");
@@ -322,7 +322,7 @@ async fn a19_two_spellings_of_one_url_are_one_engine() {
         .expect("a port")
         .to_owned();
     let spelled = json!({"metadata": {"name": "same"}, "spec": {"url": format!("HTTP://127.0.0.1:{port}//")}});
-    super::support::create(&story.api::<Engine>(), spelled)
+    sluice_test_support::cluster::create(&story.api::<Engine>(), spelled)
         .await
         .expect("the Engine");
     story.running().await;

@@ -5,8 +5,8 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use sluice::crd::Pipeline;
 
-use super::story::{ORDERS, Story, has, has_type, status};
-use super::support::OPERATOR;
+use sluice_test_support::cluster::OPERATOR;
+use sluice_test_support::story::{ORDERS, Story, has, has_type, status};
 
 /// To apply a status takes nothing away that another manager owns, so that it would be written for ever.
 #[tokio::test]

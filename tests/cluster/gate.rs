@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, annotation};
 
-use super::story::{
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Recording, Story, approval, changed, changed_otherwise, edited, eventually,
     extended, has, has_type, id, id_of_change_to, is_at, is_current, is_in, message, status,
 };

@@ -4,7 +4,7 @@ use k8s_openapi::jiff::SignedDuration;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, StopKind, annotation};
 
-use super::story::{
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Story, changed, edited, extended, has, has_type, id, is_current, is_in,
     message, status,
 };

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Engine, Pipeline, annotation};
 
 use super::plugin::plugin;
-use super::stand_in::StandIn;
-use super::story::{
+use sluice_test_support::cluster::said;
+use sluice_test_support::stand_in::StandIn;
+use sluice_test_support::story::{
     ORDERS, Story, approval, changed, eventually, has, id, is_at, is_in, message, status,
 };
-use super::support::said;
 
 const FLEET: [&str; 3] = ["clicks", ORDERS, "refunds"];
 

@@ -3,25 +3,11 @@
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Door, Gate, annotation};
 
-use super::story::{
+use sluice_test_support::cluster::{eventually, token};
+use sluice_test_support::story::{
     ORDERS, OTHER_FUNCTIONS, Story, approval, has, has_type, id, is_at, is_current, is_in, message,
     status,
 };
-use super::support::{eventually, token};
-
-impl Story {
-    /// Gives the functions another body, and waits until that is asked about.
-    async fn asked_about_functions(&self) -> sluice::crd::Pipeline {
-        self.running_with_functions().await;
-        self.give_other_functions().await;
-        self.until_waiting().await
-    }
-
-    async fn give_other_functions(&self) {
-        self.patch(json!({"spec": {"program": {"udfRust": OTHER_FUNCTIONS}}}))
-            .await;
-    }
-}
 
 #[tokio::test]
 async fn a9_changed_functions_wait_while_the_old_program_goes_on_and_come_up_once_approved() {

@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Door};
 
 use super::plugin::plugin;
-use super::story::{
+use sluice_test_support::cluster::said;
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Story, approval, changed, changed_otherwise, edited, eventually, extended,
     has, id, is_at, message, status,
 };
-use super::support::said;
 
 /// A person with kubectl, the plugin and a folder of files.
 struct Desk<'a> {
@@ -106,7 +106,7 @@ impl<'a> Desk<'a> {
 /// The Pipeline of the stories with another program, as a file would have it.
 fn orders(program: Value, further: Value) -> Value {
     let mut spec = json!({"engineRef": {"name": "engine"}, "program": program});
-    super::story::merge(&mut spec, &further);
+    sluice_test_support::story::merge(&mut spec, &further);
     json!({
         "apiVersion": "sluice.dev/v1alpha1", "kind": "Pipeline",
         "metadata": {"name": ORDERS}, "spec": spec,
@@ -283,7 +283,7 @@ async fn config_maps_of_the_files_come_before_those_of_the_cluster_and_are_kept_
     );
     let stored = serde_json::to_string(&waiting.status).expect("JSON");
     assert!(!stored.contains("CREATE"), "{stored}");
-    let kept = super::story::status(&waiting)
+    let kept = sluice_test_support::story::status(&waiting)
         .settled
         .expect("settled")
         .program

@@ -9,7 +9,7 @@ use sluice::crd::{Pipeline, PipelineApproval, VoteDecision};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OnceCell;
 
-use super::support::{
+use sluice_test_support::cluster::{
     CHANGE, Cluster, Namespace, OPERATOR, PATIENCE, create, eventually, pipeline, said, workspace,
     write_approval,
 };

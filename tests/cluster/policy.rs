@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
-use super::support::{
+use sluice_test_support::cluster::{
     ADMIN, CHANGE, Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, said,
     vote, write_approval,
 };

@@ -7,9 +7,11 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::json;
 use sluice::crd::{ApprovalState, annotation};
 
-use super::operator::Operator;
-use super::story::{ORDERS, Story, approval, changed, eventually, id, is_at, is_in, status};
-use super::support::{OPERATOR, create};
+use sluice_test_support::cluster::{OPERATOR, create};
+use sluice_test_support::operator::Operator;
+use sluice_test_support::story::{
+    ORDERS, Story, approval, changed, eventually, id, is_at, is_in, status,
+};
 
 /// The default. A shorter one runs out while the machine is busy.
 const DURATION: Duration = Duration::from_secs(15);
@@ -180,7 +182,9 @@ async fn a_leader_is_caught_in_the_middle_of_an_approval() -> bool {
     holder_other_than(&story, &old).await;
     let rejected = story.until_rejected().await;
     assert!(is_in(&rejected, "Rejected"));
-    story.change_to(&super::story::extended()).await;
+    story
+        .change_to(&sluice_test_support::story::extended())
+        .await;
     let next = story.until_waiting().await;
     // Up to 3 s of the call were over when it fell asleep.
     let slept = asleep.elapsed();

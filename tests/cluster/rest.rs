@@ -29,8 +29,8 @@ use sluice::{
 };
 use tokio::net::TcpListener;
 
-use crate::port::Port;
-use crate::support::{Cluster, OPERATOR, eventually};
+use sluice_test_support::cluster::{Cluster, OPERATOR, eventually};
+use sluice_test_support::port::Port;
 
 const CHANGE: &str = "11111111111111111111111111111111";
 const OTHER_CHANGE: &str = "22222222222222222222222222222222";

@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 use sluice::crd::{FINALIZER, Pipeline, annotation};
 use tokio::sync::OnceCell;
 
-use super::story::{Story, changed, changed_otherwise, id, is_in};
-use super::support::{ADMIN, Cluster, OPERATOR, answer, eventually, pipeline, raw, said};
+use sluice_test_support::cluster::{
+    ADMIN, Cluster, OPERATOR, answer, eventually, pipeline, raw, said,
+};
+use sluice_test_support::story::{Story, changed, changed_otherwise, id, is_in};
 
 const STAMP: &str = "example.com/written-by";
 
@@ -132,7 +134,7 @@ async fn a13_beside_such_a_policy_too_the_operators_account_edits_no_spec_and_no
         "sluice.dev/reason": "theirs", "kubectl.kubernetes.io/last-applied-configuration": "{}",
     }}, "spec": {"program": {"sql": ""}}});
     let pipelines: Api<Pipeline> = Api::namespaced(story.client.clone(), &story.namespace);
-    super::support::create(&pipelines, object)
+    sluice_test_support::cluster::create(&pipelines, object)
         .await
         .expect("a Pipeline");
     let ours: Api<Pipeline> = Api::namespaced(cluster.client_for(OPERATOR).await, &story.namespace);

@@ -12,8 +12,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use tokio::net::TcpListener;
 
-use super::story::{ORDERS, Story, eventually, id};
-use super::support::token;
+use sluice_test_support::cluster::token;
+use sluice_test_support::story::{ORDERS, Story, eventually, id};
 
 type Spans = Arc<Mutex<Vec<Span>>>;
 

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, PipelineApproval};
 use sluice::guarded::{self, Guarded};
 
-use super::story::{ORDERS, Story, changed_otherwise, eventually, extended, has_type, id, is_at};
-use super::support::{ADMIN, Cluster, OPERATOR, answer, create, pipeline, raw, vote};
+use sluice_test_support::cluster::{ADMIN, Cluster, OPERATOR, answer, create, pipeline, raw, vote};
+use sluice_test_support::story::{
+    ORDERS, Story, changed_otherwise, eventually, extended, has_type, id, is_at,
+};
 
 async fn votes(story: &Story) -> Vec<PipelineApproval> {
     let api = story.api::<PipelineApproval>();

@@ -11,23 +11,6 @@
 mod proxy;
 mod sample;
 mod stories;
-// What the tests of the cluster have, of which this one needs a part.
-#[allow(dead_code)]
-#[path = "../cluster/operator.rs"]
-mod operator;
-#[path = "../cluster/port.rs"]
-mod port;
-#[allow(dead_code)]
-#[path = "../cluster/stand_in.rs"]
-mod stand_in;
-#[allow(dead_code)]
-#[path = "../cluster/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "../cluster/support.rs"]
-mod support;
-#[path = "../cluster/tied.rs"]
-mod tied;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -37,8 +20,8 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use proxy::{Crash, Position, Proxy, Write};
+use sluice_test_support::story::{ORDERS, Story, eventually, status};
 use stories::{Expected, Plot, STORIES};
-use story::{ORDERS, Story, eventually, status};
 
 /// How many stories go on at a time. They mostly wait.
 const AT_A_TIME: usize = 12;

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-use crate::operator::{Operator, operators_kubeconfig};
-use crate::story::Story;
+use sluice_test_support::operator::{Operator, operators_kubeconfig};
+use sluice_test_support::story::Story;
 
 /// Whether the operator dies before a write is passed on, or before it learns of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, annotation};
 
 use crate::proxy::Proxy;
-use crate::story::{
+use sluice_test_support::cluster::token;
+use sluice_test_support::story::{
     ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, changed, changed_otherwise, eventually, extended, has,
     has_type, id, id_of_change_to, is_at, is_current, is_in,
 };
-use crate::support::token;
 
 type Told<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 type Telling = for<'a> fn(&'a Story, &'a Proxy) -> Told<'a>;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use control_plane::{Progress, tools};
 use tokio::sync::OnceCell;
 
-use super::port::Port;
-use super::support::{ADMIN, Cluster, said};
-use super::tied::Tied;
+use sluice_test_support::cluster::{ADMIN, Cluster, said};
+use sluice_test_support::port::Port;
+use sluice_test_support::tied::Tied;
 
 /// Kustomizations with this label, of any value, are looked after by the controller that gives up the
 /// health check of a revision when there is a newer one.

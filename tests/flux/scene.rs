@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::controllers::{CANCELS, Flux};
 use super::git::Repository;
-use super::story::{ORDERS, PROGRAM, Story};
-use super::support::{self, Namespace, pipeline, workspace};
+use sluice_test_support::cluster::{self, Namespace, pipeline, workspace};
+use sluice_test_support::story::{ORDERS, PROGRAM, Story};
 
 /// The namespace of Pipelines in the examples.
 const SHOP: &str = "shop";
@@ -175,7 +175,7 @@ impl Scene {
     /// Commits the Pipeline with these fields in it.
     pub fn commit_object(&self, further: Value) {
         let mut object = pipeline(ORDERS, json!({"engineRef": {"name": "engine"}}));
-        super::story::merge(&mut object, &further);
+        sluice_test_support::story::merge(&mut object, &further);
         // JSON is YAML.
         self.repository.commit(&[(FILE, Some(&object.to_string()))]);
     }
@@ -332,7 +332,7 @@ impl Scene {
         F: Future<Output = Result<T, E>>,
     {
         let shown = ShownOnPanic(self);
-        let found = support::eventually(what, attempt).await;
+        let found = cluster::eventually(what, attempt).await;
         std::mem::forget(shown);
         found
     }

@@ -8,9 +8,11 @@ use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, anno
 use libtest_mimic::Trial;
 
 use super::scene::{PIPELINES, Scene, Wait};
-use super::story::{PROGRAM, approval, changed, changed_otherwise, has_type, id, is_at, is_in};
-use super::support::{ADMIN, said};
-use super::trials::trials;
+use sluice_test_support::cluster::{ADMIN, said};
+use sluice_test_support::story::{
+    PROGRAM, approval, changed, changed_otherwise, has_type, id, is_at, is_in,
+};
+use sluice_test_support::trials::trials;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {
@@ -251,16 +253,16 @@ async fn a_change_that_waits_is_ready_for_checks_that_say_so() {
 async fn functions_that_wait_at_sluices_own_gate_are_not_in_force_for_the_checks() {
     let scene = Scene::waiting(SHORT).await;
     let program = |functions: &str| {
-        let sql = super::story::with_functions();
+        let sql = sluice_test_support::story::with_functions();
         json!({"program": {"sql": sql, "udfRust": functions}})
     };
     scene.until_ready().await;
-    scene.commit_spec(program(super::story::FUNCTIONS));
+    scene.commit_spec(program(sluice_test_support::story::FUNCTIONS));
     let first = scene.story.until_waiting().await;
     scene.story.vote("first", &id(&first), "Approve").await;
     scene.story.until_sealed().await;
     scene.until_ready().await;
-    scene.commit_spec(program(super::story::OTHER_FUNCTIONS));
+    scene.commit_spec(program(sluice_test_support::story::OTHER_FUNCTIONS));
     let waiting = scene.story.until_waiting().await;
     assert!(is_in(&waiting, "AwaitingApproval") && !has_type(&waiting, "Reconciling"));
     let failed = scene.until("Ready", "False", "HealthCheckFailed").await;

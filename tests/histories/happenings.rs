@@ -9,11 +9,11 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use sluice::crd::{Approval, ApprovalState, Pipeline, annotation};
 
-use crate::story::{
+use sluice_test_support::cluster::token;
+use sluice_test_support::story::{
     FUNCTIONS, ORDERS, OTHER_FUNCTIONS, Recording, Story, changed, changed_otherwise, eventually,
     extended, has, is_at, is_current, is_in, status, with_functions,
 };
-use crate::support::token;
 
 /// How many things happen in one history.
 const HAPPENINGS: usize = 14;

@@ -6,7 +6,7 @@ use sluice::crd::{Approval, ApprovalState, Gate, Outcome, Pipeline};
 use sluice::gate::change::Content;
 
 use crate::happenings::History;
-use crate::story::{ORDERS, status};
+use sluice_test_support::story::{ORDERS, status};
 
 /// What a history came to.
 pub struct Verdict {

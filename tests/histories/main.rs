@@ -10,23 +10,6 @@
 mod happenings;
 mod judge;
 mod rest;
-// What the tests of the cluster have, of which this one needs a part.
-#[allow(dead_code)]
-#[path = "../cluster/operator.rs"]
-mod operator;
-#[path = "../cluster/port.rs"]
-mod port;
-#[allow(dead_code)]
-#[path = "../cluster/stand_in.rs"]
-mod stand_in;
-#[allow(dead_code)]
-#[path = "../cluster/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "../cluster/support.rs"]
-mod support;
-#[path = "../cluster/tied.rs"]
-mod tied;
 
 use std::time::Instant;
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sluice::crd::{ApprovalState, DesiredState, Pipeline};
 
 use crate::happenings::History;
-use crate::story::{ORDERS, eventually, is_current, status};
+use sluice_test_support::story::{ORDERS, eventually, is_current, status};
 
 /// What may hold a Pipeline for as long as nobody acts or decides: reasons of `Ready`, which say so.
 const HOLDS: [&str; 12] = [

@@ -7,27 +7,6 @@
 mod page;
 mod scene;
 mod stories;
-// What the tests of the cluster have, of which this one needs a part.
-#[allow(dead_code)]
-#[path = "../cluster/operator.rs"]
-mod operator;
-#[allow(dead_code)]
-mod pages;
-#[path = "../cluster/port.rs"]
-mod port;
-#[allow(dead_code)]
-#[path = "../cluster/stand_in.rs"]
-mod stand_in;
-#[allow(dead_code)]
-#[path = "../cluster/story.rs"]
-mod story;
-#[allow(dead_code)]
-#[path = "../cluster/support.rs"]
-mod support;
-#[path = "../cluster/tied.rs"]
-mod tied;
-#[path = "../cluster/trials.rs"]
-mod trials;
 
 use control_plane::releases::PREVIOUS;
 
@@ -38,5 +17,5 @@ fn main() {
     }
     let all = stories::all().into_iter().chain(page::all());
     let all = all.map(|trial| trial.with_ignored_flag(missing.is_some()));
-    trials::run(all.collect());
+    sluice_test_support::trials::run(all.collect());
 }

@@ -3,11 +3,11 @@
 use libtest_mimic::Trial;
 use sluice::crd::{ApprovalState, Pipeline};
 
-use super::pages::page::Page;
-use super::pages::shell::Shell;
 use super::scene::{Scene, ours};
-use super::story::is_at;
-use super::trials::trials;
+use sluice_test_support::pages::page::Page;
+use sluice_test_support::pages::shell::Shell;
+use sluice_test_support::story::is_at;
+use sluice_test_support::trials::trials;
 
 /// The namespace, as the page calls it.
 const SHOP: &str = "shop";

@@ -10,10 +10,10 @@ use control_plane::{Progress, tools};
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline};
 
-use super::operator::{Operator, operators_kubeconfig};
-use super::stand_in::Call;
-use super::story::{Story, changed, eventually, id, is_at, is_current, is_in};
-use super::support::{Cluster, OPERATOR, said, workspace};
+use sluice_test_support::cluster::{Cluster, OPERATOR, said, workspace};
+use sluice_test_support::operator::{Operator, operators_kubeconfig};
+use sluice_test_support::stand_in::Call;
+use sluice_test_support::story::{Story, changed, eventually, id, is_at, is_current, is_in};
 
 /// The namespace of the release.
 pub const NAMESPACE: &str = "sluice-system";
@@ -145,7 +145,7 @@ impl Scene {
         let fault = format!("503@/{pipeline}/approve");
         self.story.engine.fault("error", fault).await;
         self.approve(pipeline, change);
-        let decided = |p: &Pipeline| super::story::approval(p).decision.is_some();
+        let decided = |p: &Pipeline| sluice_test_support::story::approval(p).decision.is_some();
         self.story
             .until_of(pipeline, "it is decided on", decided)
             .await;
@@ -247,7 +247,7 @@ impl Scene {
 
     async fn settled(&self, name: &str) -> Pipeline {
         let settled = |p: &Pipeline| {
-            let status = super::story::status(p);
+            let status = sluice_test_support::story::status(p);
             let run = status.run.map(|run| run.change_id);
             is_in(p, "Running")
                 && run.is_some()

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 
 use super::scene::{NAMESPACE, Scene, before, ours};
-use super::story::{
+use sluice_test_support::cluster::{create, said, workspace};
+use sluice_test_support::story::{
     FUNCTIONS, OTHER_FUNCTIONS, approval, eventually, has, id, is_at, is_in, status, until_older,
     with_functions,
 };
-use super::support::{create, said, workspace};
-use super::trials::trials;
+use sluice_test_support::trials::trials;
 
 /// All stories.
 pub fn all() -> Vec<Trial> {

@@ -8,8 +8,8 @@ use kube::core::Status;
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline};
 
-use super::super::support::{Cluster, Namespace, answer, create, eventually, pipeline, raw};
 use super::scene::refused;
+use sluice_test_support::cluster::{Cluster, Namespace, answer, create, eventually, pipeline, raw};
 
 /// The Secret and the ConfigMap of somebody else.
 const THEIRS: &str = "payments-db";

@@ -6,11 +6,11 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
-use super::super::story::{Story, id, is_at};
-use super::super::support::{
+use super::scene::refused;
+use sluice_test_support::cluster::{
     ADMIN, Cluster, answer, create, eventually, pipeline, raw, said, vote,
 };
-use super::scene::refused;
+use sluice_test_support::story::{Story, id, is_at};
 
 /// An owner that there isn't.
 fn nobody() -> Value {

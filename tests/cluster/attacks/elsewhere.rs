@@ -4,8 +4,8 @@ use kube::Api;
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline};
 
-use super::super::story::{ORDERS, Story, changed, eventually, has, message};
-use super::super::support::{create, pipeline};
+use sluice_test_support::cluster::{create, pipeline};
+use sluice_test_support::story::{ORDERS, Story, changed, eventually, has, message};
 
 #[tokio::test]
 async fn a19_a_second_pipeline_in_another_namespace_waits_for_the_older_one() {

@@ -6,10 +6,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use sluice::crd::PipelineApproval;
 
-use super::super::support::{
+use super::scene::{Scene, annotations, both, refused, stamps};
+use sluice_test_support::cluster::{
     CHANGE, OPERATOR, answer, create, eventually, pipeline, raw, unobserved, vote, write_approval,
 };
-use super::scene::{Scene, annotations, both, refused, stamps};
 
 const OTHER: &str = "ffffffffffffffffffffffffffffffff";
 

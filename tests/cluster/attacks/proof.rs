@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use sluice::crd::Pipeline;
 use sluice::guarded::Guarded;
 
-use super::super::operator::Operator;
-use super::super::support::{Cluster, answer, create, eventually, pipeline, raw};
 use super::unfit::send;
+use sluice_test_support::cluster::{Cluster, answer, create, eventually, pipeline, raw};
+use sluice_test_support::operator::Operator;
 
 /// The operator's own namespace.
 const OWN: &str = "sluice-system";

@@ -10,11 +10,11 @@ use kube::core::Status;
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, PipelineApproval};
 
-use super::super::support::{
+use super::scene::annotations;
+use sluice_test_support::cluster::{
     CHANGE, Cluster, OPERATOR, answer, create, eventually, pipeline, raw, vote, workspace,
     write_approval,
 };
-use super::scene::annotations;
 
 /// The roles, in the order of the table's columns, with what is bound to whoever has them. The account of a
 /// GitOps tool edits.

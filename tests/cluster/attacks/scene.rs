@@ -6,7 +6,7 @@ use kube::core::Status;
 use serde_json::{Value, json};
 use sluice::crd::Pipeline;
 
-use super::super::support::{
+use sluice_test_support::cluster::{
     Cluster, Namespace, OPERATOR, answer, create, eventually, pipeline, raw, write_approval,
 };
 

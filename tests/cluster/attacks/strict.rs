@@ -12,12 +12,12 @@ use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval, VoteDecision}
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::super::plugin::plugin;
-use super::super::story::{
+use super::scene::{annotations, both, stamps};
+use sluice_test_support::cluster::{ADMIN, Cluster, answer, create, raw, said};
+use sluice_test_support::story::{
     Story, approval, changed, changed_otherwise, eventually, extended, has, has_type, id, is_at,
     message, until_older,
 };
-use super::super::support::{ADMIN, Cluster, answer, create, raw, said};
-use super::scene::{annotations, both, stamps};
 
 const STRICT: [&str; 2] = ["--require-policies", "true"];
 
@@ -591,7 +591,7 @@ async fn a12_where_nothing_writes_names_the_refusal_says_what_to_write() {
     let decision = approval(&story.until_sealed().await).decision;
     assert_eq!(decision.expect("a decision").by, "alice");
     let votes = raw::<PipelineApproval>(&story.cluster().client_for("alice").await, namespace);
-    let nameless = super::super::support::vote("orders", "nameless");
+    let nameless = sluice_test_support::cluster::vote("orders", "nameless");
     let nameless = serde_json::from_value(nameless).expect("a vote");
     // Only tried: what was let through at first would be in the way of what is to be refused.
     let trial = PostParams {

@@ -4,8 +4,8 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::Status;
 use serde_json::json;
 
-use super::super::support::{answer, create, eventually, pipeline};
 use super::scene::{Scene, annotations, refused};
+use sluice_test_support::cluster::{answer, create, eventually, pipeline};
 
 /// Writes the annotation, as this user.
 async fn adopt(scene: &Scene, user: &str, value: &str) -> Result<DynamicObject, Box<Status>> {
@@ -128,7 +128,7 @@ async fn a19_what_adopt_cannot_mean_is_refused_with_what_to_write() {
 
 /// Pipelines, as somebody who may do anything.
 async fn sluice_of(scene: &Scene) -> kube::Api<DynamicObject> {
-    scene.pipelines(super::super::support::ADMIN).await
+    scene.pipelines(sluice_test_support::cluster::ADMIN).await
 }
 
 /// Of a pipeline that is made elsewhere `reject` turns down whatever comes to its gate, and has it stopped: a vote in advance.

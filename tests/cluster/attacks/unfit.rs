@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Engine, FINALIZER, Pipeline, PipelineApproval};
 use tokio::sync::OnceCell;
 
-use super::super::operator::Operator;
-use super::super::story::{Story, changed, changed_otherwise, eventually, extended, id};
-use super::super::support::{Cluster, answer, create, pipeline, raw, vote};
+use sluice_test_support::cluster::{Cluster, answer, create, pipeline, raw, vote};
+use sluice_test_support::operator::Operator;
+use sluice_test_support::story::{Story, changed, changed_otherwise, eventually, extended, id};
 
 const STRICT: [&str; 2] = ["--require-policies", "true"];
 
@@ -194,7 +194,7 @@ async fn what_fits_no_type_stops_nobody_else_is_told_so_and_can_be_deleted() {
     story.create("other", delete).await;
     story
         .until_of("other", "it runs and is held", |p| {
-            super::super::story::is_in(p, "Running")
+            sluice_test_support::story::is_in(p, "Running")
                 && p.metadata
                     .finalizers
                     .as_ref()

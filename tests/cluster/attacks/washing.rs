@@ -5,11 +5,11 @@ use kube::api::PostParams;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Engine, Gate, Pipeline, annotation};
 
-use crate::story::{
+use sluice_test_support::cluster::{create, eventually};
+use sluice_test_support::story::{
     FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, approval, changed, has, id, is_at,
     is_current, is_in, message, status, with_functions,
 };
-use crate::support::{create, eventually};
 
 fn tags(engine: &Value) -> Vec<String> {
     serde_json::from_value(engine["tags"].clone()).expect("tags")

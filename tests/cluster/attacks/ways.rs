@@ -4,10 +4,10 @@ use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::Status;
 use serde_json::{Value, json};
 
-use super::super::support::{
+use super::scene::{Scene, annotations, both, refused, stamps};
+use sluice_test_support::cluster::{
     ADMIN, CHANGE, OPERATOR, answer, create, eventually, pipeline, said, unobserved, write_approval,
 };
-use super::scene::{Scene, annotations, both, refused, stamps};
 
 /// What opens the gate, each as a merge patch, and what is said to somebody who may not.
 fn what_opens_the_gate() -> [(Value, &'static str); 7] {

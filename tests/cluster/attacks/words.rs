@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, annotation};
 use sluice::text::deceives;
 
-use super::super::story::{
+use sluice_test_support::cluster::create;
+use sluice_test_support::story::{
     FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Story, approval, changed, eventually, has, id,
     is_at, is_in, message, status, with_functions,
 };
-use super::super::support::create;
 
 /// What would clear a line, forge another, and turn the direction of reading.
 const EVIL: &str =

@@ -10,8 +10,10 @@ use sluice::crd::{Engine, Pipeline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::story::{PROGRAM, Story, changed, eventually, id, is_current, shared_figures};
-use crate::support::{create, pipeline};
+use sluice_test_support::cluster::{create, pipeline};
+use sluice_test_support::story::{
+    PROGRAM, Story, changed, eventually, id, is_current, shared_figures,
+};
 
 /// How many Pipelines are on the slow engine.
 const MANY: usize = 100;

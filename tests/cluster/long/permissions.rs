@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Engine, OnBehalfOf, PipelineApproval, VoteDecision, annotation};
 
-use crate::story::{
+use sluice_test_support::cluster::{Cluster, OPERATOR, create, token, workspace};
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Story, changed, changed_otherwise, eventually, has_type, id, is_at,
 };
-use crate::support::{Cluster, OPERATOR, create, token, workspace};
 
 /// The roles that `deploy/` binds to the operator's account.
 const ROLES: [(&str, &str); 4] = [
@@ -241,7 +241,7 @@ async fn tour(story: &Story, rest: &str, who: &str, bearer: &str) {
             is_at(p, ApprovalState::Awaiting)
         })
         .await;
-    story.approve(&crate::story::id(&other)).await;
+    story.approve(&sluice_test_support::story::id(&other)).await;
     story.until_sealed().await;
     eventually("the vote is removed", || async {
         let left = votes

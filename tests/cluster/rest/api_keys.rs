@@ -10,7 +10,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use super::{Rest, Scene};
-use crate::support::{ADMIN, Cluster, OPERATOR, said};
+use sluice_test_support::cluster::{ADMIN, Cluster, OPERATOR, said};
 
 const SECRET: &str = "sluice-api-keys";
 
@@ -59,7 +59,7 @@ async fn serve(scene: &Scene) -> Rest {
         .trim_start_matches("system:serviceaccount:")
         .split_once(':')
         .unwrap();
-    let token = crate::support::token(&scene.admin, namespace, name).await;
+    let token = sluice_test_support::cluster::token(&scene.admin, namespace, name).await;
     config.auth_info = kube::config::AuthInfo {
         token: Some(token.into()),
         ..Default::default()

@@ -8,7 +8,7 @@ use sluice::gate::change::{Change, Content};
 
 use super::{Scene, waiting};
 use crate::plugin::plugin;
-use crate::support::{Cluster, said};
+use sluice_test_support::cluster::{Cluster, said};
 
 const PARENT: &str = "33333333333333333333333333333333";
 const SQL: &str = "CREATE TABLE t (i INT);";

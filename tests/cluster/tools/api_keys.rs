@@ -7,7 +7,7 @@ use control_plane::{Progress, tools};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use crate::rest::api_keys::run;
-use crate::support::{ADMIN, Cluster, eventually, said, workspace};
+use sluice_test_support::cluster::{ADMIN, Cluster, eventually, said, workspace};
 
 /// What the chart renders of these templates, with these values, for a release in a namespace.
 fn rendered(namespace: &str, values: &str, templates: &[&str]) -> String {

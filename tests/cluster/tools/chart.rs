@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 use control_plane::{Progress, tools};
 use serde_json::Value;
 
-use crate::operator::{Operator, operators_kubeconfig};
-use crate::support::{ADMIN, Cluster, eventually, said, token, workspace};
+use sluice_test_support::cluster::{ADMIN, Cluster, eventually, said, token, workspace};
+use sluice_test_support::operator::{Operator, operators_kubeconfig};
 
 const NAMESPACE: &str = "sluice-system";
 

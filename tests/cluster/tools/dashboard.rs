@@ -8,9 +8,9 @@ use control_plane::{Progress, tools};
 use regex::Regex;
 use serde_json::{Value, json};
 
-use crate::story::{PATIENCE, Story, changed_otherwise, eventually, id};
-use crate::support::workspace;
-use crate::tied::Tied;
+use sluice_test_support::cluster::workspace;
+use sluice_test_support::story::{PATIENCE, Story, changed_otherwise, eventually, id};
+use sluice_test_support::tied::Tied;
 
 /// What the release's namespace is called, by which the dashboard and the alerts tell installations apart.
 const NAMESPACE: &str = "sluice-system";

@@ -9,8 +9,8 @@ use control_plane::{Progress, tools};
 use sluice::crd::PipelineApproval;
 
 use crate::rest::api_keys::{Made, make, run};
-use crate::story::{ORDERS, Story, approval, id};
-use crate::support::{eventually, workspace};
+use sluice_test_support::cluster::{eventually, workspace};
+use sluice_test_support::story::{ORDERS, Story, approval, id};
 
 /// After what time a judge counts as one that hangs. They need half a minute, and minutes on a machine that is busy.
 const TIME: Duration = Duration::from_secs(1200);

@@ -11,12 +11,12 @@ use kube::api::{ApiResource, DynamicObject, ListParams};
 use serde_json::{Value, json};
 use sluice::crd::{Engine, Pipeline, annotation};
 
-use crate::story::{
+use sluice::crd::ApprovalState;
+use sluice_test_support::cluster::workspace;
+use sluice_test_support::story::{
     FUNCTIONS, ORDERS, OTHER_FUNCTIONS, PROGRAM, Recording, Story, changed, edited, has, id, is_at,
     is_in, with_functions,
 };
-use crate::support::workspace;
-use sluice::crd::ApprovalState;
 
 /// How far an object is, in kstatus' words.
 type Verdict = String;
@@ -375,7 +375,7 @@ async fn a_fight() -> Vec<Value> {
         story.engine.by_hand("POST", &stop, Value::Null).await;
         story
             .until("it is put right, or left", |p| {
-                let count = crate::story::status(p).interference;
+                let count = sluice_test_support::story::status(p).interference;
                 let count = count.map_or(0, |known| known.count);
                 has(p, "Ready", "False", "FoughtOver")
                     || has(p, "Ready", "True", "Running") && count == time
@@ -420,7 +420,7 @@ async fn nobody_looks() -> Vec<Value> {
     let watch = Watch::of(&story).await;
     story.engine_object(json!({})).await;
     let fresh = story.create(ORDERS, json!({})).await;
-    let fresh = crate::story::status(&fresh).observed_generation;
+    let fresh = sluice_test_support::story::status(&fresh).observed_generation;
     assert_eq!(
         fresh,
         Some(-1),

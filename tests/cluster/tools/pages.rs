@@ -17,15 +17,12 @@
 //!
 //! `tests/docs.rs` holds every page with commands to having such a test.
 //!
-//! - [`page`]: a page in parts, and one that is being typed
+//! - [`page`](sluice_test_support::pages::page): a page in parts, and one that is being typed
 //! - [`seen`]: what is shown and what is seen, compared
 //! - [`shell`]: where commands are typed
 //! - [`scene`]: the clusters that they are typed on
 
-mod page;
 mod scene;
-mod seen;
-mod shell;
 
 mod approving;
 mod concepts;

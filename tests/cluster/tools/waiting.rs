@@ -9,10 +9,10 @@ use control_plane::{Progress, tools};
 use serde_json::json;
 use sluice::crd::{ApprovalState, Pipeline};
 
-use crate::story::{
+use sluice_test_support::cluster::{ADMIN, said, workspace};
+use sluice_test_support::story::{
     ORDERS, PROGRAM, Story, changed, changed_otherwise, id, is_at, is_current, is_in, status,
 };
-use crate::support::{ADMIN, said, workspace};
 
 /// Types `kubectl wait` for the Pipeline.
 async fn kubectl_wait(story: &Story, what: &str, timeout: &str) -> Output {

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::page::Page;
 use super::scene::Empty;
+use sluice_test_support::pages::page::Page;
 
 /// What the page asks for beforehand.
 const KEY: &str = "apikey:first-pipeline";

@@ -2,8 +2,8 @@
 //! `docs/security.md`, which goes on where they end: with the plain manifests, by which nobody's name is written for
 //! them.
 
-use super::page::Page;
 use super::scene::{Empty, NAMESPACE};
+use sluice_test_support::pages::page::Page;
 
 #[tokio::test]
 async fn what_the_pages_of_installation_removal_and_security_show_is_seen() {

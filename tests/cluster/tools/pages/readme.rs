@@ -1,9 +1,9 @@
 //! `README.md`: the shortest way. And the pages that go on where it ends, with an operator that is
 //! installed and a Pipeline that runs: `docs/operations.md`, `docs/rest.md`.
 
-use super::page::Page;
 use super::scene::{Empty, NAMESPACE};
-use crate::support::eventually;
+use sluice_test_support::cluster::eventually;
+use sluice_test_support::pages::page::Page;
 
 #[tokio::test]
 async fn what_the_readme_and_the_pages_for_those_who_run_it_show_is_seen() {

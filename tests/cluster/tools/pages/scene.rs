@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use control_plane::{Progress, tools};
 use serde_json::{Value, json};
 
-use super::page::{Page, Typed};
-use super::shell::Shell;
-use crate::operator::{Operator, operators_kubeconfig};
 use crate::plugin::plugin;
-use crate::stand_in::StandIn;
-use crate::story::{Story, eventually};
-use crate::support::{ADMIN, Cluster, token};
+use sluice_test_support::cluster::{ADMIN, Cluster, token};
+use sluice_test_support::operator::{Operator, operators_kubeconfig};
+use sluice_test_support::pages::page::{Page, Typed};
+use sluice_test_support::pages::shell::Shell;
+use sluice_test_support::stand_in::StandIn;
+use sluice_test_support::story::{Story, eventually};
 
 /// Where the engine is, on the pages.
 const ENGINE: &str = "http://feldera-api-server.feldera:8080";

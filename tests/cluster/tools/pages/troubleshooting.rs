@@ -1,7 +1,7 @@
 //! `docs/troubleshooting.md`: each symptom that can be had, and what is then to be typed.
 
 use super::scene::Installed;
-use crate::stand_in::StandIn;
+use sluice_test_support::stand_in::StandIn;
 
 #[tokio::test]
 async fn the_symptoms_look_as_the_page_shows() {

@@ -9,7 +9,7 @@ use regex::{NoExpand, Regex};
 
 use super::page::Typed;
 use super::seen::Comparison;
-use crate::support::{said, workspace};
+use crate::cluster::{said, workspace};
 
 /// How long a watch may take until it has shown what the page shows.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::seen::Comparison;
 use super::shell::{Said, Shell};
-use crate::support::workspace;
+use crate::cluster::workspace;
 
 const FENCE: &str = "```";
 

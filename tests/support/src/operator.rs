@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::story::eventually;
-use super::support::{Cluster, OPERATOR, token};
-use super::tied::Tied;
+use crate::cluster::{Cluster, OPERATOR, token};
+use crate::programs::program;
+use crate::story::eventually;
+use crate::tied::Tied;
 
 /// How often the operator asks an engine in which something moves; five times that when nothing moves.
 const POLL: &str = "200ms";
@@ -70,7 +71,7 @@ impl Operator {
             .into_iter()
             .map(str::to_owned)
             .collect();
-        let program = Path::new(env!("CARGO_BIN_EXE_sluice"));
+        let program = &program("sluice");
         Self::of_program(program, &arguments, kubeconfig, log)
     }
 

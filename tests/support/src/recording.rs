@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
-use super::PATIENCE;
+use crate::cluster::PATIENCE;
 
 /// What a watcher has seen so far.
 #[derive(Clone, Debug)]

@@ -27,15 +27,14 @@ use sluice::crd::{
 use sluice::gate::change::{self, Change, Content};
 use tokio::sync::OnceCell;
 
-pub use self::recording::Recording;
-use super::operator::Operator;
-use super::stand_in::{Call, StandIn};
-use super::support::{Cluster, Namespace, awaited, create, pipeline};
-pub use super::support::{PATIENCE, eventually};
+use crate::cluster::{Cluster, Namespace, awaited, create, pipeline};
+pub use crate::cluster::{PATIENCE, eventually};
+use crate::operator::Operator;
+use crate::programs::temporary;
+pub use crate::recording::Recording;
+use crate::stand_in::{Call, StandIn};
 
 // Beside this file, whichever test program it is part of.
-#[path = "recording.rs"]
-mod recording;
 
 /// The name of the Pipeline that most stories are about.
 pub const ORDERS: &str = "orders";
@@ -84,7 +83,7 @@ pub fn extended() -> String {
 }
 
 fn log_path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", std::process::id()))
+    temporary().join(format!("{name}-{}.log", std::process::id()))
 }
 
 /// The cluster with one operator for all stories.
@@ -685,6 +684,20 @@ impl Story {
             last(&calls),
             last(&log)
         )
+    }
+}
+
+impl Story {
+    /// Gives the functions another body, and waits until that is asked about.
+    pub async fn asked_about_functions(&self) -> sluice::crd::Pipeline {
+        self.running_with_functions().await;
+        self.give_other_functions().await;
+        self.until_waiting().await
+    }
+
+    pub async fn give_other_functions(&self) {
+        self.patch(json!({"spec": {"program": {"udfRust": OTHER_FUNCTIONS}}}))
+            .await;
     }
 }
 

@@ -6,9 +6,10 @@ use std::process::Stdio;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::port::Port;
-use super::story::eventually;
-use super::tied::Tied;
+use crate::port::Port;
+use crate::programs::program;
+use crate::story::eventually;
+use crate::tied::Tied;
 
 /// How often the stand-in is fresh: often enough that its own delays don't show.
 const QUICK: [&str; 16] = [
@@ -103,7 +104,7 @@ impl StandIn {
     }
 
     fn listen(&mut self) {
-        let program = Path::new(env!("CARGO_BIN_EXE_sluice")).with_file_name("feldera-sim");
+        let program = program("feldera-sim");
         assert!(
             program.exists(),
             "{} isn't built: cargo build -p feldera-sim",

@@ -19,12 +19,13 @@ pub fn trial(name: &str, story: impl Future<Output = ()> + Send + 'static) -> Tr
 }
 
 /// The tests of these stories, named after them.
+#[macro_export]
 macro_rules! trials {
     ($($story:ident),* $(,)?) => {
         vec![$($crate::trials::trial(stringify!($story), $story())),*]
     };
 }
-pub(crate) use trials;
+pub use trials;
 
 /// Runs them as the arguments of this program say, and ends it.
 pub fn run(trials: Vec<Trial>) {

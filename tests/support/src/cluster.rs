@@ -292,7 +292,7 @@ pub async fn token(admin: &Client, namespace: &str, name: &str) -> String {
 
 /// The folder of the workspace.
 pub fn workspace() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// Everything that a program said, but for what Kubernetes' client library logs of its own doings. That goes to
