@@ -17,12 +17,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::{join_all, try_join};
+use futures::future::{join_all, try_join, try_join_all};
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, PostParams};
-use kube::{Api, Client};
-use tokio::sync::{Mutex, watch};
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -84,8 +84,17 @@ struct Known {
     /// What the policies have to say, with Sluice's own account in it.
     expected: Option<Expected>,
     proofs: HashMap<&'static str, Proven>,
+    /// Which objects they were when they were read last.
+    versions: HashMap<&'static str, Versions>,
     /// How those stood at the last look on which no vote depends.
     of_others: HashMap<&'static str, Finding>,
+}
+
+/// Which policy and binding those of a name are; anybody's write makes others of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Versions {
+    policy: Option<String>,
+    binding: Option<String>,
 }
 
 /// What a proof of a policy came to.
@@ -125,7 +134,7 @@ impl Guard {
     /// Looks again and again, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
-            let pause = match tokio::time::timeout(TIMEOUT, self.confirm()).await {
+            let pause = match tokio::time::timeout(TIMEOUT, self.look()).await {
                 Ok(Ok(trust)) if trust.all_good() => INTERVAL,
                 Ok(Ok(_)) => HASTE,
                 Ok(Err(error)) => {
@@ -141,13 +150,35 @@ impl Guard {
         }
     }
 
-    /// Looks now. What is found is also told to everybody.
+    /// How they stand now. Where all were in force at the last look, and each is still the one that was looked at, so they are.
     ///
     /// # Errors
     /// When the API server can't be asked. What was known before stays.
     pub async fn confirm(&self) -> Result<Trust, kube::Error> {
+        let known = self.known.lock().await;
+        let trust = self.told.borrow().clone();
+        if trust.all_good() {
+            let names = [OF_PIPELINES.as_slice(), OF_VOTES.as_slice()].concat();
+            let reads = names.iter().map(|name| self.versions(name));
+            let found = try_join_all(reads).await?;
+            let mut both = names.iter().zip(&found);
+            if both.all(|(name, found)| known.versions.get(name) == Some(found)) {
+                return Ok(trust);
+            }
+        }
+        self.look_with(known).await
+    }
+
+    /// Looks now. What is found is also told to everybody.
+    ///
+    /// # Errors
+    /// When the API server can't be asked. What was known before stays.
+    async fn look(&self) -> Result<Trust, kube::Error> {
         // One at a time, so that what is told last is what was seen last.
-        let mut known = self.known.lock().await;
+        self.look_with(self.known.lock().await).await
+    }
+
+    async fn look_with(&self, mut known: MutexGuard<'_, Known>) -> Result<Trust, kube::Error> {
         if known.expected.is_none() {
             known.expected = Some(Expected::of(self.own_name().await?));
         }
@@ -155,7 +186,14 @@ impl Guard {
         let mut sound = vec![];
         for (name, read) in POLICIES.into_iter().zip(reads) {
             let found = match read {
-                Ok((policy, binding)) => known.inspect(name, policy.as_ref(), binding.as_ref()),
+                Ok((policy, binding)) => {
+                    let versions = Versions {
+                        policy: policy.as_ref().and_then(version_of),
+                        binding: binding.as_ref().and_then(version_of),
+                    };
+                    known.versions.insert(name, versions);
+                    known.inspect(name, policy.as_ref(), binding.as_ref())
+                }
                 Err(kube::Error::Api(status)) if status.code == 403 => Err(Finding::CantTell(
                     format!("{name} can't be read: {}", status.message),
                 )),
@@ -201,7 +239,26 @@ impl Guard {
         &self,
         name: &str,
     ) -> Result<(Option<DynamicObject>, Option<DynamicObject>), kube::Error> {
-        let [policies, bindings] = KINDS.map(|kind| {
+        let [policies, bindings] = self.apis();
+        try_join(policies.get_opt(name), bindings.get_opt(name)).await
+    }
+
+    /// Which they are by now, a policy and its binding. That is a fraction of what they say.
+    async fn versions(&self, name: &str) -> Result<Versions, kube::Error> {
+        let [policies, bindings] = self.apis();
+        let read = try_join(
+            policies.get_metadata_opt(name),
+            bindings.get_metadata_opt(name),
+        );
+        let (policy, binding) = read.await?;
+        Ok(Versions {
+            policy: policy.as_ref().and_then(version_of),
+            binding: binding.as_ref().and_then(version_of),
+        })
+    }
+
+    fn apis(&self) -> [Api<DynamicObject>; 2] {
+        KINDS.map(|kind| {
             let plural = match kind {
                 "ValidatingAdmissionPolicy" => "validatingadmissionpolicies",
                 _ => "validatingadmissionpolicybindings",
@@ -214,8 +271,7 @@ impl Guard {
                 plural: plural.to_owned(),
             };
             Api::<DynamicObject>::all_with(self.client.clone(), &resource)
-        });
-        try_join(policies.get_opt(name), bindings.get_opt(name)).await
+        })
     }
 
     /// Proves what is sound and isn't proven, or hasn't been for a while.
@@ -300,6 +356,11 @@ impl Guard {
             }
         }
     }
+}
+
+/// Which object this is, and which write of it.
+fn version_of(object: &impl ResourceExt) -> Option<String> {
+    Some(format!("{}/{}", object.uid()?, object.resource_version()?))
 }
 
 /// Logs how a policy stands on which no vote depends.

@@ -14,7 +14,7 @@ use crate::differing::Differing;
 use crate::error::Error;
 use crate::output::structured;
 use crate::program::{self, PartDiff, Source};
-use sluice_gate::describe::{commands, describe, makes_anew};
+use sluice_gate::describe::{self, commands, describe, makes_anew};
 
 /// What is printed.
 pub async fn run(cluster: &Cluster, diff: &Diff) -> Result<String, Error> {
@@ -107,13 +107,9 @@ fn differing_parts(
             Err(why) => Some(Err(why)),
         },
     };
-    match settled.is_known() {
-        true => program::diff(
-            (&settled.target, &before),
-            (&change.target, &after),
-            &settings,
-        ),
-        false => program::of_unknown_origin(&change.target, &after, &settings),
+    match describe::before(pipeline, change) {
+        Some(target) => program::diff((target, &before), (&change.target, &after), &settings),
+        None => program::of_unknown_origin(&change.target, &after, &settings),
     }
 }
 

@@ -142,9 +142,10 @@ fn text(lost: &[(&Pipeline, &Approval)], now: Timestamp) -> String {
                 engine.map_or("(default)".to_owned(), |engine| one_line(&engine.name)),
                 one_line(&change.short_id),
                 since.map_or(String::new(), |since| age(since, now)),
-                match change.changed.is_empty() {
-                    true => "nothing".to_owned(),
-                    false => one_line(&change.changed.join(", ")),
+                match status.and_then(lineage::what_has_run) {
+                    None => "unknown".to_owned(),
+                    Some(_) if change.changed.is_empty() => "nothing".to_owned(),
+                    Some(_) => one_line(&change.changed.join(", ")),
                 },
             ];
             if any_rejected {

@@ -238,6 +238,7 @@ impl<'a> Decider<'a> {
             self.note_deployment(info, state);
             self.note_what_runs(state);
             self.notice_a_foreign_start(state);
+            self.notice_a_start_of_what_had_ended(state);
         }
         self.notice_an_outside_stop(state);
         self.notice_a_run_that_nobody_saw(state);

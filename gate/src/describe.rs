@@ -3,6 +3,7 @@
 use crate::change::differences;
 use crate::crd::{Approval, BaseCheckpoint, BootstrapOptions, Gate, Pipeline, Settled, Target};
 use crate::engine::diff::{CUT, all_left_out};
+use crate::lineage;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Map, Value};
@@ -34,19 +35,20 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
         "from nothing: the pipeline is gone from its engine, and is made anew".to_owned()
     } else if change.target.without_storage {
         "from nothing: without storage no checkpoint is read".to_owned()
+    } else if begins_from_nothing(pipeline, change) {
+        "from nothing: the state that the pipeline had is gone from its engine".to_owned()
     } else {
         format!("from {}", base(change.base.as_ref()))
     };
     line(format!("Resumes    {resumes}"));
-    let settled = settled_before(pipeline, change);
     if alters_settings_only(pipeline, change) {
         line("Program    stays as it is; only runtime settings differ".into());
     } else {
-        if !is_lost {
+        if !is_lost && !begins_from_nothing(pipeline, change) {
             line(format!("Bootstrap  {}", options(change.options)));
         }
-        if let Some(settled) = settled.filter(|settled| settled.is_known()) {
-            let changed = changed(&settled.target, &change.target, &[]);
+        if let Some(before) = before(pipeline, change) {
+            let changed = changed(before, &change.target, &[]);
             if !changed.is_empty() {
                 line(format!("Program    differs in {}", changed.join("; ")));
             }
@@ -60,7 +62,7 @@ pub fn describe(pipeline: &Pipeline, change: &Approval, now: Timestamp) -> Strin
     line("\nWhat changes:".into());
     if alters_settings_only(pipeline, change) {
         line("  runtime settings; no table, view or connector".into());
-    } else if is_lost {
+    } else if is_lost || begins_from_nothing(pipeline, change) {
         line("  all: every table and view is empty at first".into());
     } else {
         for item in changes(change.diff.as_ref()) {
@@ -79,6 +81,28 @@ pub fn makes_anew(pipeline: &Pipeline, change: &Approval) -> bool {
     let status = pipeline.status.as_ref();
     let lost = status.and_then(|status| status.lost.as_ref());
     lost.is_some_and(|lost| lost.link.as_ref() == Some(&change.parent))
+}
+
+/// Whether the state that the pipeline had is gone from its engine, so that the change begins from nothing.
+fn begins_from_nothing(pipeline: &Pipeline, change: &Approval) -> bool {
+    let status = pipeline.status.as_ref();
+    let is_gone = status.is_some_and(|it| it.emptied.is_some() || it.made_anew.is_some());
+    let stake = change.at_stake.as_ref();
+    is_gone && change.base.is_none() && stake.is_some_and(|stake| stake.state_lost)
+}
+
+/// What the change takes the place of, if that is known.
+pub fn before<'a>(pipeline: &'a Pipeline, change: &Approval) -> Option<&'a Target> {
+    let status = pipeline.status.as_ref()?;
+    if makes_anew(pipeline, change) {
+        return lineage::what_has_run(status);
+    }
+    if begins_from_nothing(pipeline, change) {
+        return status.emptied.as_ref()?.ran.as_ref();
+    }
+    let settled = settled_before(pipeline, change);
+    let known = settled.filter(|settled| settled.is_known());
+    known.map(|settled| &settled.target)
 }
 
 /// What is settled, if the change follows it, or takes the place of what is lost.

@@ -38,7 +38,7 @@ pub(crate) fn at_stake(
     let mut unknown = vec![];
     if !resumes_all {
         unknown.push(
-            "dropped input: the pipeline was not stopped with a checkpoint by Sluice".to_owned(),
+            "dropped input: it isn't known that nothing came in since the checkpoint".to_owned(),
         );
     }
     let modified = names(diff, "/modified_input_connectors");

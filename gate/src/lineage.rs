@@ -232,6 +232,16 @@ pub fn is_past_the_gate(status: &PipelineStatus) -> bool {
     goes_on && !run.failed && run.past_gate_since.is_some()
 }
 
+/// What was last brought to run from here, or was kept, if that is known. What others have started was let by nobody.
+pub fn what_has_run(status: &PipelineStatus) -> Option<&Target> {
+    let run = status.run.as_ref();
+    let run = run.filter(|run| run.past_gate_since.is_some() && !run.failed && !run.outside);
+    let settled = status.settled.as_ref();
+    let settled = settled.filter(|settled| settled.is_known());
+    run.map(|run| &run.target)
+        .or_else(|| settled.map(|settled| &settled.target))
+}
+
 /// Whether the engine writes checkpoints, by its edition.
 pub fn writes_checkpoints(status: &PipelineStatus) -> bool {
     let edition = status.engine.as_ref().and_then(|it| it.edition.clone());

@@ -5,7 +5,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::crd::{Approval, ApprovalState, Decision};
+use crate::crd::{Approval, ApprovalState, Decision, Door};
 
 use ApprovalState::{
     Applied, ApplyFailed, Applying, Approved, Awaiting, Expired, Rejected, Sealed, Superseded,
@@ -135,6 +135,12 @@ impl ApprovalState {
 }
 
 impl Approval {
+    /// Whether it runs, or ran, because somebody went round the gate, and nobody has approved it here.
+    pub fn is_let_through_by_others(&self) -> bool {
+        let decision = self.decision.as_ref();
+        self.state.is_let_through() && decision.is_some_and(|it| it.via == Door::Outside)
+    }
+
     /// Has something happen to the change. Says whether it could: otherwise nothing is changed.
     pub fn take(&mut self, event: GateEvent) -> bool {
         let Some(next) = self.state.after(&event) else {

@@ -351,6 +351,50 @@ async fn a22_a_storage_that_is_cleared_at_the_engine_has_nothing_begin_from_noth
     assert_eq!(status(&story.now().await).emptied, None);
 }
 
+/// It is good for what was asked about, and its next start is one from nothing again.
+#[tokio::test]
+async fn a22_after_an_approved_start_from_nothing_that_failed_before_a_checkpoint_an_edit_is_asked_about()
+ {
+    let story = Story::begin().await;
+    story.running().await;
+    let it = format!("/pipelines/{ORDERS}");
+    story
+        .patch(json!({"spec": {"desiredState": "stopped"}}))
+        .await;
+    story.until("it is stopped", |p| is_in(p, "Stopped")).await;
+    let clear = format!("{it}/clear");
+    story.engine.by_hand("POST", &clear, Value::Null).await;
+    let stopped = |p: &Pipeline| message(p, "Ready").contains("is gone from its engine");
+    story.until("it says what is gone", stopped).await;
+    story
+        .patch(json!({"spec": {"desiredState": "running"}}))
+        .await;
+    let asked = story.until_waiting().await;
+    story
+        .engine
+        .fault("error", format!("503@/{ORDERS}/checkpoint"))
+        .await;
+    story.approve(&id(&asked)).await;
+    story.until("it runs", |p| is_in(p, "Running")).await;
+    let fail = format!("/pipelines/{ORDERS}/fail");
+    story.engine.sim("POST", &fail, json!({})).await;
+    story
+        .until("it has failed", |p| is_at(p, ApprovalState::ApplyFailed))
+        .await;
+    let starts = story.engine.calls_to("/start").len();
+    story
+        .patch(json!({"spec": {"program": {"sql": "CREATE TABLE other (x INT);"}}}))
+        .await;
+    let anew = story
+        .until("the edit is asked about", |p| {
+            is_at(p, ApprovalState::Awaiting) && id(p) != id(&asked)
+        })
+        .await;
+    assert!(approval(&anew).at_stake.expect("it is said").state_lost);
+    story.engine.ticks(3).await;
+    assert_eq!(story.engine.calls_to("/start").len(), starts);
+}
+
 /// The backup is of before anything had run.
 #[tokio::test]
 async fn a22_an_engine_that_was_restored_to_before_the_first_checkpoint_starts_nothing_unasked() {

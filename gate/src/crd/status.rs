@@ -402,6 +402,9 @@ pub struct Run {
     /// Whether the failure that ended this run has been counted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub failed: bool,
+    /// Whether somebody else has started it at the engine, of a pipeline that this Pipeline knew already. Nobody has let it by here.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub outside: bool,
 }
 
 /// A stop with a checkpoint that Sluice has asked for.

@@ -6,6 +6,7 @@ use super::sluice_gate::Base;
 use super::{Decider, EventReason};
 use crate::crd::{Emptied, Target};
 use crate::engine::PipelineState;
+use crate::lineage;
 
 impl Decider<'_> {
     /// Whether a checkpoint was there, as far as is known, and nobody has asked Sluice to clear it away.
@@ -57,7 +58,12 @@ impl Decider<'_> {
             return;
         }
         engine.had_checkpoint = false;
-        // Until there is a checkpoint, the next start is one from nothing again.
+        self.has_begun_anew();
+    }
+
+    /// Others have cleared the storage and started the pipeline. It goes on; until there is a checkpoint, its next start is one
+    /// from nothing again, and that is asked about.
+    pub(super) fn has_begun_anew(&mut self) {
         let ran = self.what_has_run();
         self.is_to_be_asked_about(ran);
         let how = "its storage was cleared there while nobody here looked, and what runs has begun from nothing";
@@ -79,15 +85,53 @@ impl Decider<'_> {
         }
     }
 
+    /// There is a checkpoint. What has begun from nothing has written it, and can be lost again; or what was gone is back, and
+    /// then what was asked about, to begin from nothing, isn't what a start would do.
+    pub(super) fn notice_that_there_is_a_checkpoint(&mut self, state: &PipelineState) {
+        if state.checkpoints.is_empty() {
+            return;
+        }
+        let made_anew = self.status.made_anew.take().is_some();
+        let was_gone = self.status.emptied.take().is_some() || made_anew;
+        let run = self.status.run.as_ref();
+        let has_begun_anew = run.is_some_and(|run| run.deployment_id.is_some());
+        if was_gone && !has_begun_anew {
+            self.what_is_kept_is_not_known(
+                "the state that was gone from the engine is there again, or another one",
+            );
+        }
+    }
+
+    /// Whether what the engine's pipeline holds leaves checkpoints behind.
+    pub(super) fn keeps_what_runs(&self) -> bool {
+        let held = self.status.content.as_ref();
+        lineage::writes_checkpoints(&self.status)
+            && !held.is_some_and(|held| held.target.without_storage)
+    }
+
+    /// It runs. Until there is a checkpoint, its next start is one from nothing, which is good for what was approved and for
+    /// nothing else. Where there never is one, that goes for each start, and is no question any more.
+    pub(super) fn nothing_more_is_asked_where_nothing_is_kept(&mut self) {
+        if self.keeps_what_runs() {
+            return;
+        }
+        self.status.made_anew = None;
+        if self.is_answered_for() {
+            self.status.emptied = None;
+        }
+    }
+
     /// Whether somebody has let what runs begin from nothing, or need not be asked. What others have started at the engine
     /// was let by nobody here.
-    pub(super) fn is_answered_for(&self) -> bool {
+    fn is_answered_for(&self) -> bool {
         let (Some(emptied), Some(run)) = (&self.status.emptied, &self.status.run) else {
             return true;
         };
         let approval = self.status.approval.as_ref();
         let is_approved = approval.is_some_and(|approval| {
-            approval.change_id == run.change_id && approval.state.is_approved()
+            approval.change_id == run.change_id
+                && approval.state.is_approved()
+                && !approval.is_let_through_by_others()
         });
         is_approved || self.is_allowed(&Base::Gone(emptied.ran.clone()), &run.target)
     }
@@ -103,12 +147,7 @@ impl Decider<'_> {
     }
 
     /// What ran last, or was kept.
-    fn what_has_run(&self) -> Option<Target> {
-        let run = self.status.run.as_ref();
-        let run = run.filter(|run| run.past_gate_since.is_some() && !run.failed);
-        let settled = self.status.settled.as_ref();
-        let settled = settled.filter(|settled| settled.is_known());
-        run.map(|run| run.target.clone())
-            .or_else(|| settled.map(|settled| settled.target.clone()))
+    pub(super) fn what_has_run(&self) -> Option<Target> {
+        lineage::what_has_run(&self.status).cloned()
     }
 }

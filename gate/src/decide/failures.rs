@@ -7,7 +7,7 @@ use super::words_of_failure;
 use super::{Decider, EventReason};
 use crate::GateEvent;
 use crate::change;
-use crate::crd::{Failures, Phase, annotation};
+use crate::crd::{ApprovalState, Failures, Phase, annotation};
 use crate::engine::PipelineState;
 
 /// For a command that only needs a value that wasn't there before.
@@ -30,6 +30,7 @@ impl Decider<'_> {
             return;
         }
         run.failed = true;
+        let came_up = run.past_gate_since.is_some();
         let change_id = run.change_id.clone();
         let permanent = words_of_failure::is_permanent(&error.code, &error.message);
         let message = self.in_words(&error.code, &error.message);
@@ -46,14 +47,23 @@ impl Decider<'_> {
             generation: self.input.pipeline.metadata.generation.unwrap_or_default(),
             permanent,
         });
+        let lost = match (came_up, state.newest_checkpoint()) {
+            (false, _) => "",
+            (true, Some(_)) => ". What came in since its last checkpoint may be dropped",
+            (true, None) => {
+                ". There is no checkpoint of it: its next start is one from nothing, so its state is lost, and sinks get everything again"
+            }
+        };
         self.warn(
             EventReason::PipelineFailed,
-            format!("the pipeline failed in the engine: {message}"),
+            format!("the pipeline failed in the engine: {message}{lost}"),
         );
         // Started again, it would be bootstrapped again, and sinks would get everything once more.
         if let Some(approval) = &self.status.approval
             && approval.change_id == change_id
             && approval.state.is_let_through()
+            // Where nothing is kept that is final (rule A2): it is started again, from nothing, as ever.
+            && (approval.state != ApprovalState::Applied || self.keeps_what_runs())
         {
             self.take(GateEvent::Failed(message));
             self.remember();

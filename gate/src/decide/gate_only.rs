@@ -40,6 +40,7 @@ impl Decider<'_> {
             graceful_stop: None,
             stopped_since: None,
             failed: false,
+            outside: false,
         });
         self.status.seal = None;
         let settled = self.status.settled.as_ref();

@@ -3,20 +3,24 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::conditions::Reason;
 use super::failures::ANY_NEW_VALUE;
 use super::input::Observation;
 use super::lifecycle::phase_of;
-use super::{Decider, EventReason};
+use super::{Act, Decider, EventReason};
 use crate::crd::{DesiredState, Interference, StopKind, annotation};
 use crate::engine::PipelineState;
-use crate::lineage;
 
 /// How often it is put right.
 const TOLERATED: i64 = 3;
 
 /// Within this time of each other. After it, all is forgotten.
 const WINDOW: Duration = Duration::from_secs(3600);
+
+/// How long an engine is given to clear a storage, from the call on. Longer than the client waits for an answer.
+const LONG_FOR_A_CLEAR: Duration = Duration::from_secs(60);
 
 impl Decider<'_> {
     /// Counts something that somebody else did, and tells people.
@@ -77,14 +81,11 @@ impl Decider<'_> {
     /// Somebody else has cleared the storage: what was settled is gone, and the next start is from
     /// nothing, and asked about.
     pub(super) fn notice_an_outside_clear(&mut self, state: &PipelineState) {
-        // What was gone is back.
-        self.status
-            .emptied
-            .take_if(|_| !state.checkpoints.is_empty());
+        self.notice_that_there_is_a_checkpoint(state);
         let asked = &self.input.pipeline.spec.clear_storage;
         // It was never cleared, or has begun anew since; or the engine didn't take the call, and nobody asks for it any more.
         let is_over =
-            !state.is_stopped() || self.status.clearing != *asked && self.last_call_shows();
+            !state.is_stopped() || self.status.clearing != *asked && !self.may_still_be_cleared();
         if state.storage_status == "InUse" && is_over {
             self.status.clearing = None;
         }
@@ -108,6 +109,13 @@ impl Decider<'_> {
         if self.had_checkpoint() && state.checkpoints.is_empty() {
             self.is_emptied();
         }
+    }
+
+    /// Whether the engine may be at a clear of Sluice's, of which it hasn't answered.
+    fn may_still_be_cleared(&self) -> bool {
+        let last = self.input.last_call;
+        let clear = last.filter(|last| last.act == Act::Clear);
+        clear.is_some_and(|last| self.since(&Time(last.at)) < LONG_FOR_A_CLEAR)
     }
 
     /// Somebody has started the pipeline and stopped it again while nobody here looked: what came in meanwhile need not be in
@@ -149,13 +157,10 @@ impl Decider<'_> {
         }
         run.stop = Some(StopKind::Outside);
         if wanted && !self.input.pipeline.is_guest() {
-            let held = self.status.content.as_ref();
-            let keeps = lineage::writes_checkpoints(&self.status)
-                && !held.is_some_and(|held| held.target.without_storage);
-            let message = match keeps {
+            let message = match self.keeps_what_runs() && !state.checkpoints.is_empty() {
                 true => "somebody else stopped the pipeline at the engine",
                 false => {
-                    "somebody else stopped the pipeline at the engine: nothing of its state is kept, and it starts from nothing"
+                    "somebody else stopped the pipeline at the engine: nothing of its state is kept, and its next start is one from nothing"
                 }
             };
             self.interfered(EventReason::OutsideStop, message.into());

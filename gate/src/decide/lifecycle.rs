@@ -70,10 +70,16 @@ impl Decider<'_> {
     fn stopped(&mut self, info: &EngineInfo, seen: &Seen) {
         let state = seen.state();
         if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            let gone = match self.status.emptied {
+                Some(_) => {
+                    ". The state that it had is gone from its engine: to begin from nothing is asked about once it is to run"
+                }
+                None => "",
+            };
             self.ready(
                 Phase::Stopped,
                 Reason::Stopped,
-                "the pipeline is stopped, as it should be".into(),
+                format!("the pipeline is stopped, as it should be{gone}"),
             );
         } else if self.refused_change_holds()
             || self.has_nothing_to_go_on_with()
@@ -294,6 +300,7 @@ impl Decider<'_> {
             graceful_stop: None,
             stopped_since: state.stopped_since.clone(),
             failed: false,
+            outside: false,
         };
         let (change_id, target) = (run.change_id.clone(), run.target.clone());
         self.status.run = Some(run);
@@ -314,6 +321,8 @@ impl Decider<'_> {
             Guard {
                 status: &["Stopped"],
                 version: Some(state.version),
+                // What was asked about is a start from just that.
+                resumes_from: Some(state.newest_checkpoint().map(|it| it.uuid.clone())),
                 ..Guard::default()
             },
         );
@@ -332,6 +341,7 @@ impl Decider<'_> {
                 matches!((stop.steps_before, steps), (Some(then), Some(now)) if now < then);
             !stop.failed && is_another && !is_older
         });
+        // What has failed may have left the gate between two looks.
         !run.failed
             && match run.stop {
                 Some(StopKind::Checkpoint) => wrote_one,
@@ -724,6 +734,7 @@ impl Decider<'_> {
             graceful_stop: None,
             stopped_since: None,
             failed: false,
+            outside: self.status.settled.is_some(),
         });
         // Whoever takes a pipeline over has had no gate to go round.
         if self.status.settled.is_some() {
@@ -755,6 +766,7 @@ impl Decider<'_> {
             // What is known of an earlier stop proves nothing of a later one.
             run.graceful_stop = None;
             run.failed = false;
+            run.outside = true;
         }
         run.deployment_id = state.deployment_id.clone();
         run.stopped_since = None;
@@ -773,13 +785,52 @@ impl Decider<'_> {
         }
         let is_to_be_down = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
         if is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
-            let message = "somebody else stopped the pipeline at the engine and started it again: what came in since its last checkpoint may be dropped";
-            self.interfered(EventReason::OutsideStop, message.into());
+            let lost = match state.newest_checkpoint() {
+                Some(_) => "what came in since its last checkpoint may be dropped",
+                None => "there was no checkpoint, so it has begun from nothing",
+            };
+            let message = format!(
+                "somebody else stopped the pipeline at the engine and started it again: {lost}"
+            );
+            self.interfered(EventReason::OutsideStop, message);
         }
         if unasked && is_to_be_down {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
             self.interfered(EventReason::UnwantedStart, message.into());
+        }
+    }
+
+    /// Sluice has started nothing, and it was stopped when it was last looked at.
+    pub(super) fn notice_a_start_of_what_had_ended(&mut self, state: &PipelineState) {
+        let before = self.input.pipeline.status.as_ref();
+        let before = before.and_then(|status| status.engine.as_ref());
+        let was_stopped = before.is_some_and(|engine| {
+            engine.pipeline_id.as_ref() == Some(&state.id)
+                && engine.deployment_status.as_deref() == Some("Stopped")
+        });
+        let is_ours = self.status.run.is_some() || self.input.pipeline.is_guest();
+        if !was_stopped || is_ours || state.is_stopped() {
+            return;
+        }
+        let from = match state.newest_checkpoint() {
+            Some(_) => "",
+            None => ", from nothing",
+        };
+        if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            self.interfered(
+                EventReason::UnwantedStart,
+                format!(
+                    "somebody else started the pipeline at the engine{from}, which should be stopped"
+                ),
+            );
+        } else {
+            self.warn(
+                EventReason::OutsideStart,
+                format!(
+                    "somebody else started the pipeline at the engine{from}, and nobody here was asked"
+                ),
+            );
         }
     }
 

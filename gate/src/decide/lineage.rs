@@ -69,7 +69,7 @@ impl Decider<'_> {
             return;
         }
         // Without storage there never is a checkpoint: what runs is all that there is.
-        let is_all_there_is = run.target.without_storage && state.is_up();
+        let is_all_there_is = run.target.without_storage && state.is_up() && !run.outside;
         let is_kept = is_new && past_the_gate;
         if being_applied || !content_is_the_runs || !(is_kept || is_all_there_is) {
             return;
@@ -93,6 +93,9 @@ impl Decider<'_> {
         if !is_kept {
             return;
         }
+        // What has begun from nothing can be lost again from here on.
+        self.status.made_anew = None;
+        self.status.emptied = None;
         let change_id = run.change_id.clone();
         self.status
             .preview

@@ -240,9 +240,8 @@ impl<'a> Decider<'a> {
         }
         self.close_what_is_open();
         self.status.waiting_since = None;
-        if let Some(approval) = lost.set_apart {
-            self.status.approval = Some(*approval);
-        }
+        // The question of the loss is in the history.
+        self.status.approval = lost.set_apart.map(|approval| *approval);
         self.report(
             EventReason::PipelineFound,
             format!(
@@ -366,11 +365,16 @@ impl<'a> Decider<'a> {
     ) -> Approval {
         let spec = &self.input.pipeline.spec;
         // Whoever says yes says yes to what is new in it, too.
-        let changed = self.what_changes(&target);
-        let with = match changed.is_empty() {
-            true => String::new(),
-            false => format!(
-                ", with what differs from what was settled: {}",
+        let ran = self.what_has_run();
+        let changed = ran.as_ref().map_or_else(Vec::new, |ran| {
+            let parts = change::differences(ran, &target);
+            parts.into_iter().map(str::to_owned).collect()
+        });
+        let with = match &ran {
+            None => ", and what had run isn't known".to_owned(),
+            Some(_) if changed.is_empty() => String::new(),
+            Some(_) => format!(
+                ", with what differs from what had run: {}",
                 changed.join(", ")
             ),
         };
@@ -501,7 +505,10 @@ impl<'a> Decider<'a> {
         {
             self.remember_as_it_was(&before);
         }
+        // What was rejected of the loss is a change from the same nothing by now, and stays rejected.
+        let turns = std::mem::take(&mut self.status.turns);
         self.forget_the_pipeline(link.clone());
+        self.status.turns = turns;
         self.status.made_anew = link;
         let id = self.status.approval.as_ref().map(|it| it.change_id.clone());
         self.report(

@@ -57,9 +57,12 @@ impl Decider<'_> {
 
     /// The Pipeline is new, and the pipeline isn't.
     fn take_up(&mut self, mut settled: Settled, state: &PipelineState) {
-        let is_gone = state.storage_status == "Cleared" || state.is_stopped();
-        if is_gone && state.checkpoints.is_empty() {
-            if settled.checkpoint.is_some() {
+        if state.checkpoints.is_empty() {
+            let had_one = settled.checkpoint.is_some();
+            if had_one && !state.is_stopped() {
+                self.status.settled = Some(settled);
+                self.has_begun_anew();
+            } else if had_one {
                 self.status.settled = Some(settled);
                 self.is_emptied();
             }

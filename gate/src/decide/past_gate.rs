@@ -28,10 +28,7 @@ const BEYOND: [&str; 6] = [
 impl Decider<'_> {
     /// The run is past the gate, by the process's own word.
     pub(super) fn is_past_the_gate(&mut self) {
-        self.status.made_anew = None;
-        if self.is_answered_for() {
-            self.status.emptied = None;
-        }
+        self.nothing_more_is_asked_where_nothing_is_kept();
         let now = self.now();
         if let Some(run) = &mut self.status.run {
             run.past_gate_since.get_or_insert(now);
@@ -125,9 +122,12 @@ impl Decider<'_> {
             }
             ApprovalState::Rejected if beyond => {
                 let told = approval.calls > 0;
+                let at_own_gate = approval.gate == Gate::Sluice;
                 let is_news = !self.is_noted_as_going_on(state);
                 if is_news && told {
                     self.warn(EventReason::RejectedTooLate, format!("change {id} was rejected after the engine had been told that it is approved, and it went on; it is stopped"));
+                } else if is_news && at_own_gate {
+                    self.warn(EventReason::UnaskedChange, format!("change {id} runs although it is rejected: somebody else started the pipeline at the engine; it is stopped"));
                 } else if is_news {
                     self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} although it is rejected; it is stopped"));
                 }
@@ -140,10 +140,9 @@ impl Decider<'_> {
 
     /// What follows once a change runs.
     fn taken_next(&self) -> &'static str {
-        let held = self.status.content.as_ref();
-        match held.is_some_and(|held| held.target.without_storage) {
-            true => "",
-            false => "; a checkpoint of it is taken next",
+        match self.keeps_what_runs() {
+            true => "; a checkpoint of it is taken next",
+            false => "",
         }
     }
 

@@ -155,6 +155,8 @@ pub struct Guard {
     pub diff_digest: Option<String>,
     /// The tags are these.
     pub tags: Option<Vec<String>>,
+    /// The newest checkpoint is this one, or there is none.
+    pub resumes_from: Option<Option<String>>,
 }
 
 impl Guard {
@@ -169,6 +171,10 @@ impl Guard {
             && (self.status.is_empty() || self.status.contains(&live.deployment_status.as_str()))
             && self.version.is_none_or(|version| version == live.version)
             && self.tags.as_ref().is_none_or(|tags| *tags == live.tags)
+            && self.resumes_from.as_ref().is_none_or(|from| {
+                let newest = live.newest_checkpoint();
+                from.as_ref() == newest.map(|checkpoint| &checkpoint.uuid)
+            })
             && self
                 .diff_digest
                 .as_ref()

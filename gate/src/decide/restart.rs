@@ -3,7 +3,7 @@
 use super::conditions::{Hold, Reason};
 use super::{Act, Decider, EventReason, Guard};
 use crate::GateEvent;
-use crate::crd::{Phase, Settled};
+use crate::crd::{Phase, Settled, StopKind};
 use crate::engine::{EngineInfo, PipelineState};
 
 impl Decider<'_> {
@@ -69,7 +69,15 @@ impl Decider<'_> {
         } else if !state.is_stopped() {
             // Also over a stop that writes a checkpoint, which can hang: what it has computed is to be thrown away, so
             // none is needed.
+            let run = self.status.run.as_ref();
+            let is_news = run.is_some_and(|run| run.stop != Some(StopKind::Force));
             self.stop(state, true);
+            if is_news {
+                self.warn(
+                    EventReason::ForcedStop,
+                    "the pipeline is stopped at once, without a checkpoint, since spec.clearStorage asks for its storage to be cleared: what came in since the last checkpoint is lost, also if that is withdrawn now".into(),
+                );
+            }
         }
         true
     }

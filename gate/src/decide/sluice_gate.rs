@@ -261,18 +261,19 @@ impl Decider<'_> {
             self.status.settled.as_ref().is_some_and(|settled| {
                 settled.checkpoint.is_none() && settled.target.without_storage
             });
-        if self.status.made_anew.is_some() {
+        // What is up is kept by the stop for a change.
+        if self.status.made_anew.is_some() && !state.is_up() {
             return self.passage_of_what_is_made_anew(seen, target);
         }
         let (base, is_settled) = self.base(state);
-        if !info.has_checkpoints()
+        let is_asked_nothing = !info.has_checkpoints()
             || matches!(base, Base::Nothing)
             // Each of its starts is one from nothing, and it runs like that already.
-            || target.without_storage && runs_without
-        {
-            return Passage::Open;
+            || target.without_storage && runs_without;
+        if !is_asked_nothing {
+            self.ask_anew_after_a_stop_without_checkpoint(seen.state());
+            self.ask_anew_what_others_let_through(seen.state());
         }
-        self.ask_anew_after_a_stop_without_checkpoint(seen.state());
         let id = self.change_id(target, self.revision_of(target));
         let known = self.status.approval.as_ref();
         let known = known.filter(|approval| approval.change_id == id);
@@ -280,13 +281,18 @@ impl Decider<'_> {
         let unseen = self.unseen(&base, target);
         let policy = self.input.pipeline.spec.bootstrap_policy;
         let refused_before = known.is_none() && !base.is(target) && self.was_rejected(&id);
-        if refused_before && (policy == BootstrapPolicy::Allow || !unseen.is_empty()) {
-            // No policy overrules a no.
+        // No policy overrules a no, and neither does it that there is nothing left to lose (rule A5).
+        if refused_before
+            && (policy == BootstrapPolicy::Allow || !unseen.is_empty() || is_asked_nothing)
+        {
             return self.publish_at_own_gate(seen, target);
         }
         if known == Some((Gate::Sluice, ApprovalState::Rejected)) {
             self.show_kept_out();
             return Passage::Shut;
+        }
+        if is_asked_nothing {
+            return Passage::Open;
         }
         let outcome = self.preview_of(target).map(|preview| preview.outcome);
         // It has to have said so of a change from just what the start resumes from.
@@ -375,6 +381,18 @@ impl Decider<'_> {
             _ => return self.publish_at_own_gate(seen, target),
         }
         Passage::Shut
+    }
+
+    /// What was asked about at this gate and others have started at the engine goes on. Stopped, it isn't started by Sluice before
+    /// somebody approves it here (rule A9).
+    fn ask_anew_what_others_let_through(&mut self, state: &PipelineState) {
+        let approval = self.status.approval.as_ref();
+        let is_theirs = approval.is_some_and(|approval| {
+            approval.gate == Gate::Sluice && approval.is_let_through_by_others()
+        });
+        if is_theirs && state.is_stopped() {
+            self.is_asked_anew();
+        }
     }
 
     /// A change was asked about as one that drops no input, since it would be stopped for with a checkpoint. Where it is

@@ -10,6 +10,7 @@ mod long;
 mod loss;
 pub(super) mod model;
 mod names;
+mod nothing_kept;
 mod origin;
 mod ownership;
 mod phases;

@@ -149,7 +149,7 @@ fn pipelines_lost(engine: &Engine, lost: &Summary) -> Option<Condition> {
         ),
     };
     let message = format!(
-        "the engine has no pipeline any more of {} Pipelines that ran there ({names}{more}): its data is lost, or the url, tenant or credential lead to another engine. They go on by themselves if they are found there again; to make them anew, from nothing: kubectl sluice approve --lost --engine {} -n {}.{in_the_way}",
+        "the engine has no pipeline any more of {} Pipelines that ran there ({names}{more}): its data is lost, or the url, tenant or credential lead to another engine. They go on by themselves if they are found there again.{in_the_way} To make them anew, from nothing: kubectl sluice approve --lost --engine {} -n {}",
         lost.count,
         engine.name_any(),
         engine.namespace().unwrap_or_default(),

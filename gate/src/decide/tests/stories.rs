@@ -815,6 +815,7 @@ fn a6_the_call_is_made_only_if_the_engine_shows_what_was_approved() {
         version: Some(live.version),
         diff_digest: Some(crate::change::digest(&live.approval_diff)),
         tags: None,
+        resumes_from: None,
     };
     assert_eq!(guard, expected);
 }

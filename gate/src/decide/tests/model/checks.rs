@@ -10,7 +10,7 @@ use crate::decide::{Act, EventReason, Guard, Report};
 use crate::engine::PipelineState;
 
 impl World {
-    /// What becomes of a change is told when it does, and not at each look at it.
+    /// What becomes of a change is told when it does, and not at each look at it. A command can be typed as it stands.
     pub(super) fn check_reports(&self, reports: &[Report], next: &PipelineStatus) {
         const TURNS: [&str; 8] = [
             "AwaitingApproval",
@@ -31,6 +31,12 @@ impl World {
             .filter(|it| TURNS.contains(&it.reason.as_str()))
         {
             assert_ne!(standing(&self.status()), standing(next), "{report:?}");
+        }
+        let conditions = next.conditions.iter().map(|it| &it.message);
+        for message in conditions.chain(reports.iter().map(|it| &it.message)) {
+            let command = message.rsplit_once("kubectl ").map_or("", |(_, it)| it);
+            // Whoever types it as it stands types that, too.
+            assert!(!command.ends_with('.'), "{message}");
         }
         let stale = |status: &PipelineStatus| {
             let mut conditions = status.conditions.iter();
@@ -169,6 +175,7 @@ fn a_guard_holds_only_for_what_it_names() {
         diff_digest: Some(crate::change::digest(&live.approval_diff)),
         absent: false,
         tags: Some(live.tags.clone()),
+        resumes_from: Some(live.newest_checkpoint().map(|it| it.uuid.clone())),
     };
     assert!(guard.holds(Some(&live)));
     assert!(!guard.holds(None));
@@ -191,6 +198,10 @@ fn a_guard_holds_only_for_what_it_names() {
         },
         PipelineState {
             tags: vec!["another".into()],
+            ..live.clone()
+        },
+        PipelineState {
+            checkpoints: vec![],
             ..live.clone()
         },
         PipelineState {

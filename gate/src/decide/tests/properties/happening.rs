@@ -318,8 +318,6 @@ pub struct Approved {
     beforehand: HashSet<(String, String)>,
     /// Those that somebody let through at the engine itself.
     at_the_engine: HashSet<(String, String)>,
-    /// What somebody has let begin from nothing at the engine itself, having been asked about that.
-    begun_at_the_engine: HashSet<String>,
     /// The questions, said yes to, whether a lost pipeline is made anew.
     pub losses: HashSet<String>,
 }
@@ -343,15 +341,6 @@ impl Approved {
         }
     }
 
-    /// Somebody starts at the engine what is asked about here.
-    fn begun_outside(&mut self, world: &World) {
-        let asked = world.status().approval.map(|it| label_of(&it.target));
-        let given = world.engine.given();
-        if asked.as_ref() == Some(&given) {
-            self.begun_at_the_engine.insert(given);
-        }
-    }
-
     /// Somebody goes round the gate.
     fn outside(&mut self, world: &World) {
         let change = (world.engine.kept(), world.engine.given());
@@ -363,7 +352,6 @@ impl Approved {
         self.by_people.clear();
         self.at_the_engine.clear();
         self.losses.clear();
-        self.begun_at_the_engine.clear();
         self.beforehand.retain(|(base, _)| base == kept);
     }
 
@@ -371,7 +359,7 @@ impl Approved {
     pub fn lets_lose(&self, given: &str) -> bool {
         let all = [&self.by_people, &self.beforehand];
         let mut to = all.into_iter().flatten().map(|(_, to)| to);
-        self.begun_at_the_engine.contains(given) || to.any(|to| to == given)
+        to.any(|to| to == given)
     }
 
     pub fn covers(&self, change: &(String, String)) -> bool {
@@ -574,7 +562,6 @@ pub fn happen(world: &mut World, approved: &mut Approved, what: &Happening) {
                 if allowed || !asks {
                     approved.outside(world);
                 }
-                approved.begun_outside(world);
                 let policy = if allowed { "allow" } else { "await_approval" };
                 world.engine.start_by_hand(policy);
             }
