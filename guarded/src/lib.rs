@@ -268,6 +268,8 @@ mod tests {
         vec![
             (String::new(), config(nested(150, "[", "]"))),
             (String::new(), config(objects)),
+            // A reader of JSON would go just so deep.
+            (String::new(), config(nested(DEEPEST, "[", "]"))),
             (String::new(), config(nested(60_000, "[", "]"))),
             (String::new(), r#"{"desiredState":"odd"}"#.into()),
             (String::new(), r#""nothing""#.into()),
