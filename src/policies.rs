@@ -179,6 +179,10 @@ impl Guard {
     }
 
     async fn look_with(&self, mut known: MutexGuard<'_, Known>) -> Result<Trust, kube::Error> {
+        // What was told is of these. A look that is cut short, or can't read something, tells nothing, so nothing may be taken
+        // for what was looked at until a look has come to its end.
+        known.versions.clear();
+        let mut versions = HashMap::new();
         if known.expected.is_none() {
             known.expected = Some(Expected::of(self.own_name().await?));
         }
@@ -187,11 +191,11 @@ impl Guard {
         for (name, read) in POLICIES.into_iter().zip(reads) {
             let found = match read {
                 Ok((policy, binding)) => {
-                    let versions = Versions {
+                    let seen = Versions {
                         policy: policy.as_ref().and_then(version_of),
                         binding: binding.as_ref().and_then(version_of),
                     };
-                    known.versions.insert(name, versions);
+                    versions.insert(name, seen);
                     known.inspect(name, policy.as_ref(), binding.as_ref())
                 }
                 Err(kube::Error::Api(status)) if status.code == 403 => Err(Finding::CantTell(
@@ -215,6 +219,7 @@ impl Guard {
             votes: together(OF_VOTES.map(|name| &findings[name])),
         };
         self.tell(&trust);
+        known.versions = versions;
         for (name, what_it_does) in OTHERS {
             let finding = &findings[name];
             if known.of_others.get(name) != Some(finding) {
@@ -445,6 +450,74 @@ mod tests {
             epoch: epoch.to_owned(),
             since: since.parse().unwrap(),
         })
+    }
+
+    /// A policy is replaced, and the look at what it is by now fails over another one.
+    #[tokio::test]
+    async fn what_a_look_that_failed_had_read_vouches_for_nothing() {
+        use http::{Request, Response};
+        use kube::client::Body;
+        let answer = |request: Request<Body>| async move {
+            let path = request.uri().path().to_owned();
+            let accepts = request.headers().get(http::header::ACCEPT);
+            let is_metadata =
+                accepts.is_some_and(|it| it.as_bytes().windows(7).any(|it| it == b"Partial"));
+            let (code, resource_version) = match () {
+                () if path.ends_with("policies/sluice-engines") && !is_metadata => (500, ""),
+                () if path.ends_with("bindings/sluice-pipelines") => (200, "2"),
+                () => (200, "1"),
+            };
+            let body = match code {
+                200 => serde_json::json!({
+                    "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                    "metadata": {"name": "it", "uid": "u", "resourceVersion": resource_version},
+                }),
+                code => serde_json::json!({
+                    "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code,
+                    "message": "no", "reason": "InternalError",
+                }),
+            };
+            Response::builder()
+                .status(code)
+                .body(Body::from(body.to_string().into_bytes()))
+        };
+        let client = Client::new(tower::service_fn(answer), "default");
+        let guard = Guard::new(client, true, Arc::new(Metrics::default()));
+        let in_force = || Standing::InForce {
+            epoch: "e".into(),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        let good = Trust {
+            required: true,
+            pipelines: in_force(),
+            votes: in_force(),
+        };
+        guard.told.send_replace(good.clone());
+        let first = || Some("u/1".to_owned());
+        let mut known = guard.known.lock().await;
+        known.expected = Some(Expected::of("sluice".into()));
+        let versions = |name| {
+            let both = Versions {
+                policy: first(),
+                binding: first(),
+            };
+            (name, both)
+        };
+        known.versions = POLICIES.map(versions).into();
+        drop(known);
+        for _ in 0..3 {
+            guard
+                .confirm()
+                .await
+                .expect_err("one of them can't be read");
+        }
+        // As it was, it is vouched for without a look at what it says.
+        let mut known = guard.known.lock().await;
+        known.versions = POLICIES.map(versions).into();
+        let both = known.versions.get_mut("sluice-pipelines").unwrap();
+        both.binding = Some("u/2".into());
+        drop(known);
+        assert_eq!(guard.confirm().await.unwrap(), good);
     }
 
     #[test]

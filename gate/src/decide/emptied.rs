@@ -4,7 +4,7 @@
 
 use super::sluice_gate::Base;
 use super::{Decider, EventReason};
-use crate::crd::{Emptied, Target};
+use crate::crd::{Emptied, StopKind, Target};
 use crate::engine::PipelineState;
 use crate::lineage;
 
@@ -93,8 +93,12 @@ impl Decider<'_> {
         }
         let made_anew = self.status.made_anew.take().is_some();
         let was_gone = self.status.emptied.take().is_some() || made_anew;
-        let run = self.status.run.as_ref();
-        let has_begun_anew = run.is_some_and(|run| run.deployment_id.is_some());
+        // Where others stopped it, or it failed, it may have been started again since, by anybody.
+        let has_begun_anew = self.status.run.as_ref().is_some_and(|run| {
+            let goes_on = !state.is_stopped() && run.deployment_id == state.deployment_id;
+            let was_kept = run.stop == Some(StopKind::Checkpoint);
+            run.deployment_id.is_some() && !run.failed && (goes_on || was_kept)
+        });
         if was_gone && !has_begun_anew {
             self.what_is_kept_is_not_known(
                 "the state that was gone from the engine is there again, or another one",
@@ -115,8 +119,8 @@ impl Decider<'_> {
         if self.keeps_what_runs() {
             return;
         }
-        self.status.made_anew = None;
         if self.is_answered_for() {
+            self.status.made_anew = None;
             self.status.emptied = None;
         }
     }
@@ -124,16 +128,18 @@ impl Decider<'_> {
     /// Whether somebody has let what runs begin from nothing, or need not be asked. What others have started at the engine
     /// was let by nobody here.
     fn is_answered_for(&self) -> bool {
-        let (Some(emptied), Some(run)) = (&self.status.emptied, &self.status.run) else {
+        let Some(run) = &self.status.run else {
             return true;
         };
+        let emptied = self.status.emptied.as_ref();
+        let ran = emptied.and_then(|emptied| emptied.ran.clone());
         let approval = self.status.approval.as_ref();
         let is_approved = approval.is_some_and(|approval| {
             approval.change_id == run.change_id
                 && approval.state.is_approved()
                 && !approval.is_let_through_by_others()
         });
-        is_approved || self.is_allowed(&Base::Gone(emptied.ran.clone()), &run.target)
+        is_approved || self.is_allowed(&Base::Gone(ran), &run.target)
     }
 
     /// What a start would resume from, where what was there is gone.

@@ -7,7 +7,7 @@ use super::{Act, Decider, EventReason, Guard, Seen};
 use crate::GateEvent;
 use crate::crd::{
     Approval, ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Gate, Phase, Run,
-    StopKind, annotation,
+    StopKind, Target, annotation,
 };
 use crate::engine::{EngineInfo, PipelineState, StartOptions};
 
@@ -747,6 +747,9 @@ impl Decider<'_> {
     /// Writes down which deployment the start made. One that Sluice didn't ask for takes its place:
     /// nothing is known of how the one before ended.
     pub(super) fn note_deployment(&mut self, info: &EngineInfo, state: &PipelineState) {
+        // Of what is asked about by now, which others may have started.
+        let held = self.held_target(state);
+        let change_id = held.map(|held| self.change_of(&held));
         let Some(run) = &mut self.status.run else {
             return;
         };
@@ -770,6 +773,9 @@ impl Decider<'_> {
         }
         run.deployment_id = state.deployment_id.clone();
         run.stopped_since = None;
+        if unasked && let Some(change_id) = change_id {
+            run.change_id = change_id;
+        }
         let missing = state.options.missing(run.options);
         // Where it doesn't show the policy, either, it shows none of what a start was asked for.
         let is_known = !missing.is_empty() && state.bootstrap_policy.is_some() && !unasked;
@@ -794,10 +800,26 @@ impl Decider<'_> {
             );
             self.interfered(EventReason::OutsideStop, message);
         }
+        if unasked && !is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
+            self.warn(
+                EventReason::OutsideStart,
+                "somebody else started the pipeline at the engine, and nobody here was asked"
+                    .into(),
+            );
+        }
         if unasked && is_to_be_down {
             let message =
                 "somebody else started the pipeline at the engine, which should be stopped";
             self.interfered(EventReason::UnwantedStart, message.into());
+        }
+    }
+
+    /// The change that brings a target up, or brought it.
+    fn change_of(&self, target: &Target) -> String {
+        let settled = self.status.settled.as_ref();
+        match settled.filter(|settled| settled.target == *target) {
+            Some(settled) => settled.change_id.clone(),
+            None => self.change_id(target, self.revision_of(target)),
         }
     }
 
@@ -839,11 +861,7 @@ impl Decider<'_> {
         let Some(held) = self.held_target(state) else {
             return;
         };
-        let settled = self.status.settled.as_ref();
-        let change_id = match settled.filter(|settled| settled.target == held) {
-            Some(settled) => settled.change_id.clone(),
-            None => self.change_id(&held, self.revision_of(&held)),
-        };
+        let change_id = self.change_of(&held);
         let Some(run) = &mut self.status.run else {
             return;
         };

@@ -419,11 +419,13 @@ impl<'a> Decider<'a> {
     /// The content is at a version that nobody here made. If a checkpoint was written that nobody here saw, it may be
     /// one of anything. Says whether that is so.
     fn doubt_what_is_kept(&mut self, state: &PipelineState, was_known: bool) -> bool {
-        let known = self.status.settled.as_ref();
-        let known = known.and_then(|settled| settled.checkpoint.as_ref()?.uuid.as_ref());
+        let settled = self.status.settled.as_ref();
+        // That is said already.
+        let is_unknown = settled.is_some_and(|settled| !settled.is_known());
+        let known = settled.and_then(|settled| settled.checkpoint.as_ref()?.uuid.as_ref());
         let newest = state.newest_checkpoint();
-        let is_another = newest.is_some_and(|newest| known.is_some_and(|it| *it != newest.uuid));
-        let is_doubted = was_known && is_another && !self.input.pipeline.is_guest();
+        let is_another = newest.is_some_and(|newest| known != Some(&newest.uuid));
+        let is_doubted = was_known && is_another && !is_unknown && !self.input.pipeline.is_guest();
         if is_doubted {
             self.what_is_kept_is_not_known(
                 "the pipeline was changed at the engine, and a checkpoint written that nobody here saw",

@@ -86,6 +86,7 @@ impl Decider<'_> {
     pub(super) fn storage_is_cleared(&mut self) {
         self.status.clearing = None;
         self.status.emptied = None;
+        self.status.made_anew = None;
         self.begin_from_nothing();
         self.report(
             EventReason::StorageCleared,

@@ -285,6 +285,124 @@ fn a8_an_approved_start_from_nothing_is_not_made_from_a_checkpoint_that_is_back_
     assert!(caught > 1, "{caught}");
 }
 
+/// Others change it, run it until there is a checkpoint, and put it back, while nobody here looks.
+fn others_run_another_one(world: &mut World) {
+    world.engine.stop_by_hand();
+    world.engine.loses_checkpoints = 0;
+    let before = world.engine.content().runtime_config;
+    world.engine.set_by_hand(&json!({"dev_tweaks": {"x": 1}}));
+    world.engine.start_by_hand("allow");
+    for _ in 0..4 {
+        world.engine.tick();
+    }
+    world.engine.write_checkpoint();
+    world.engine.stop_by_hand();
+    let before = before.map_or(json!({}), serde_json::Value::Object);
+    world.engine.set_by_hand(&before);
+}
+
+#[test]
+fn a8_what_others_ran_meanwhile_is_unknown_also_after_a_run_that_failed_or_has_no_checkpoint() {
+    type Way = fn() -> World;
+    let ways: [(&str, Way); 4] = [
+        ("failed, asked anew", || {
+            let mut world = begun_from_nothing("A");
+            world.engine.fail("Panic");
+            world.settle();
+            let id = world.approval().change_id;
+            world.annotate(annotation::RETRY, &id);
+            world.settle();
+            assert_eq!(world.approval_state(), Some(ApprovalState::Awaiting));
+            world
+        }),
+        ("made anew, failed, asked anew", || {
+            let mut world = made_anew("A");
+            world.engine.fail("Panic");
+            world.settle();
+            let id = world.approval().change_id;
+            world.annotate(annotation::RETRY, &id);
+            world.settle();
+            world
+        }),
+        ("approved, and runs", || begun_from_nothing("A")),
+        ("the first run", || {
+            let mut world = World::new("A");
+            world.engine.loses_checkpoints = 99;
+            for _ in 0..12 {
+                world.reconcile();
+                world.engine.tick();
+            }
+            assert!(world.engine.is_up());
+            world
+        }),
+    ];
+    for (what, way) in ways {
+        let mut world = way();
+        // What others did before is forgotten.
+        world.pass(3_700);
+        let starts = world.engine.starts;
+        others_run_another_one(&mut world);
+        world.settle();
+        assert_eq!(world.engine.starts, starts + 1, "{what}: theirs");
+        assert_eq!(world.reported("OriginUnknown"), 1, "{what}");
+        assert_eq!(world.phase(), "AwaitingApproval", "{what}");
+    }
+}
+
+#[test]
+fn a7_a_start_by_others_of_what_has_failed_is_told_and_is_no_question_any_more() {
+    let mut world = begun_from_nothing("A");
+    world.engine.fail("Panic");
+    world.settle();
+    let id = world.approval().change_id;
+    world.annotate(annotation::RETRY, &id);
+    world.settle();
+    let asked = world.approval();
+    assert_eq!(asked.state, ApprovalState::Awaiting);
+    world.engine.loses_checkpoints = 0;
+    world.engine.start_by_hand("await_approval");
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    assert_eq!(world.reported("OutsideStart"), 1);
+    let now = world.approval();
+    assert_eq!(
+        (now.change_id, now.state),
+        (asked.change_id, ApprovalState::Sealed)
+    );
+}
+
+#[test]
+fn a22_others_who_run_without_storage_answer_nothing() {
+    let mut world = made_anew("A");
+    world.engine.fail("Panic");
+    world.edit("B");
+    world.settle();
+    assert_eq!(world.phase(), "AwaitingApproval");
+    world.engine.set_by_hand(&json!({"storage": null}));
+    world.engine.start_by_hand("allow");
+    for _ in 0..6 {
+        world.engine.tick();
+        world.reconcile();
+    }
+    world.engine.stop_by_hand();
+    let starts = world.engine.starts;
+    world.settle();
+    assert_eq!(world.engine.starts, starts);
+    assert_ne!(world.engine.given(), "B");
+}
+
+#[test]
+fn a_clear_that_the_spec_asks_for_answers_also_for_what_was_made_anew() {
+    for begun in BEGUN {
+        let mut world = begun("A");
+        world.engine.loses_checkpoints = 0;
+        world.spec(|spec| spec.clear_storage = Some("now".into()));
+        world.settle();
+        assert_eq!(world.phase(), "Running");
+        assert_eq!(world.reported("StorageCleared"), 1);
+    }
+}
+
 #[test]
 fn a9_storage_that_others_turned_off_is_asked_about_at_the_next_start() {
     let mut world = World::running("A");
