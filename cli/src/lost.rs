@@ -143,9 +143,9 @@ fn text(lost: &[(&Pipeline, &Approval)], now: Timestamp) -> String {
                 one_line(&change.short_id),
                 since.map_or(String::new(), |since| age(since, now)),
                 match status.and_then(lineage::what_has_run) {
+                    _ if !change.changed.is_empty() => one_line(&change.changed.join(", ")),
+                    Some(_) => "nothing".to_owned(),
                     None => "unknown".to_owned(),
-                    Some(_) if change.changed.is_empty() => "nothing".to_owned(),
-                    Some(_) => one_line(&change.changed.join(", ")),
                 },
             ];
             if any_rejected {
@@ -177,7 +177,23 @@ mod tests {
             json!({"pipelineId": "p", "since": "2026-01-01T00:00:00Z", "looks": 3, "link": link}),
         )
         .unwrap();
+        let status = pipeline.status.as_mut().unwrap();
+        status.settled = serde_json::from_value(json!({
+            "changeId": "before", "version": 1,
+            "target": {"sql": "a", "udfRust": "b", "udfToml": "c", "config": "d"},
+        }))
+        .unwrap();
         pipeline
+    }
+
+    #[test]
+    fn where_nobody_knows_what_ran_it_is_not_said_that_nothing_changes() {
+        let mut orders = lost("orders", None, "root");
+        orders.status.as_mut().unwrap().settled = None;
+        let orders = [orders];
+        let now = "2026-01-01T00:05:00Z".parse().unwrap();
+        let text = text(&that_are_lost(&orders, None), now);
+        assert!(text.ends_with("unknown\n"), "{text}");
     }
 
     #[test]

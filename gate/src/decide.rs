@@ -242,10 +242,11 @@ impl<'a> Decider<'a> {
         }
         self.notice_an_outside_stop(state);
         self.notice_a_run_that_nobody_saw(state);
-        self.notice_an_outside_clear(state);
+        // Before what is kept may turn out to be unknown, and what ran with it.
         if state.is_stopped() {
             self.notice_a_failure(state);
         }
+        self.notice_an_outside_clear(state);
     }
 
     /// The change that can still be decided: it waits, or it is approved and the engine has certainly

@@ -17,6 +17,12 @@ impl Decider<'_> {
             || settled.is_some_and(|settled| settled.checkpoint.is_some())
     }
 
+    /// Whether the next start is one from nothing, as far as is known. The engine's list may show late what the pipeline itself has
+    /// said.
+    pub(super) fn keeps_nothing(&self, state: &PipelineState) -> bool {
+        state.checkpoints.is_empty() && !self.had_checkpoint()
+    }
+
     /// Whether it is this pipeline of the engine that the status knows.
     pub(super) fn is_known_as(&self, state: &PipelineState) -> bool {
         let engine = self.status.engine.as_ref();

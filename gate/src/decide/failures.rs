@@ -47,10 +47,10 @@ impl Decider<'_> {
             generation: self.input.pipeline.metadata.generation.unwrap_or_default(),
             permanent,
         });
-        let lost = match (came_up, state.newest_checkpoint()) {
+        let lost = match (came_up, self.keeps_nothing(state)) {
             (false, _) => "",
-            (true, Some(_)) => ". What came in since its last checkpoint may be dropped",
-            (true, None) => {
+            (true, false) => ". What came in since its last checkpoint may be dropped",
+            (true, true) => {
                 ". There is no checkpoint of it: its next start is one from nothing, so its state is lost, and sinks get everything again"
             }
         };

@@ -148,6 +148,7 @@ impl Decider<'_> {
     /// Somebody else has stopped what should be deployed: nothing failed, and Sluice didn't ask.
     pub(super) fn notice_an_outside_stop(&mut self, state: &PipelineState) {
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
+        let keeps = self.keeps_what_runs() && !self.keeps_nothing(state);
         let Some(run) = &mut self.status.run else {
             return;
         };
@@ -157,7 +158,7 @@ impl Decider<'_> {
         }
         run.stop = Some(StopKind::Outside);
         if wanted && !self.input.pipeline.is_guest() {
-            let message = match self.keeps_what_runs() && !state.checkpoints.is_empty() {
+            let message = match keeps {
                 true => "somebody else stopped the pipeline at the engine",
                 false => {
                     "somebody else stopped the pipeline at the engine: nothing of its state is kept, and its next start is one from nothing"

@@ -791,9 +791,9 @@ impl Decider<'_> {
         }
         let is_to_be_down = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
         if is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
-            let lost = match state.newest_checkpoint() {
-                Some(_) => "what came in since its last checkpoint may be dropped",
-                None => "there was no checkpoint, so it has begun from nothing",
+            let lost = match self.keeps_nothing(state) {
+                false => "what came in since its last checkpoint may be dropped",
+                true => "there was no checkpoint, so it has begun from nothing",
             };
             let message = format!(
                 "somebody else stopped the pipeline at the engine and started it again: {lost}"

@@ -4,7 +4,7 @@ use super::input::{Observation, Seen};
 use super::{Decider, EventReason};
 use crate::GateEvent;
 use crate::change::{self, Content};
-use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Settled, StopKind, Target, Turn};
+use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Gate, Settled, StopKind, Target, Turn};
 use crate::engine::PipelineState;
 use crate::held_settings::{Digests, meaning};
 use crate::lineage;
@@ -53,6 +53,13 @@ impl Decider<'_> {
             .approval
             .as_ref()
             .is_some_and(|approval| approval.change_id == run.change_id && approval.calls > 0);
+        let ended_unseen = state.is_stopped()
+            && run.failed
+            && run.past_gate_since.is_none()
+            && !told
+            && self.status.approval.as_ref().is_some_and(|approval| {
+                approval.change_id == run.change_id && approval.gate == Gate::Sluice
+            });
         let past_the_gate = state.is_up()
             || state.is_stopped()
                 && (run.stop == Some(StopKind::Checkpoint)
@@ -66,6 +73,13 @@ impl Decider<'_> {
                 settled.settings = settings;
             }
             self.follow_what_is_settled(state);
+            return;
+        }
+        // There is no gate of the engine's on the way of such a change, so it may be its own, or one of before that shows late.
+        if ended_unseen && is_new && content_is_the_runs {
+            self.what_is_kept_is_not_known(
+                "the pipeline failed before it was seen to run, and another checkpoint is there by now",
+            );
             return;
         }
         // Without storage there never is a checkpoint: what runs is all that there is.

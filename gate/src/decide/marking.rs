@@ -59,10 +59,10 @@ impl Decider<'_> {
     fn take_up(&mut self, mut settled: Settled, state: &PipelineState) {
         if state.checkpoints.is_empty() {
             let had_one = settled.checkpoint.is_some();
-            if had_one && !state.is_stopped() {
+            if had_one && state.is_up() {
                 self.status.settled = Some(settled);
                 self.has_begun_anew();
-            } else if had_one {
+            } else if had_one && (state.is_stopped() || state.storage_status == "Cleared") {
                 self.status.settled = Some(settled);
                 self.is_emptied();
             }

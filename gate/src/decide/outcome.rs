@@ -424,7 +424,15 @@ impl<'a> Decider<'a> {
         let is_unknown = settled.is_some_and(|settled| !settled.is_known());
         let known = settled.and_then(|settled| settled.checkpoint.as_ref()?.uuid.as_ref());
         let newest = state.newest_checkpoint();
-        let is_another = newest.is_some_and(|newest| known != Some(&newest.uuid));
+        // Where there was one already and nobody knows of what, nothing new has come to it.
+        let stored = self.input.pipeline.status.as_ref();
+        let had_one = stored
+            .and_then(|status| status.engine.as_ref())
+            .is_some_and(|engine| engine.had_checkpoint);
+        let is_another = newest.is_some_and(|newest| match known {
+            Some(known) => *known != newest.uuid,
+            None => !had_one,
+        });
         let is_doubted = was_known && is_another && !is_unknown && !self.input.pipeline.is_guest();
         if is_doubted {
             self.what_is_kept_is_not_known(

@@ -596,3 +596,35 @@ fn a_stop_at_once_for_a_clear_is_told() {
     assert_eq!(world.reported("ForcedStop"), 1);
     assert_eq!(world.reported("StorageCleared"), 1);
 }
+
+/// The engine has no gate on the way of other functions, so what ran wasn't seen to.
+#[test]
+fn a9_a_checkpoint_of_a_run_that_failed_before_anybody_looked_is_unknown() {
+    let mut world = World::running("A");
+    world.edit_functions("+f");
+    world.settle();
+    world.approve_by_annotation();
+    let starts = world.engine.starts;
+    while world.engine.starts == starts {
+        world.reconcile();
+        if world.engine.starts == starts {
+            world.engine.tick();
+        }
+    }
+    // Nobody looks from here on.
+    for _ in 0..6 {
+        world.engine.tick();
+    }
+    world.engine.write_checkpoint();
+    world.engine.fail("InitializationError");
+    world.settle();
+    assert_eq!(world.reported("PipelineFailed"), 1);
+    assert_eq!(world.reported("OriginUnknown"), 1);
+    let starts = world.engine.starts;
+    world.edit_functions("");
+    world.settle();
+    world.pass(600);
+    world.settle();
+    assert_eq!(world.engine.starts, starts);
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
