@@ -628,3 +628,28 @@ fn a9_a_checkpoint_of_a_run_that_failed_before_anybody_looked_is_unknown() {
     assert_eq!(world.engine.starts, starts);
     assert_eq!(world.phase(), "AwaitingApproval");
 }
+
+/// That nobody knows of what the checkpoint is was there before, and is no news.
+#[test]
+fn a_lost_answer_of_an_update_is_not_taken_for_somebodys_edit_where_nothing_is_settled() {
+    let mut world = World::new("A");
+    world.engine.keeps_tags = false;
+    world.settle();
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    world.make_again();
+    world.adopt();
+    world.settle();
+    assert!(world.status().settled.is_none());
+    world.edit_functions("+f");
+    world.spec(|spec| spec.desired_state = DesiredState::Running);
+    world.settle();
+    let asked = world.approval();
+    assert!(asked.summary.contains("unknown"), "{}", asked.summary);
+    world.engine.fault_of_update = Some(super::model::Fault::AnswerLost);
+    world.approve_by_annotation();
+    world.settle();
+    assert_eq!(world.reported("OriginUnknown"), 0);
+    assert_eq!(world.approval().change_id, asked.change_id);
+    assert_eq!(world.phase(), "Running");
+}
