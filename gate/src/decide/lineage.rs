@@ -310,10 +310,7 @@ impl Decider<'_> {
     pub(super) fn what_changes(&self, target: &Target) -> Vec<String> {
         let settled = self.status.settled.as_ref();
         let known = settled.filter(|settled| settled.is_known());
-        known.map_or_else(Vec::new, |settled| {
-            let parts = change::differences(&settled.target, target);
-            parts.into_iter().map(str::to_owned).collect()
-        })
+        parts_that_differ(known.map(|settled| &settled.target), target)
     }
 
     /// Keeps the text of what is settled, as soon as the spec says it.
@@ -331,4 +328,12 @@ impl Decider<'_> {
             settled.program = Some(snapshot::keep(program, &content));
         }
     }
+}
+
+/// The parts of the program in which a target differs from what was there before; none if that isn't known.
+pub(super) fn parts_that_differ(before: Option<&Target>, target: &Target) -> Vec<String> {
+    before.map_or_else(Vec::new, |before| {
+        let parts = change::differences(before, target);
+        parts.into_iter().map(str::to_owned).collect()
+    })
 }

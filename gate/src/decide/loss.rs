@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::conditions::Reason;
 use super::gate::reason_of;
 use super::input::{Observation, Seen};
+use super::lineage::parts_that_differ;
 use super::ownership::is_owned;
 use super::{Act, Decider, EventReason, Guard};
 use crate::GateEvent;
@@ -366,10 +367,7 @@ impl<'a> Decider<'a> {
         let spec = &self.input.pipeline.spec;
         // Whoever says yes says yes to what is new in it, too.
         let ran = self.what_has_run();
-        let changed = ran.as_ref().map_or_else(Vec::new, |ran| {
-            let parts = change::differences(ran, &target);
-            parts.into_iter().map(str::to_owned).collect()
-        });
+        let changed = parts_that_differ(ran.as_ref(), &target);
         let with = match &ran {
             None => ", and what had run isn't known".to_owned(),
             Some(_) if changed.is_empty() => String::new(),

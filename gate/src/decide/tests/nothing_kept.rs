@@ -39,6 +39,23 @@ fn made_anew(sql: &str) -> World {
     world
 }
 
+/// Others start what the engine holds, and Sluice sees it come up.
+fn others_start(world: &mut World) {
+    world.engine.start_by_hand("allow");
+    for _ in 0..6 {
+        world.engine.tick();
+        world.reconcile();
+    }
+}
+
+/// Whatever Sluice does from here on, it starts nothing, and asks.
+fn is_asked_about_and_not_started(mut world: World) {
+    let starts = world.engine.starts;
+    world.settle();
+    assert_eq!(world.engine.starts, starts);
+    assert_eq!(world.phase(), "AwaitingApproval");
+}
+
 type Begun = fn(&str) -> World;
 const BEGUN: [Begun; 2] = [begun_from_nothing, made_anew];
 
@@ -379,11 +396,7 @@ fn a22_others_who_run_without_storage_answer_nothing() {
     world.settle();
     assert_eq!(world.phase(), "AwaitingApproval");
     world.engine.set_by_hand(&json!({"storage": null}));
-    world.engine.start_by_hand("allow");
-    for _ in 0..6 {
-        world.engine.tick();
-        world.reconcile();
-    }
+    others_start(&mut world);
     world.engine.stop_by_hand();
     let starts = world.engine.starts;
     world.settle();
@@ -415,10 +428,7 @@ fn a9_storage_that_others_turned_off_is_asked_about_at_the_next_start() {
     world.settle();
     assert_eq!(world.phase(), "Running");
     world.engine.stop_by_hand();
-    let starts = world.engine.starts;
-    world.settle();
-    assert_eq!(world.engine.starts, starts);
-    assert_eq!(world.phase(), "AwaitingApproval");
+    is_asked_about_and_not_started(world);
 }
 
 #[test]
@@ -428,17 +438,10 @@ fn a22_a_start_by_others_is_no_answer() {
     world.engine.clear_by_hand();
     world.settle();
     world.engine.loses_checkpoints = 99;
-    world.engine.start_by_hand("allow");
-    for _ in 0..6 {
-        world.engine.tick();
-        world.reconcile();
-    }
+    others_start(&mut world);
     assert_eq!(world.reported("OutsideStart"), 1);
     world.engine.stop_by_hand();
-    let starts = world.engine.starts;
-    world.settle();
-    assert_eq!(world.engine.starts, starts);
-    assert_eq!(world.phase(), "AwaitingApproval");
+    is_asked_about_and_not_started(world);
 }
 
 #[test]
@@ -452,16 +455,9 @@ fn a9_what_waits_and_is_started_and_stopped_by_others_is_not_started_by_sluice()
     world.settle();
     assert_eq!(world.phase(), "AwaitingApproval");
     world.engine.loses_checkpoints = 99;
-    world.engine.start_by_hand("allow");
-    for _ in 0..6 {
-        world.engine.tick();
-        world.reconcile();
-    }
+    others_start(&mut world);
     world.engine.stop_by_hand();
-    let starts = world.engine.starts;
-    world.settle();
-    assert_eq!(world.engine.starts, starts);
-    assert_eq!(world.phase(), "AwaitingApproval");
+    is_asked_about_and_not_started(world);
 }
 
 #[test]
@@ -478,10 +474,7 @@ fn a22_what_is_taken_over_while_it_runs_from_nothing_is_asked_about_once_it_is_d
     world.adopt();
     world.settle();
     world.engine.stop_by_hand();
-    let starts = world.engine.starts;
-    world.settle();
-    assert_eq!(world.engine.starts, starts);
-    assert_eq!(world.phase(), "AwaitingApproval");
+    is_asked_about_and_not_started(world);
 }
 
 #[test]
@@ -497,11 +490,7 @@ fn a9_what_others_ran_is_not_what_allow_state_loss_lets_begin_from_nothing() {
     world.spec(|spec| spec.desired_state = DesiredState::Running);
     world.settle();
     world.engine.loses_checkpoints = 99;
-    world.engine.start_by_hand("allow");
-    for _ in 0..6 {
-        world.engine.tick();
-        world.reconcile();
-    }
+    others_start(&mut world);
     world.engine.stop_by_hand();
     world.engine.clear_by_hand();
     let starts = world.engine.starts;
