@@ -4,9 +4,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::conditions::{READY, RECONCILING, Reason, STALLED, shortened};
 use super::input::Observation;
-use super::ownership::is_owned;
+use super::is_owned;
+use super::shown::conditions::{READY, RECONCILING, Reason, STALLED, shortened};
 use crate::crd::{DeletionPolicy, Phase, Pipeline, PipelineStatus, annotation};
 use crate::engine::PipelineState;
 
@@ -126,8 +126,9 @@ pub fn status(pipeline: &Pipeline, next: &Next, now: Timestamp) -> Option<Pipeli
 
 #[cfg(test)]
 mod tests {
-    use super::super::{EngineInfo, Seen};
+    use super::super::Seen;
     use super::*;
+    use crate::engine::EngineInfo;
     use crate::mark::owner_tag;
     use serde_json::json;
 

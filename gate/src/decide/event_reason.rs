@@ -1,6 +1,6 @@
 //! What Events are about: a short fixed list, which `docs/status.md` explains and the metric `sluice_events` counts by.
 
-use super::conditions::Reason;
+use super::Reason;
 
 /// The reason of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr, strum::VariantArray)]

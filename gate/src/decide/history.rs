@@ -4,29 +4,30 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::Decider;
 use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Outcome, Vote};
+use crate::decide::record::Record;
 use crate::engine::diff;
-use crate::text::{self, Limit};
+use crate::text;
+use crate::text::Limit;
 
 /// How many decisions a status remembers.
-const MOST_RECORDS: usize = 20;
+pub(crate) const MOST_RECORDS: usize = 20;
 
 /// How many characters all records together may take. Older ones are remembered without diff and votes.
-const MOST_TOGETHER: usize = 64 * 1024;
+pub(crate) const MOST_TOGETHER: usize = 64 * 1024;
 
 /// How many characters a diff may take in a record, or in a line of the audit log.
-const MOST_DIFF: usize = 16 * 1024;
+pub(crate) const MOST_DIFF: usize = 16 * 1024;
 
 /// How many votes a record holds, and a change.
-pub(super) const MOST_VOTES: usize = 20;
+pub(crate) const MOST_VOTES: usize = 20;
 
 /// How much of the reason of one vote among others is remembered.
-const ONE_OF_MANY: Limit = Limit::Characters(256);
+pub(crate) const ONE_OF_MANY: Limit = Limit::Characters(256);
 
-impl Decider<'_> {
+impl Record<'_> {
     /// Puts the change that was at the gate into the history.
-    pub(super) fn remember(&mut self) {
+    pub(crate) fn remember(&mut self) {
         let Some(approval) = self.status.approval.clone() else {
             return;
         };
@@ -34,20 +35,20 @@ impl Decider<'_> {
     }
 
     /// Puts a change into the history that was set apart, as it stood then.
-    pub(super) fn remember_as_it_was(&mut self, approval: &Approval) {
-        let record = record(approval, self.now());
+    pub(crate) fn remember_as_it_was(&mut self, approval: &Approval) {
+        let record = record(approval, self.input.now());
         self.status.history.insert(0, record);
         bound(&mut self.status.history);
     }
 }
 
 /// Since when all changes are remembered that had their turn; `None` if all that ever had are.
-pub(super) fn goes_back_to(history: &[DecisionRecord]) -> Option<Timestamp> {
+pub(crate) fn goes_back_to(history: &[DecisionRecord]) -> Option<Timestamp> {
     let oldest = history.get(MOST_RECORDS - 1)?;
     Some(oldest.at.0)
 }
 
-fn record(
+pub(crate) fn record(
     approval: &Approval,
     at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
 ) -> DecisionRecord {
@@ -111,7 +112,7 @@ pub fn short_votes(votes: &[Vote]) -> Vec<Vote> {
 }
 
 /// Cleans what people wrote in votes, and cuts it to the size of a decision's.
-pub(super) fn shorten(votes: &mut [Vote]) {
+pub(crate) fn shorten(votes: &mut [Vote]) {
     for vote in votes {
         vote.by = text::foreign_line(&vote.by, text::PERSON);
         let reason = vote.reason.as_deref();
@@ -120,18 +121,18 @@ pub(super) fn shorten(votes: &mut [Vote]) {
 }
 
 /// What is remembered of a text where there is no room for more.
-const BARE: Limit = Limit::Characters(64);
+pub(crate) const BARE: Limit = Limit::Characters(64);
 
 /// The same of a name.
-const BARE_NAME: Limit = Limit::Characters(64);
+pub(crate) const BARE_NAME: Limit = Limit::Characters(64);
 
 /// How a name is compared with one that may be bare.
-pub(super) fn bare_name(name: &str) -> String {
+pub(crate) fn bare_name(name: &str) -> String {
     text::cut(name, BARE_NAME)
 }
 
 /// About how many bytes a record takes in a status, and rather more: to measure it, its diff would have to be read.
-pub(super) fn about(record: &DecisionRecord) -> usize {
+pub(crate) fn about(record: &DecisionRecord) -> usize {
     /// Ids, digests, times and keys.
     const FRAME: usize = 1024;
     /// The same of a vote.
@@ -146,7 +147,7 @@ pub(super) fn about(record: &DecisionRecord) -> usize {
 }
 
 /// Keeps the records within their number and their room.
-pub(super) fn bound(history: &mut Vec<DecisionRecord>) {
+pub(crate) fn bound(history: &mut Vec<DecisionRecord>) {
     history.truncate(MOST_RECORDS);
     if history.iter().map(about).sum::<usize>() <= MOST_TOGETHER / 2 {
         return;
@@ -172,7 +173,7 @@ pub(super) fn bound(history: &mut Vec<DecisionRecord>) {
 }
 
 /// Leaves of a record who decided what, and little else.
-pub(super) fn make_bare(record: &mut DecisionRecord) {
+pub(crate) fn make_bare(record: &mut DecisionRecord) {
     record.diff = None;
     record.votes.clear();
     record.summary = text::foreign(&record.summary, BARE);
@@ -182,14 +183,14 @@ pub(super) fn make_bare(record: &mut DecisionRecord) {
 }
 
 /// Leaves of a decision who decided, and as much of the reason as there is always room for.
-pub(super) fn make_decision_bare(decision: &mut Decision) {
+pub(crate) fn make_decision_bare(decision: &mut Decision) {
     decision.by = text::foreign_line(&decision.by, BARE_NAME);
     let reason = decision.reason.as_deref();
     decision.reason = reason.map(|reason| text::foreign(reason, BARE));
 }
 
 /// Keeps decisions, the newest first, within a room all together.
-pub(super) fn bound_decisions<'a>(
+pub(crate) fn bound_decisions<'a>(
     newest_first: impl Iterator<Item = &'a mut Decision>,
     room: usize,
 ) {
@@ -205,15 +206,15 @@ pub(super) fn bound_decisions<'a>(
 }
 
 /// How many bytes something takes in a status.
-pub(super) fn length(value: &impl serde::Serialize) -> usize {
+pub(crate) fn length(value: &impl serde::Serialize) -> usize {
     // What is measured here are structs and JSON values: they always serialize.
     serde_json::to_string(value).map_or(0, |text| text.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::model::World;
     use super::*;
+    use crate::decide::tests::model::World;
     use serde_json::json;
 
     /// A change that was decided, as large as anybody can make it.

@@ -1,8 +1,7 @@
 //! What has to be read live before a step is taken, since what was heard of it lags behind.
 
-use super::plan::{Act, Step};
-use super::{Decider, Input};
 use crate::crd::{FINALIZER, Outcome as Verdict, Pipeline, PipelineStatus};
+use crate::decide::{Act, Input, Step};
 
 /// What a step needs; and likewise what has been read live, and holds still.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,9 +49,9 @@ impl Needs {
     }
 }
 
-impl Decider<'_> {
+impl Needs {
     /// What a step needs to be read live before it is taken.
-    pub(super) fn needs(step: &Step, input: &Input) -> Needs {
+    pub(super) fn of(step: &Step, input: &Input) -> Needs {
         match step {
             Step::Wait | Step::Act(Act::Look, _) => Needs::default(),
             Step::Record(next) => Needs {

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use super::engine_call::EngineCall;
 use super::event_reason::EventReason;
 use super::needs::Needs;
-use super::{AT_THE_GATE, lifecycle::BEFORE_THE_GATE};
+use super::{AT_THE_GATE, BEFORE_THE_GATE};
 use crate::change::Content;
 use crate::crd::{BootstrapOptions, HeldSettings, Pipeline, PipelineStatus, Target, annotation};
 use crate::engine::{self, Checkpoint, DiffAnswer, PipelineState, StartOptions, diff};

@@ -1,0 +1,289 @@
+//! Brings the spec's content to the engine, without stopping what runs for something that could
+//! never take its place.
+
+use crate::decide::holds::immutable;
+use serde_json::{Map, Value};
+
+use crate::change::Content;
+use crate::crd::{DesiredState, EngineContent, Phase, Refusal, Sending, Target};
+use crate::decide::happened::base::Passage;
+use crate::decide::next::Next;
+use crate::decide::next::live::{HeldUp, phase_of};
+use crate::decide::record::Record;
+use crate::decide::shown::conditions::Hold;
+use crate::decide::{Act, Guard, Reason, Seen};
+use crate::engine::{EngineInfo, PipelineState};
+use crate::settings;
+
+impl Record<'_> {
+    /// Whether the engine should be asked about the new program before anything is stopped.
+    pub(crate) fn must_ask_first(&self, state: &PipelineState, target: &Target) -> bool {
+        let asked = self.preview_of(target).is_some() && !self.retry_is_new();
+        // The engine compares with the program that it holds. That is what the change starts from if
+        // it runs, or is what the newest checkpoint holds.
+        let held = self.status.content.as_ref().map(|held| &held.target);
+        let settled = self.status.settled.as_ref().map(|settled| &settled.target);
+        let at_rest = state.is_stopped() && state.is_compiled() && held == settled;
+        let may_be_asked = state.is_up() || self.is_before_the_gate(state) && state.is_compiled();
+        (may_be_asked || at_rest) && !asked
+    }
+}
+
+impl Next<'_> {
+    /// Returns whether an update is under way, so that there is nothing else to do. Where the
+    /// update is held back, what runs is looked after as before.
+    pub(crate) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
+        let state = seen.state();
+        let Some(content) = self.record.wanted() else {
+            return true;
+        };
+        let content = &content;
+        let Some(held) = self
+            .record
+            .status
+            .content
+            .clone()
+            .filter(|held| held.version == state.version)
+        else {
+            // Somebody else has edited the pipeline, or it was never read.
+            self.act(Act::Look, Guard::default());
+            return true;
+        };
+        if self.record.lacks_the_settings() {
+            self.act(Act::Look, Guard::default());
+            return true;
+        }
+        if content.is(&held.digest, held.exact.as_deref()) {
+            // The engine didn't take what was sent, and nobody asks for it any more: from now on it is somebody's edit.
+            let shows = self.input.last_call_shows();
+            if let Some(held) = self.record.status.content.as_mut().filter(|_| shows) {
+                held.sending = None;
+            }
+            return false;
+        }
+        let target = content.target();
+        // Settings are nothing to the compiler.
+        let other_program = held.target.without_settings() != target.without_settings();
+        self.record.reopen_own_gate(&target);
+        let before_the_gate = self.record.is_before_the_gate(state);
+        let is_at_rest = state.is_up() || state.is_stopped() || before_the_gate;
+        let hold = self
+            .record
+            .preview_forbids(&held.target, &target)
+            .or_else(|| self.record.build_forbids(&target))
+            .or_else(|| self.record.was_refused(state, content));
+        if let Some(hold) = hold
+            && is_at_rest
+            && !self.record.retry_is_new()
+        {
+            self.held = Some(hold);
+            return false;
+        }
+        if state.storage_status == "InUse" && is_at_rest {
+            let Some(full) = seen.full() else {
+                self.act(Act::Look, Guard::default());
+                return true;
+            };
+            let sent = beside_what_others_set(content, &held, &full.content);
+            if let Some(message) = immutable::refused(&sent, &full.content) {
+                // It is kept, or each further look would ask the engine again.
+                self.record.status.refusal = Some(Refusal {
+                    digest: content.digest(),
+                    exact: Some(content.exact()),
+                    only_with_storage: true,
+                    message,
+                });
+                self.held = self.record.was_refused(state, content);
+                return false;
+            }
+        }
+        let content = &match self.input.with_what_others_set(content, &held, seen) {
+            Some(content) => content,
+            None => {
+                self.act(Act::Look, Guard::default());
+                return true;
+            }
+        };
+        if state.is_stopped() {
+            if other_program && self.record.must_ask_first(state, &target) {
+                self.ask(state, content);
+                // While the engine can't be asked, what was kept is started.
+                return self.act.is_some();
+            } else {
+                match self.own_gate(info, seen, &target) {
+                    Passage::Open => self.replace(state, content),
+                    Passage::Shut => return self.act.is_some(),
+                    Passage::Blocked => {}
+                }
+            }
+        } else if state.is_stopping() {
+            if self.record.may_be_forced(state) {
+                self.force_stop(state);
+                return true;
+            }
+            let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+            self.held_up = is_to_stay.then_some(HeldUp::Stop);
+            self.progressing(
+                Phase::Stopping,
+                Reason::Updating,
+                "the pipeline stops for an update".into(),
+            );
+        } else if state.awaits_approval() && self.record.was_just_told(state) {
+            // It may have left the gate by now, and would lose what came in since.
+            self.record.look_again_in(self.record.rest_of_being_told());
+            return false;
+        } else if state.awaits_approval() {
+            self.progressing(
+                Phase::Stopping,
+                Reason::Updating,
+                "another program is to run than the one that waits at the gate".into(),
+            );
+            self.stop(state, true);
+        } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
+            // It is to be down, so nobody need be asked first: the content is brought there then.
+            return false;
+        } else if other_program && self.record.must_ask_first(state, &target) {
+            self.ask(state, content);
+            // While the engine can't be asked, what runs is looked after as before.
+            return self.act.is_some();
+        } else if before_the_gate {
+            if other_program && self.must_build_first(content, &target)
+                || self.own_gate(info, seen, &target) != Passage::Open
+            {
+                return self.act.is_some();
+            }
+            // It would be stopped again as soon as it is up, and nothing has come in yet.
+            self.progressing(
+                Phase::Stopping,
+                Reason::Updating,
+                "the pipeline is stopped before it comes to the gate, for an update".into(),
+            );
+            self.stop_before_the_gate(state);
+        } else if !state.is_up() {
+            // On its way to being up: what is approved is done first.
+            self.held_up = Some(HeldUp::Edit);
+            return false;
+        } else if let Some(hold) = self.record.state_would_be_lost(info) {
+            self.held = Some(hold);
+            return false;
+        } else {
+            if other_program && self.must_build_first(content, &target) {
+                // What runs is looked after as before, unless there is a call to make.
+                return self.act.is_some();
+            }
+            if self.own_gate(info, seen, &target) != Passage::Open {
+                return self.act.is_some();
+            }
+            self.progressing(
+                Phase::Stopping,
+                Reason::Updating,
+                "the pipeline stops with a checkpoint for an update".into(),
+            );
+            self.stop(state, !self.record.keeps_state(info));
+        }
+        true
+    }
+
+    pub(crate) fn ask(&mut self, state: &PipelineState, content: &Content) {
+        // A retry is taken when the answer is there: taken now, it would be gone at the next look.
+        let phase = phase_of(state);
+        self.progressing(
+            phase,
+            Reason::Updating,
+            "the engine is asked what the new program would change".into(),
+        );
+        self.act(Act::Preview(content.clone()), Guard::default());
+    }
+
+    pub(crate) fn replace(&mut self, state: &PipelineState, content: &Content) {
+        if state.storage_status == "Clearing" {
+            self.progressing(
+                Phase::Stopping,
+                Reason::Updating,
+                "the pipeline's storage is being cleared".into(),
+            );
+            return;
+        }
+        self.progressing(
+            Phase::Compiling,
+            Reason::Updating,
+            "the engine is given the new content".into(),
+        );
+        // What the checkpoint was made from has to be said there before something else is.
+        if self.keep_the_mark(state) {
+            return;
+        }
+        self.record.status.failures = None;
+        if let Some(held) = &mut self.record.status.content {
+            held.sending = Some(Sending {
+                target: content.target(),
+                config_is_given: content.program_config.is_some(),
+                runtime_config_is_given: content.runtime_config.is_some(),
+                given_settings: content.given_settings(),
+            });
+        }
+        self.act(
+            Act::Update(content.clone()),
+            Guard {
+                status: &["Stopped"],
+                version: Some(state.version),
+                ..Guard::default()
+            },
+        );
+    }
+}
+
+/// Whether a content leaves anything of the program configuration, and of the runtime configuration, that it takes the place of.
+pub(crate) fn leaves(content: &Content) -> (bool, bool) {
+    let is_beside = |given: Option<&Map<String, Value>>, kept: bool| {
+        // An empty one says that nothing is to be left.
+        let is_empty = given.is_some_and(Map::is_empty);
+        !(given.is_none() && kept || is_empty)
+    };
+    let kept = &content.kept;
+    (
+        is_beside(
+            content.program_config.as_ref(),
+            kept.program_config.is_some(),
+        ),
+        is_beside(
+            content.runtime_config.as_ref(),
+            kept.runtime_config.is_some(),
+        ),
+    )
+}
+
+/// A content as it is sent beside what the engine shows.
+pub(crate) fn beside_what_others_set(
+    content: &Content,
+    held: &EngineContent,
+    there: &Content,
+) -> Content {
+    let (of_program, of_runtime) = leaves(content);
+    let before = held.given_settings.clone().unwrap_or_default();
+    let is_more =
+        |all: Map<String, Value>, given| (!all.is_empty() && Some(&all) != given).then_some(all);
+    let mut content = content.clone();
+    if of_runtime {
+        let given = content.runtime_config.as_ref();
+        let staying = content.kept.settings.iter();
+        let staying = staying.flat_map(|beside| beside.staying.keys());
+        let all = settings::beside(given, &before, staying, there.runtime_config.as_ref());
+        content.sent.runtime_config = is_more(all, given);
+    }
+    if of_program {
+        let given = content.program_config.as_ref();
+        let all = settings::beside_in_the_program(given, &before, there.program_config.as_ref());
+        content.sent.program_config = is_more(all, given);
+    }
+    content
+}
+
+pub(crate) fn cannot_change(why: &str) -> Hold {
+    Hold {
+        reason: Reason::ImmutableSetting,
+        message: format!(
+            "{why}: the engine changes that only once the pipeline's storage is cleared, and the old content goes on. Put the setting back, or give spec.clearStorage a new value in the same change, which loses the pipeline's state"
+        ),
+    }
+}

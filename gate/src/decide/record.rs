@@ -1,0 +1,91 @@
+//! What has happened: the next status grows here, before anything is decided.
+
+use std::time::Duration;
+
+use crate::GateEvent;
+use crate::crd::{Approval, ApprovalState, Phase, PipelineStatus, PoliciesSeen, VoteDecision};
+use crate::decide::bounds;
+use crate::decide::shown::conditions::READY;
+use crate::decide::{EventReason, Input, Reason, Report};
+use crate::votes::{Effect, effect};
+
+/// The status as it is to be, and what is told of how it came about.
+pub(crate) struct Record<'a> {
+    pub(crate) input: &'a Input<'a>,
+    pub(crate) status: PipelineStatus,
+    pub(crate) reports: Vec<Report>,
+    /// When to look again.
+    pub(crate) requeue: Option<Duration>,
+    /// What is known of the policies; written along as soon as there is something to write.
+    pub(crate) policies: Option<PoliciesSeen>,
+    /// Whether the last call has failed, so that none is made now.
+    pub(crate) call_failed: bool,
+}
+
+impl<'a> Record<'a> {
+    /// Begins with what is stored.
+    pub(crate) fn taken_up(input: &'a Input<'a>) -> Self {
+        Self {
+            input,
+            status: bounds::taken_up(input.pipeline),
+            reports: vec![],
+            requeue: None,
+            call_failed: false,
+            policies: None,
+        }
+    }
+
+    /// The change that can still be decided: it waits, or it is approved and the engine has certainly
+    /// not been told yet.
+    pub(crate) fn waiting(&self) -> Option<&Approval> {
+        self.status
+            .approval
+            .as_ref()
+            .filter(|approval| match approval.state {
+                ApprovalState::Applying => self.input.about_to_tell,
+                state => effect(state, VoteDecision::Reject) == Effect::Counts,
+            })
+    }
+
+    pub(crate) fn look_again_in(&mut self, pause: Duration) {
+        self.requeue = Some(self.requeue.map_or(pause, |other| other.min(pause)));
+    }
+
+    pub(crate) fn report(&mut self, reason: EventReason, message: String) {
+        self.reports.push(Report {
+            warning: false,
+            reason,
+            message,
+        });
+    }
+
+    pub(crate) fn warn(&mut self, reason: EventReason, message: String) {
+        self.reports.push(Report {
+            warning: true,
+            reason,
+            message,
+        });
+    }
+
+    /// Has something happen to the change at the gate.
+    pub(crate) fn take(&mut self, event: GateEvent) {
+        let Some(approval) = &mut self.status.approval else {
+            return;
+        };
+        let before = approval.state;
+        let could = approval.take(event.clone());
+        debug_assert!(could, "{event:?} in state {before:?}");
+        self.status.waiting_since = None;
+    }
+
+    /// The phase as it was shown last, or is shown by now.
+    pub(crate) fn phase_so_far(&self) -> Phase {
+        Phase::of(self.status.phase.as_deref()).unwrap_or(Phase::Pending)
+    }
+
+    /// Whether this is what is said of the pipeline by now.
+    pub(crate) fn says(&self, reason: Reason) -> bool {
+        let mut conditions = self.status.conditions.iter();
+        conditions.any(|it| it.type_ == READY && it.reason == reason.as_str())
+    }
+}
