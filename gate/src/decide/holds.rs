@@ -6,9 +6,14 @@ use crate::change::Content;
 use crate::crd::{BootstrapPolicy, BuildOutcome, Preview, PreviewOutcome, Target};
 use crate::decide::next::update::cannot_change;
 use crate::decide::record::Record;
-use crate::decide::shown::conditions::Hold;
 use crate::decide::{Observation, Reason};
 use crate::engine::{EngineInfo, PipelineState};
+
+/// Why the spec's content isn't brought to the engine.
+pub(crate) struct Hold {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
 
 impl Record<'_> {
     /// Why what runs must go on instead of a program that was compiled beforehand.

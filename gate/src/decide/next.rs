@@ -22,37 +22,25 @@ pub(crate) mod update;
 
 use crate::crd::{PipelineStatus, annotation};
 use crate::decide::bounds;
-use crate::decide::happened::base::Shown;
-use crate::decide::next::live::HeldUp;
 use crate::decide::record::Record;
-use crate::decide::shown::conditions::Hold;
+use crate::decide::shown::Shown;
 use crate::decide::{Act, EngineCall, Guard, Input, Needs, Observation, Plan, Step};
 
-/// What is to be done, after what has happened is written down.
+/// What is to be done, after what has happened is written down, and what is said of it.
 pub(crate) struct Next<'a> {
     pub(crate) input: &'a Input<'a>,
     pub(crate) record: Record<'a>,
     pub(crate) act: Option<(Act, Guard)>,
-    /// Why the spec's content isn't brought to the engine although it differs.
-    pub(crate) held: Option<Hold>,
-    /// Whether the spec's content is being compiled while the old one goes on.
-    pub(crate) building: bool,
-    /// What waits for the engine to be done with a start or a bootstrap.
-    pub(crate) held_up: Option<HeldUp>,
-    /// What there is to say of Sluice's own gate.
-    pub(crate) own_gate: Option<Shown>,
+    pub(crate) shown: Shown,
 }
 
 impl<'a> Next<'a> {
     pub(crate) fn after(record: Record<'a>) -> Self {
         Self {
             input: record.input,
+            shown: Shown::before(&record.status),
             record,
             act: None,
-            held: None,
-            building: false,
-            held_up: None,
-            own_gate: None,
         }
     }
 
@@ -98,7 +86,8 @@ impl<'a> Next<'a> {
             {
                 self.live(info, &seen);
             }
-            self.show_held_up(seen.state());
+            self.record
+                .tell_what_is_held_up(seen.state(), &mut self.shown);
             if self.act.is_none() && !self.input.is_unread() {
                 self.drop_build(&seen);
             }
@@ -107,17 +96,11 @@ impl<'a> Next<'a> {
             }
         }
         self.record.remember_spent_votes();
-        self.explain_stale_votes();
-        self.show_own_gate();
-        self.explain_unfounded_votes();
-        self.show_missing_policies();
-        self.show_settings_not_shown();
-        self.show_held();
-        self.show_building();
-        if let Some((act, error)) = failed {
-            self.show_failed_call(act, error);
+        if failed.is_some_and(|(call, _)| !call.is_beside_what_runs()) {
+            self.act = None;
         }
-        self.finish()
+        self.record.show(self.shown, failed, self.act.is_some());
+        finish(self.record, self.act)
     }
 
     /// Sets what is called next, unless that has just failed. What is called for a pipeline that was seen is for that one.
@@ -134,57 +117,49 @@ impl<'a> Next<'a> {
             self.act = Some((act, guard));
         }
     }
+}
 
-    /// Whether all that there is to record is that lines of the audit log are written, and something
-    /// more urgent is to be done. It is recorded with what comes of that.
-    pub(crate) fn can_wait(&self, stored: &PipelineStatus) -> bool {
-        let urgent = self.act.as_ref();
-        let urgent = urgent.filter(|(act, guard)| self.input.must_show_first(act, guard).is_none());
-        urgent.is_some()
-            && self.record.status.audit_pending.len() < stored.audit_pending.len()
-            && PipelineStatus {
-                audit_pending: stored.audit_pending.clone(),
-                ..self.record.status.clone()
-            } == *stored
-    }
+/// Whether all that there is to record is that lines of the audit log are written, and something
+/// more urgent is to be done. It is recorded with what comes of that.
+fn can_wait(record: &Record, act: Option<&(Act, Guard)>, stored: &PipelineStatus) -> bool {
+    let urgent = act;
+    let urgent = urgent.filter(|(act, guard)| record.input.must_show_first(act, guard).is_none());
+    urgent.is_some()
+        && record.status.audit_pending.len() < stored.audit_pending.len()
+        && PipelineStatus {
+            audit_pending: stored.audit_pending.clone(),
+            ..record.status.clone()
+        } == *stored
+}
 
-    /// Recording comes before acting, so that every act has its intent in status.
-    pub(crate) fn finish(mut self) -> Plan {
-        self.approved_condition();
-        self.audit();
-        self.record
-            .status
-            .conditions
-            .sort_by(|a, b| a.type_.cmp(&b.type_));
-        bounds::keep_small(&mut self.record.status, self.input.pipeline);
-        let stored = self.input.pipeline.status.clone().unwrap_or_default();
-        self.note_the_policies(&stored);
-        let looks = matches!(self.act, Some((Act::Look, _)));
-        let (step, reports) = if looks && self.input.outcome.is_none() {
-            // To look changes nothing, so nothing is recorded before: what is known afterwards may be
-            // what is stored, and two records that undo each other would never end.
-            (Step::Act(Act::Look, Guard::default()), vec![])
-        } else if self.record.status != stored && !self.can_wait(&stored) {
-            (
-                Step::Record(Box::new(self.record.status)),
-                self.record.reports,
-            )
-        } else if let Some((act, guard)) = self.act.take() {
-            match self.input.must_show_first(&act, &guard) {
-                Some(pause) => {
-                    self.record.look_again_in(pause);
-                    (Step::Wait, vec![])
-                }
-                None => (Step::Act(act, guard), vec![]),
+/// Recording comes before acting, so that every act has its intent in status.
+fn finish(mut record: Record, act: Option<(Act, Guard)>) -> Plan {
+    record.audit();
+    bounds::keep_small(&mut record.status, record.input.pipeline);
+    let stored = record.input.pipeline.status.clone().unwrap_or_default();
+    record.note_the_policies(&stored);
+    let looks = matches!(act, Some((Act::Look, _)));
+    let (step, reports) = if looks && record.input.outcome.is_none() {
+        // To look changes nothing, so nothing is recorded before: what is known afterwards may be
+        // what is stored, and two records that undo each other would never end.
+        (Step::Act(Act::Look, Guard::default()), vec![])
+    } else if record.status != stored && !can_wait(&record, act.as_ref(), &stored) {
+        (Step::Record(Box::new(record.status)), record.reports)
+    } else if let Some((act, guard)) = act {
+        match record.input.must_show_first(&act, &guard) {
+            Some(pause) => {
+                record.look_again_in(pause);
+                (Step::Wait, vec![])
             }
-        } else {
-            (Step::Wait, vec![])
-        };
-        Plan {
-            needs: Needs::of(&step, self.input),
-            step,
-            reports,
-            requeue: self.record.requeue,
+            None => (Step::Act(act, guard), vec![]),
         }
+    } else {
+        (Step::Wait, vec![])
+    };
+    Plan {
+        needs: Needs::of(&step, record.input),
+        step,
+        reports,
+        requeue: record.requeue,
     }
 }

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use crate::GateEvent;
-use crate::crd::{Approval, ApprovalState, Phase, PipelineStatus, PoliciesSeen, VoteDecision};
+use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen, VoteDecision};
 use crate::decide::bounds;
-use crate::decide::shown::conditions::READY;
-use crate::decide::{EventReason, Input, Reason, Report};
+use crate::decide::{EventReason, Input, Report};
 use crate::votes::{Effect, effect};
 
 /// The status as it is to be, and what is told of how it came about.
@@ -76,16 +75,5 @@ impl<'a> Record<'a> {
         let could = approval.take(event.clone());
         debug_assert!(could, "{event:?} in state {before:?}");
         self.status.waiting_since = None;
-    }
-
-    /// The phase as it was shown last, or is shown by now.
-    pub(crate) fn phase_so_far(&self) -> Phase {
-        Phase::of(self.status.phase.as_deref()).unwrap_or(Phase::Pending)
-    }
-
-    /// Whether this is what is said of the pipeline by now.
-    pub(crate) fn says(&self, reason: Reason) -> bool {
-        let mut conditions = self.status.conditions.iter();
-        conditions.any(|it| it.type_ == READY && it.reason == reason.as_str())
     }
 }

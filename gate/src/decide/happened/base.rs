@@ -29,16 +29,6 @@ pub(crate) enum Passage {
     Blocked,
 }
 
-/// What there is to say of this gate.
-pub(crate) enum Shown {
-    /// A change is asked about. The old program goes on, and is in order.
-    Asks(String),
-    /// A change is asked about, and nothing runs meanwhile.
-    AsksStopped(String),
-    /// The change was rejected.
-    Rejected(String),
-}
-
 /// What a start would resume from.
 pub(crate) enum Base {
     /// Nothing: there is no checkpoint that anything could be mixed with.

@@ -17,8 +17,8 @@ impl Next<'_> {
                 self.record.status.failures = None;
                 return false;
             }
-            self.phase(Phase::Failed);
-            self.stalled(
+            self.shown.phase(Phase::Failed);
+            self.shown.stalled(
                 Reason::Failed,
                 format!(
                     "{} It is not started again by itself: correct the spec, or try again with: {}",
@@ -37,7 +37,7 @@ impl Next<'_> {
         if waited >= pause {
             return false;
         }
-        self.waiting_for(
+        self.shown.waiting_for(
             Phase::Failed,
             Reason::BackingOff,
             format!(

@@ -34,7 +34,7 @@ impl Next<'_> {
                 });
             }
         }
-        self.building = true;
+        self.shown.building = true;
         true
     }
 

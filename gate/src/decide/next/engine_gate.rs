@@ -89,7 +89,7 @@ impl Next<'_> {
                 self.stop_at_the_gate(state)
             }
             Some(ApprovalState::Unknown) => {
-                self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, "the change is in a state that this version of Sluice doesn't know; it is left alone".into());
+                self.shown.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, "the change is in a state that this version of Sluice doesn't know; it is left alone".into());
             }
             _ => self.see_through(state),
         }
@@ -107,7 +107,7 @@ impl Next<'_> {
             return false;
         }
         self.stop_at_the_gate(state);
-        self.progressing(
+        self.shown.progressing(
             Phase::Stopping,
             Reason::Updating,
             "bootstrapPolicy or bootstrapOptions have changed; the pipeline starts again with them"
@@ -124,7 +124,8 @@ impl Next<'_> {
             "change {} waits for approval: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
         );
-        self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
+        self.shown
+            .waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
     }
 
     pub(crate) fn show_applying(&mut self) {
@@ -135,7 +136,8 @@ impl Next<'_> {
             "change {} is approved; the engine is being told",
             approval.change_id
         );
-        self.progressing(Phase::AwaitingApproval, Reason::Applying, message);
+        self.shown
+            .progressing(Phase::AwaitingApproval, Reason::Applying, message);
     }
 
     pub(crate) fn show_rejected(&mut self) {
@@ -152,6 +154,7 @@ impl Next<'_> {
             self.input.command(annotation::RETRY, &approval.change_id),
             id = approval.change_id,
         );
-        self.decided_against(Phase::Rejected, Reason::Rejected, message);
+        self.shown
+            .decided_against(Phase::Rejected, Reason::Rejected, message);
     }
 }

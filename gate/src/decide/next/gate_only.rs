@@ -14,7 +14,7 @@ impl Next<'_> {
         } else if state.is_stopped() {
             self.guest_stopped(state);
         } else if state.is_stopping() {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Stopping,
                 "the engine stops the pipeline".into(),
@@ -48,10 +48,10 @@ impl Next<'_> {
                 "{}; it is started by whoever looks after it",
                 self.input.in_words(&error.code, &error.message)
             );
-            self.phase(Phase::Failed);
-            self.stalled(Reason::Failed, message);
+            self.shown.phase(Phase::Failed);
+            self.shown.stalled(Reason::Failed, message);
         } else {
-            self.ready(
+            self.shown.ready(
                 Phase::Stopped,
                 Reason::Stopped,
                 "the pipeline is stopped, by whoever looks after it".into(),
@@ -63,7 +63,7 @@ impl Next<'_> {
     /// starts it.
     pub(crate) fn reopen_or_show_refused(&mut self) {
         if self.record.reopens() {
-            self.waiting_for(
+            self.shown.waiting_for(
                 Phase::Stopped,
                 Reason::Stopped,
                 format!(

@@ -34,9 +34,9 @@ impl Next<'_> {
             ..
         } = self.input.engine
         {
-            self.phase(phase_of(seen.state()));
+            self.shown.phase(phase_of(seen.state()));
         }
-        self.stalled(Reason::FoughtOver, message);
+        self.shown.stalled(Reason::FoughtOver, message);
         true
     }
 }

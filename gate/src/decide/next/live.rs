@@ -1,23 +1,10 @@
 //! The life of a pipeline whose engine holds the right content: compile, start, run, pause, stop.
 
-use std::time::Duration;
-
 use crate::crd::{ApprovalState, DesiredState, Phase};
 use crate::decide::next::Next;
+use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{Act, Guard, Reason, Seen};
 use crate::engine::{EngineInfo, PipelineState};
-
-/// What waits for the engine to be done with a start or a bootstrap.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeldUp {
-    /// It is to be stopped.
-    Stop,
-    /// It is to be given another content.
-    Edit,
-}
-
-/// After what time a stop that writes its checkpoint is one that somebody may want to end at once.
-pub(crate) const LONG_FOR_A_STOP: Duration = Duration::from_secs(30);
 
 /// The statuses of a start before the engine compares what it runs with the checkpoint.
 pub(crate) const BEFORE_THE_GATE: &[&str] = &["Provisioning", "Initializing"];
@@ -34,7 +21,7 @@ impl Next<'_> {
             } else {
                 self.stopping();
                 let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
-                self.held_up = is_to_stay.then_some(HeldUp::Stop);
+                self.shown.held_up = is_to_stay.then_some(HeldUp::Stop);
             }
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             // What is seen counts before what is wished: what runs is applied, also if it is to be stopped.
@@ -56,7 +43,7 @@ impl Next<'_> {
             self.show_refused();
             return;
         }
-        self.progressing(
+        self.shown.progressing(
             Phase::Stopping,
             Reason::Stopping,
             "the engine stops the pipeline".into(),
@@ -72,7 +59,7 @@ impl Next<'_> {
                 }
                 None => "",
             };
-            self.ready(
+            self.shown.ready(
                 Phase::Stopped,
                 Reason::Stopped,
                 format!("the pipeline is stopped, as it should be{gone}"),
@@ -87,7 +74,7 @@ impl Next<'_> {
             state.deployment_desired_status.as_str(),
             "Stopped" | "Suspended" | ""
         ) {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Provisioning,
                 Reason::Starting,
                 "the engine starts the pipeline".into(),
@@ -117,7 +104,7 @@ impl Next<'_> {
         let goes_on = settled.is_none()
             || target == settled
             || ran.is_some_and(|run| Some(&run.target) == target);
-        let Some(hold) = self.held.as_mut().filter(|_| !goes_on) else {
+        let Some(hold) = self.shown.held.as_mut().filter(|_| !goes_on) else {
             return false;
         };
         let why = self.record.status.refusal.as_ref();
@@ -125,7 +112,7 @@ impl Next<'_> {
         hold.message = format!(
             "nothing runs: what the engine holds is asked for by nobody any more, and the new content can't take its place ({why}). Put into the spec what the engine takes, such as what ran before"
         );
-        self.phase(Phase::Stopped);
+        self.shown.phase(Phase::Stopped);
         true
     }
 
@@ -149,15 +136,15 @@ impl Next<'_> {
             return;
         }
         let message = self.input.could_not_be_applied(approval);
-        self.phase(Phase::Failed);
-        self.stalled(Reason::ApplyFailed, message);
+        self.shown.phase(Phase::Failed);
+        self.shown.stalled(Reason::ApplyFailed, message);
     }
 
     /// Whether the engine still clears the storage; it starts nothing meanwhile.
     pub(crate) fn is_being_cleared(&mut self, state: &PipelineState) -> bool {
         let clearing = state.storage_status == "Clearing";
         if clearing {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopped,
                 Reason::ClearingStorage,
                 "the engine clears the pipeline's storage".into(),
@@ -173,7 +160,7 @@ impl Next<'_> {
             return true;
         }
         if !state.compile_failed() {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Compiling,
                 Reason::Compiling,
                 format!("the engine compiles the program ({})", state.program_status),
@@ -185,7 +172,7 @@ impl Next<'_> {
             return false;
         };
         if self.record.retry_is_new() && matches!(self.input.content, Ok(Some(_))) {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Compiling,
                 Reason::Compiling,
                 "the program is compiled again".into(),
@@ -205,8 +192,8 @@ impl Next<'_> {
             .compile_error
             .clone()
             .unwrap_or_else(|| state.program_status.clone());
-        self.phase(Phase::CompileFailed);
-        self.stalled(
+        self.shown.phase(Phase::CompileFailed);
+        self.shown.stalled(
             Reason::CompileFailed,
             format!("{}: {error}", state.program_status),
         );

@@ -88,7 +88,7 @@ impl Next<'_> {
         match self.input.content {
             Ok(Some(content)) => self.ask_about_the_loss(content),
             Ok(None) => {}
-            Err(message) => self.stalled(
+            Err(message) => self.shown.stalled(
                 Reason::PipelineLost,
                 format!(
                     "{}. What is to run in its place isn't known, either: {message}",
@@ -138,8 +138,9 @@ impl Next<'_> {
             "the engine has no pipeline {:?} any more; it is looked for again",
             self.input.pipeline.engine_pipeline_name()
         );
-        let phase = self.record.phase_so_far();
-        self.waiting_for(phase, Reason::PipelineNotFound, message);
+        let phase = self.shown.phase_so_far();
+        self.shown
+            .waiting_for(phase, Reason::PipelineNotFound, message);
         false
     }
 
@@ -182,7 +183,8 @@ impl Next<'_> {
             // It is asked anew next.
             ApprovalState::Rejected if self.record.reopens() => {
                 let message = self.record.what_is_lost();
-                self.decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
+                self.shown
+                    .decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
             }
             ApprovalState::Rejected => {
                 let message = format!(
@@ -192,7 +194,8 @@ impl Next<'_> {
                     approval.change_id,
                     self.input.command(annotation::RETRY, &approval.change_id),
                 );
-                self.decided_against(Phase::Rejected, Reason::PipelineLost, message);
+                self.shown
+                    .decided_against(Phase::Rejected, Reason::PipelineLost, message);
             }
             _ => {
                 let message = format!(
@@ -201,7 +204,8 @@ impl Next<'_> {
                     approval.change_id,
                     approval.approve_command
                 );
-                self.decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
+                self.shown
+                    .decided_against(Phase::AwaitingApproval, Reason::PipelineLost, message);
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::crd::{Phase, annotation};
 use crate::decide::RIVAL_INTERVAL;
 use crate::decide::happened::ownership::Claim;
 use crate::decide::next::Next;
+use crate::decide::shown::conditions::READY;
 use crate::decide::{Act, Guard, Observation, Reason, Seen, is_owned};
 use crate::engine::{EngineInfo, PipelineState};
 use crate::{change, engine, mark};
@@ -20,12 +21,12 @@ impl<'a> Next<'a> {
             }
             Observation::NotConfigured(message) => {
                 self.record.cannot_be_looked_for();
-                self.missing(Reason::EngineNotFound, message.clone());
+                self.shown.missing(Reason::EngineNotFound, message.clone());
                 return None;
             }
             Observation::NoAnswer { kind, message } => {
                 self.record.cannot_be_looked_for();
-                self.engine_silent(*kind, message);
+                self.shown.engine_silent(*kind, message);
                 return None;
             }
             Observation::Answered { info, pipeline, .. } => (info, pipeline),
@@ -73,14 +74,28 @@ impl<'a> Next<'a> {
                     "the engine has no pipeline {:?}; it is to be made there, since the Pipeline has no program",
                     input.pipeline.engine_pipeline_name()
                 );
-                self.waiting_for(Phase::Pending, Reason::PipelineNotFound, message);
+                self.shown
+                    .waiting_for(Phase::Pending, Reason::PipelineNotFound, message);
                 None
             }
         }
     }
 
+    /// Nothing is known yet. What was said of an older spec doesn't hold for this one: kstatus would take
+    /// it for a word about the spec as it is, since it looks at the status' generation only.
+    pub(crate) fn not_looked_yet(&mut self) {
+        let generation = self.input.pipeline.metadata.generation;
+        let ready = self.input.stored(READY);
+        if ready.is_some_and(|ready| ready.observed_generation == generation) {
+            return;
+        }
+        let phase = self.shown.phase_so_far();
+        let message = "the engine was not asked yet".to_owned();
+        self.shown.progressing(phase, Reason::Updating, message);
+    }
+
     pub(crate) fn create(&mut self, content: &Content) {
-        self.progressing(
+        self.shown.progressing(
             Phase::Pending,
             Reason::Creating,
             "the pipeline is being created in the engine".into(),
@@ -130,7 +145,8 @@ impl<'a> Next<'a> {
                         self.record.what_is_lost()
                     );
                     self.record.look_again_in(RIVAL_INTERVAL);
-                    self.decided_against(Phase::NameTaken, Reason::PipelineLost, message);
+                    self.shown
+                        .decided_against(Phase::NameTaken, Reason::PipelineLost, message);
                     return false;
                 }
                 self.name_taken(format!(
@@ -164,7 +180,7 @@ impl<'a> Next<'a> {
     /// Has the pipeline carry these tags, beside those that aren't Sluice's.
     pub(crate) fn adopt(&mut self, state: &PipelineState, own: Vec<String>) {
         let tags = mark::foreign(&state.tags).cloned().chain(own).collect();
-        self.progressing(
+        self.shown.progressing(
             Phase::Pending,
             Reason::Adopting,
             "the engine already has this pipeline; it is taken over".into(),
@@ -191,9 +207,9 @@ impl<'a> Next<'a> {
         if open {
             self.record.is_asked_anew();
         }
-        self.phase(Phase::NameTaken);
+        self.shown.phase(Phase::NameTaken);
         // Nobody says so when another one goes, or comes.
         self.record.look_again_in(RIVAL_INTERVAL);
-        self.stalled(Reason::NameTaken, message);
+        self.shown.stalled(Reason::NameTaken, message);
     }
 }

@@ -27,10 +27,10 @@ impl Next<'_> {
         match approval.state {
             ApprovalState::Applying if same_deployment => {
                 // The bootstrap may be too short to see; whoever watches sees it all the same.
-                let is_shown = self.record.phase_so_far() == Phase::Bootstrapping
+                let is_shown = self.shown.phase_so_far() == Phase::Bootstrapping
                     || self.input.pipeline.spec.desired_state == DesiredState::Stopped;
                 if !is_shown || !state.is_up() {
-                    self.progressing(
+                    self.shown.progressing(
                         Phase::Bootstrapping,
                         Reason::Bootstrapping,
                         format!("change {id} is approved and the engine has left the gate"),

@@ -1,8 +1,8 @@
 //! TODO
 
 use crate::crd::{Phase, StopKind};
+use crate::decide::holds::Hold;
 use crate::decide::next::Next;
-use crate::decide::shown::conditions::Hold;
 use crate::decide::{Act, EventReason, Guard, Reason};
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -13,13 +13,13 @@ impl Next<'_> {
             return false;
         }
         if !self.record.keeps_state(info) && !self.input.pipeline.spec.allow_state_loss {
-            self.held = Some(Hold {
+            self.shown.held = Some(Hold {
                 reason: Reason::StateLossNotAllowed,
                 message: self.record.state_loss("restarting the pipeline"),
             });
             return false;
         }
-        self.progressing(
+        self.shown.progressing(
             Phase::Stopping,
             Reason::Restarting,
             "the pipeline stops for the restart that spec.restartedAt asks for".into(),
@@ -40,7 +40,7 @@ impl Next<'_> {
             self.record.storage_is_cleared();
             return false;
         }
-        self.progressing(
+        self.shown.progressing(
             Phase::Stopping,
             Reason::ClearingStorage,
             "the pipeline is stopped and its storage cleared, as spec.clearStorage asks".into(),

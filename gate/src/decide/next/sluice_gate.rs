@@ -5,10 +5,11 @@ use serde_json::Value;
 use crate::crd::{
     ApprovalState, BootstrapPolicy, DesiredState, Gate, PreviewOutcome, Target, annotation,
 };
-use crate::decide::happened::base::{Base, Passage, Shown};
+use crate::decide::happened::base::{Base, Passage};
 use crate::decide::happened::question::{Question, reason_of};
+use crate::decide::holds::Hold;
 use crate::decide::next::Next;
-use crate::decide::shown::conditions::Hold;
+use crate::decide::shown::OwnGate;
 use crate::decide::{Act, Guard, Observation, Reason, Seen};
 use crate::engine::EngineInfo;
 
@@ -40,8 +41,8 @@ impl Next<'_> {
 
     pub(crate) fn nothing_goes_on(&mut self, target: &Target) {
         let theirs = self.record.fields_that_others_set(target);
-        self.own_gate = self.own_gate.take().map(|shown| match shown {
-            Shown::Asks(message) => Shown::AsksStopped(match theirs {
+        self.shown.own_gate = self.shown.own_gate.take().map(|shown| match shown {
+            OwnGate::Asks(message) => OwnGate::AsksStopped(match theirs {
                 Some(fields) => format!(
                     "nothing runs: somebody changed this at the engine (to undo it, write what is right into {fields}, or put it back there); {message}"
                 ),
@@ -117,7 +118,7 @@ impl Next<'_> {
                 .as_ref()
                 .and_then(|seal| seal.failure.as_ref());
             let failure = failure.map(|why| format!(" (the last one could not be written: {why})"));
-            self.own_gate = Some(Shown::Asks(format!(
+            self.shown.own_gate = Some(OwnGate::Asks(format!(
                 "the old program goes on until a checkpoint of it exists{}: only then can the change be named and asked about",
                 failure.unwrap_or_default()
             )));
@@ -135,7 +136,7 @@ impl Next<'_> {
             Some(ApprovalState::Unknown) => return Passage::Shut,
             // What had run is no change, and whether it begins from nothing is for people to say.
             _ if policy == BootstrapPolicy::Reject && !base.had_run_with(target) => {
-                self.held = Some(Hold {
+                self.shown.held = Some(Hold {
                     reason: Reason::ChangeRefused,
                     message: format!(
                         "bootstrapPolicy is reject, and nothing is changed; refused: {unseen}"
@@ -198,7 +199,7 @@ impl Next<'_> {
         let Some(approval) = &self.record.status.approval else {
             return;
         };
-        self.own_gate = Some(Shown::Asks(format!(
+        self.shown.own_gate = Some(OwnGate::Asks(format!(
             "change {} waits for approval before anything is changed: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
         )));
@@ -229,10 +230,10 @@ impl Next<'_> {
                 reason_of(approval),
                 self.input.command(annotation::RETRY, &approval.change_id),
             );
-            self.own_gate = Some(Shown::Rejected(message));
+            self.shown.own_gate = Some(OwnGate::Rejected(message));
             return;
         }
-        self.held = Some(Hold {
+        self.shown.held = Some(Hold {
             reason: Reason::ApplyFailed,
             message: self.input.could_not_be_applied(approval),
         });

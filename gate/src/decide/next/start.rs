@@ -11,7 +11,7 @@ impl Next<'_> {
         let spec = &self.input.pipeline.spec;
         if state.deployment_error.is_some() {
             // It is in status by now. Left in the engine, it would be counted again.
-            self.progressing(
+            self.shown.progressing(
                 Phase::Provisioning,
                 Reason::Starting,
                 "the pipeline is started again".into(),
@@ -78,7 +78,7 @@ impl Next<'_> {
         self.record.start_lets_through(state, &change_id, &target);
         self.record.status.seal = None;
         self.record.take_restart();
-        self.progressing(
+        self.shown.progressing(
             Phase::Provisioning,
             Reason::Starting,
             "the pipeline is started".into(),

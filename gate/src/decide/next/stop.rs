@@ -2,7 +2,8 @@
 
 use crate::crd::{ApprovalState, GracefulStop, Phase, StopKind, annotation};
 use crate::decide::next::Next;
-use crate::decide::next::live::{BEFORE_THE_GATE, HeldUp, LONG_FOR_A_STOP, phase_of};
+use crate::decide::next::live::{BEFORE_THE_GATE, phase_of};
+use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{AT_THE_GATE, Act, EventReason, Guard, Reason};
 use crate::engine::{EngineInfo, PipelineState};
 
@@ -21,14 +22,14 @@ impl Next<'_> {
     pub(crate) fn wind_down(&mut self, info: &EngineInfo, state: &PipelineState) {
         let can_lose = self.input.pipeline.spec.allow_state_loss;
         if state.awaits_approval() {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped at the gate".into(),
             );
             self.stop(state, true);
         } else if self.record.is_before_the_gate(state) {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped before it comes to the gate".into(),
@@ -41,26 +42,26 @@ impl Next<'_> {
             }
             self.transitional(state);
             if !matches!(state.deployment_status.as_str(), "Suspended" | "Stopping") {
-                self.held_up = Some(HeldUp::Stop);
+                self.shown.held_up = Some(HeldUp::Stop);
             }
         } else if self.record.keeps_state(info) || can_lose {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Stopping,
                 "the pipeline is stopped".into(),
             );
             self.stop(state, !self.record.keeps_state(info));
         } else {
-            self.phase(phase_of(state));
+            self.shown.phase(phase_of(state));
             let message = self.record.state_loss("stopping the pipeline");
-            self.stalled(Reason::StateLossNotAllowed, message);
+            self.shown.stalled(Reason::StateLossNotAllowed, message);
         }
     }
 
     pub(crate) fn force_stop(&mut self, state: &PipelineState) {
         let run = self.record.status.run.as_ref();
         let is_news = run.is_some_and(|run| run.stop != Some(StopKind::Force));
-        self.progressing(
+        self.shown.progressing(
             Phase::Stopping,
             Reason::Stopping,
             format!(
@@ -89,58 +90,6 @@ impl Next<'_> {
                 ),
             );
         }
-    }
-
-    /// Says what waits for the engine to be done, since when, and how to wait no longer.
-    pub(crate) fn show_held_up(&mut self, state: &PipelineState) {
-        let since = self.record.status.held_up_since.take();
-        let is_unknown = self.record.says(Reason::EngineStatusUnknown);
-        let Some(held_up) = self.held_up.take().filter(|_| !is_unknown) else {
-            return;
-        };
-        let since = since.unwrap_or_else(|| self.input.now());
-        // As status holds it: what is read again must be what was written.
-        let asked_at = since.0.strftime("%Y-%m-%dT%H:%M:%SZ");
-        let is_stop = held_up == HeldUp::Stop;
-        let command = match &state.deployment_id {
-            Some(id) if is_stop => {
-                let command = self.input.command(annotation::FORCE_STOP, id);
-                let bootstrap = match state.deployment_status.as_str() {
-                    "Bootstrapping" => ", and has the bootstrap begin anew",
-                    _ => "",
-                };
-                format!(
-                    ". To stop it at once, which may lose what came in since the last checkpoint{bootstrap}: {command}"
-                )
-            }
-            _ => String::new(),
-        };
-        let shown = &state.deployment_status;
-        let (reason, message) = if state.is_stopping() {
-            let rest = LONG_FOR_A_STOP.checked_sub(self.input.since(&since));
-            if let Some(rest) = rest {
-                // Most stops are over by then.
-                self.record.status.held_up_since = Some(since);
-                self.record.look_again_in(rest);
-                return;
-            }
-            let message =
-                format!("the engine stops the pipeline (asked for at {asked_at}){command}");
-            (Reason::Stopping, message)
-        } else if is_stop {
-            let message = format!(
-                "the engine reports {shown}; the pipeline is stopped, with a checkpoint, once that is over (asked for at {asked_at}){command}"
-            );
-            (Reason::Stopping, message)
-        } else {
-            let message = format!(
-                "the engine reports {shown}; the new content is looked at once that is over (asked for at {asked_at})"
-            );
-            (Reason::Updating, message)
-        };
-        self.record.status.held_up_since = Some(since);
-        let phase = self.record.phase_so_far();
-        self.progressing(phase, reason, message);
     }
 
     pub(crate) fn stop_before_the_gate(&mut self, state: &PipelineState) {

@@ -18,7 +18,7 @@ impl Next<'_> {
     pub(crate) fn show_unread(&mut self) {
         if let Err(message) = self.input.content {
             self.record.look_again_in(AGAIN);
-            self.missing(Reason::ContentNotFound, message.clone());
+            self.shown.missing(Reason::ContentNotFound, message.clone());
         }
     }
 

@@ -47,7 +47,7 @@ impl Next<'_> {
             [] => String::new(),
             names => format!("; not in force: {}", names.join(", ")),
         };
-        self.ready(
+        self.shown.ready(
             phase,
             reason,
             format!(
@@ -66,7 +66,7 @@ impl Next<'_> {
             ("resumed", &["Paused"])
         };
         let phase = phase_of(state);
-        self.progressing(
+        self.shown.progressing(
             phase,
             Reason::Updating,
             format!("the pipeline is being {wanted}"),
@@ -89,7 +89,8 @@ impl Next<'_> {
                 "the engine calls the pipeline {:?}, which this version of Sluice doesn't know; it is left alone",
                 state.deployment_status
             );
-            self.waiting_for(phase, Reason::EngineStatusUnknown, message);
+            self.shown
+                .waiting_for(phase, Reason::EngineStatusUnknown, message);
             return;
         }
         let reason = if phase == Phase::Bootstrapping {
@@ -97,7 +98,7 @@ impl Next<'_> {
         } else {
             Reason::Starting
         };
-        self.progressing(
+        self.shown.progressing(
             phase,
             reason,
             format!("the engine reports {}", state.deployment_status),

@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 use crate::change::Content;
 use crate::crd::{DesiredState, EngineContent, Phase, Refusal, Sending, Target};
 use crate::decide::happened::base::Passage;
+use crate::decide::holds::Hold;
 use crate::decide::next::Next;
-use crate::decide::next::live::{HeldUp, phase_of};
+use crate::decide::next::live::phase_of;
 use crate::decide::record::Record;
-use crate::decide::shown::conditions::Hold;
+use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{Act, Guard, Reason, Seen};
 use crate::engine::{EngineInfo, PipelineState};
 use crate::settings;
@@ -76,7 +77,7 @@ impl Next<'_> {
             && is_at_rest
             && !self.record.retry_is_new()
         {
-            self.held = Some(hold);
+            self.shown.held = Some(hold);
             return false;
         }
         if state.storage_status == "InUse" && is_at_rest {
@@ -93,7 +94,7 @@ impl Next<'_> {
                     only_with_storage: true,
                     message,
                 });
-                self.held = self.record.was_refused(state, content);
+                self.shown.held = self.record.was_refused(state, content);
                 return false;
             }
         }
@@ -122,8 +123,8 @@ impl Next<'_> {
                 return true;
             }
             let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
-            self.held_up = is_to_stay.then_some(HeldUp::Stop);
-            self.progressing(
+            self.shown.held_up = is_to_stay.then_some(HeldUp::Stop);
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Updating,
                 "the pipeline stops for an update".into(),
@@ -133,7 +134,7 @@ impl Next<'_> {
             self.record.look_again_in(self.record.rest_of_being_told());
             return false;
         } else if state.awaits_approval() {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Updating,
                 "another program is to run than the one that waits at the gate".into(),
@@ -153,7 +154,7 @@ impl Next<'_> {
                 return self.act.is_some();
             }
             // It would be stopped again as soon as it is up, and nothing has come in yet.
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Updating,
                 "the pipeline is stopped before it comes to the gate, for an update".into(),
@@ -161,10 +162,10 @@ impl Next<'_> {
             self.stop_before_the_gate(state);
         } else if !state.is_up() {
             // On its way to being up: what is approved is done first.
-            self.held_up = Some(HeldUp::Edit);
+            self.shown.held_up = Some(HeldUp::Edit);
             return false;
         } else if let Some(hold) = self.record.state_would_be_lost(info) {
-            self.held = Some(hold);
+            self.shown.held = Some(hold);
             return false;
         } else {
             if other_program && self.must_build_first(content, &target) {
@@ -174,7 +175,7 @@ impl Next<'_> {
             if self.own_gate(info, seen, &target) != Passage::Open {
                 return self.act.is_some();
             }
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Updating,
                 "the pipeline stops with a checkpoint for an update".into(),
@@ -187,7 +188,7 @@ impl Next<'_> {
     pub(crate) fn ask(&mut self, state: &PipelineState, content: &Content) {
         // A retry is taken when the answer is there: taken now, it would be gone at the next look.
         let phase = phase_of(state);
-        self.progressing(
+        self.shown.progressing(
             phase,
             Reason::Updating,
             "the engine is asked what the new program would change".into(),
@@ -197,14 +198,14 @@ impl Next<'_> {
 
     pub(crate) fn replace(&mut self, state: &PipelineState, content: &Content) {
         if state.storage_status == "Clearing" {
-            self.progressing(
+            self.shown.progressing(
                 Phase::Stopping,
                 Reason::Updating,
                 "the pipeline's storage is being cleared".into(),
             );
             return;
         }
-        self.progressing(
+        self.shown.progressing(
             Phase::Compiling,
             Reason::Updating,
             "the engine is given the new content".into(),

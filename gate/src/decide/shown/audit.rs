@@ -9,7 +9,7 @@ use crate::crd::{
     Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, Outcome, PipelineStatus,
 };
 use crate::decide::history::{bare_name, short_decision};
-use crate::decide::next::Next;
+use crate::decide::record::Record;
 use crate::decide::{EventReason, Report};
 
 /// How many entries may wait to be written. More than that only where the log can't be written for long.
@@ -92,22 +92,22 @@ impl<'a> From<&'a DecisionRecord> for Standing<'a> {
     }
 }
 
-impl Next<'_> {
+impl Record<'_> {
     /// Drops the entries that are written, and adds what has happened.
     pub(crate) fn audit(&mut self) {
         let written = match self.input.audited {
             Some(written) => written,
             None => {
-                self.record.status.audit_pending.clear();
+                self.status.audit_pending.clear();
                 return;
             }
         };
-        let pending = &mut self.record.status.audit_pending;
+        let pending = &mut self.status.audit_pending;
         pending.retain(|entry| !written.contains(&entry.id));
         let nothing = PipelineStatus::default();
         let stored = self.input.pipeline.status.as_ref().unwrap_or(&nothing);
         let at = self.input.now();
-        for happened in happened(stored, &self.record.status, &self.record.reports) {
+        for happened in happened(stored, &self.status, &self.reports) {
             let id = change::short_digest(&(
                 self.input.uid(),
                 happened.event.as_str(),
@@ -115,16 +115,10 @@ impl Next<'_> {
                 &at,
             ));
             // The same, told again within a second, is told once.
-            if self
-                .record
-                .status
-                .audit_pending
-                .iter()
-                .any(|entry| entry.id == id)
-            {
+            if self.status.audit_pending.iter().any(|entry| entry.id == id) {
                 continue;
             }
-            self.record.status.audit_pending.push(AuditEntry {
+            self.status.audit_pending.push(AuditEntry {
                 id,
                 event: happened.event.as_str().to_owned(),
                 change_id: happened.change_id,
@@ -132,18 +126,13 @@ impl Next<'_> {
                 decision: happened.decision.as_ref().map(short_decision),
             });
         }
-        let over = self
-            .record
-            .status
-            .audit_pending
-            .len()
-            .saturating_sub(MOST_PENDING);
+        let over = self.status.audit_pending.len().saturating_sub(MOST_PENDING);
         if over > 0 {
-            self.record.status.audit_pending.drain(..over);
+            self.status.audit_pending.drain(..over);
             let message = format!(
                 "the audit log can't be written, and more than {MOST_PENDING} entries wait: the oldest {over} are lost"
             );
-            self.record.warn(EventReason::AuditLost, message);
+            self.warn(EventReason::AuditLost, message);
         }
     }
 }

@@ -4,14 +4,12 @@
 //! at work, `Stalled` while nothing will happen until somebody acts; that is how kstatus reads
 //! them. While a change waits for its decision neither is there: waiting is not an error.
 
-use crate::decide::Report;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::crd::{ApprovalState, Outcome, Phase};
-use crate::decide::happened::base::Shown;
-use crate::decide::next::Next;
-use crate::decide::{EngineCall, EventReason};
-use crate::{engine, summary, text};
+use crate::crd::{ApprovalState, Outcome};
+use crate::decide::EventReason;
+use crate::decide::record::Record;
+use crate::{summary, text};
 
 pub(crate) const READY: &str = "Ready";
 pub(crate) const APPROVED: &str = "Approved";
@@ -135,168 +133,7 @@ impl Reason {
     }
 }
 
-/// Why the spec's content isn't brought to the engine.
-pub(crate) struct Hold {
-    pub(crate) reason: Reason,
-    pub(crate) message: String,
-}
-
-impl Next<'_> {
-    /// Shows what there is to say of this gate, over what is said of the program that goes on.
-    pub(crate) fn show_own_gate(&mut self) {
-        match self.own_gate.take() {
-            Some(Shown::Asks(message)) => self.also_waits(message),
-            Some(Shown::AsksStopped(message)) => {
-                self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
-            }
-            Some(Shown::Rejected(message)) => {
-                self.decided_against(Phase::Rejected, Reason::Rejected, message);
-            }
-            None => {}
-        }
-    }
-
-    /// Shows that a program is being compiled while the old one goes on.
-    pub(crate) fn show_building(&mut self) {
-        if self.building {
-            let phase = self.record.phase_so_far();
-            self.progressing(
-                phase,
-                Reason::CompilingBeforehand,
-                "the new program is compiled; the old one goes on until that is done".into(),
-            );
-        }
-    }
-
-    /// The spec is in force.
-    pub(crate) fn ready(&mut self, phase: Phase, reason: Reason, message: String) {
-        self.phase(phase);
-        self.set(READY, "True", reason, message);
-        self.unset(RECONCILING);
-        self.unset(STALLED);
-    }
-
-    /// Sluice or the engine is at work.
-    pub(crate) fn progressing(&mut self, phase: Phase, reason: Reason, message: String) {
-        self.phase(phase);
-        self.set(READY, "False", reason, message.clone());
-        self.set(RECONCILING, "True", reason, message);
-        self.unset(STALLED);
-    }
-
-    /// Nothing is known yet. What was said of an older spec doesn't hold for this one: kstatus would take
-    /// it for a word about the spec as it is, since it looks at the status' generation only.
-    pub(crate) fn not_looked_yet(&mut self) {
-        let generation = self.input.pipeline.metadata.generation;
-        let ready = self.input.stored(READY);
-        if ready.is_some_and(|ready| ready.observed_generation == generation) {
-            return;
-        }
-        let phase = self.record.phase_so_far();
-        let message = "the engine was not asked yet".to_owned();
-        self.progressing(phase, Reason::Updating, message);
-    }
-
-    /// Somebody or something is waited for, and that is no error.
-    pub(crate) fn waiting_for(&mut self, phase: Phase, reason: Reason, message: String) {
-        self.phase(phase);
-        self.set(READY, "False", reason, message);
-        self.unset(RECONCILING);
-        self.unset(STALLED);
-    }
-
-    /// Something waits for a decision beside a program that is in order, which `Ready` goes on to say.
-    pub(crate) fn also_waits(&mut self, message: String) {
-        let mut conditions = self.record.status.conditions.iter();
-        if conditions.any(|condition| condition.type_ == READY && condition.status == "True") {
-            self.ready(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
-        }
-    }
-
-    /// Something that the spec names isn't there. It may be on its way, as where all of it is applied at
-    /// once, and is taken up when it comes: so what waits for the Pipeline isn't told that it has failed.
-    pub(crate) fn missing(&mut self, reason: Reason, message: String) {
-        let phase = self.record.phase_so_far();
-        let is_news = self.input.is_news(READY, reason);
-        self.waiting_for(phase, reason, message.clone());
-        if is_news {
-            self.tell_of(reason, message);
-        }
-    }
-
-    /// Somebody has decided against it, which was told then, and nothing will happen until somebody acts.
-    pub(crate) fn decided_against(&mut self, phase: Phase, reason: Reason, message: String) {
-        self.phase(phase);
-        self.set(READY, "False", reason, message.clone());
-        self.set(STALLED, "True", reason, message);
-        self.unset(RECONCILING);
-    }
-
-    /// Nothing will happen until somebody acts. The phase stays what it was.
-    pub(crate) fn stalled(&mut self, reason: Reason, message: String) {
-        if self.record.status.phase.is_none() {
-            self.phase(Phase::Pending);
-        }
-        let is_news = self.input.is_news(STALLED, reason);
-        self.set(READY, "False", reason, message.clone());
-        self.set(STALLED, "True", reason, message.clone());
-        self.unset(RECONCILING);
-        if is_news {
-            self.tell_of(reason, message);
-        }
-    }
-
-    pub(crate) fn tell_of(&mut self, reason: Reason, message: String) {
-        self.record.reports.push(Report {
-            warning: true,
-            reason: EventReason::from(reason),
-            message: shortened(message),
-        });
-    }
-
-    /// The engine gives no good answer: nothing is known, and it is asked again by itself.
-    pub(crate) fn engine_silent(&mut self, kind: engine::ErrorKind, message: &str) {
-        let reason = if kind == engine::ErrorKind::Unauthorized {
-            Reason::EngineUnauthorized
-        } else {
-            Reason::EngineUnreachable
-        };
-        self.waiting_for(Phase::Unknown, reason, message.to_owned());
-    }
-
-    /// Shows why the spec's content isn't brought to the engine, over whatever runs meanwhile.
-    pub(crate) fn show_held(&mut self) {
-        if let Some(hold) = self.held.take() {
-            self.stalled(hold.reason, hold.message);
-        }
-    }
-
-    /// Shows a call that failed; nothing else is done in this reconcile, but what has nothing to do with it.
-    pub(crate) fn show_failed_call(&mut self, act: EngineCall, error: &engine::Error) {
-        if !act.is_beside_what_runs() {
-            self.act = None;
-        }
-        match error {
-            // What runs is known, and does what it has to do.
-            _ if act.is_beside_what_runs() && self.act.is_some() => {}
-            // Only the compiler doesn't answer; what runs is known, and goes on.
-            _ if act.is_beside_what_runs() && !matches!(error, engine::Error::Refused { .. }) => {
-                let phase = self.record.phase_so_far();
-                let what = match act {
-                    EngineCall::Diff => "can't be asked about the new program",
-                    _ => "can't compile the new program beforehand",
-                };
-                let message = format!("the engine {what}: {error}");
-                self.waiting_for(phase, Reason::EngineUnreachable, message);
-            }
-            engine::Error::Refused { .. } => {
-                let phase = self.record.phase_so_far();
-                self.waiting_for(phase, Reason::EngineRefused, error.to_string());
-            }
-            _ => self.engine_silent(error.kind(), &error.to_string()),
-        }
-    }
-
+impl Record<'_> {
     /// The vote that does nothing, told once per transition.
     pub(crate) fn stale_approval(&mut self, message: &str) {
         let message = shortened(message.to_owned());
@@ -310,7 +147,7 @@ impl Next<'_> {
             .is_some_and(|condition| condition.message == message);
         self.set_as(STALE_APPROVAL, "True", "NoSuchChangeWaits", message.clone());
         if !told {
-            self.record.warn(EventReason::StaleApproval, message);
+            self.warn(EventReason::StaleApproval, message);
         }
     }
 
@@ -320,8 +157,7 @@ impl Next<'_> {
             self.shows_only_while(UNFOUNDED_APPROVAL, "NobodyVouchesForTheName", &message);
         // What may have passed in a moment is shown, and not told.
         if is_news && is_sure {
-            self.record
-                .warn(EventReason::UnfoundedApproval, shortened(message));
+            self.warn(EventReason::UnfoundedApproval, shortened(message));
         }
     }
 
@@ -330,14 +166,13 @@ impl Next<'_> {
         let was_there = self.input.stored(POLICIES_NOT_IN_FORCE).is_some();
         let is_news = self.shows_only_while(POLICIES_NOT_IN_FORCE, reason, &message);
         if is_news && !was_there {
-            self.record
-                .warn(EventReason::PoliciesNotInForce, shortened(message));
+            self.warn(EventReason::PoliciesNotInForce, shortened(message));
         }
     }
 
     /// That what the engine was given isn't all in force, by its own word.
     pub(crate) fn show_settings_not_shown(&mut self) {
-        let held = self.record.status.content.as_ref();
+        let held = self.status.content.as_ref();
         let names = held.map_or(&[][..], |held| &held.not_shown);
         let message = match names {
             [] => String::new(),
@@ -361,7 +196,7 @@ impl Next<'_> {
 
     /// `Approved` says what became of the last change at the gate.
     pub(crate) fn approved_condition(&mut self) {
-        let Some(approval) = &self.record.status.approval else {
+        let Some(approval) = &self.status.approval else {
             self.unset(APPROVED);
             return;
         };
@@ -399,12 +234,8 @@ impl Next<'_> {
         self.set_as(APPROVED, status, reason.into(), message);
     }
 
-    pub(crate) fn phase(&mut self, phase: Phase) {
-        self.record.status.phase = Some(phase.as_str().to_owned());
-    }
-
     pub(crate) fn unset(&mut self, type_: &str) {
-        self.record.status.conditions.retain(|c| c.type_ != type_);
+        self.status.conditions.retain(|c| c.type_ != type_);
     }
 
     pub(crate) fn set(&mut self, type_: &str, status: &str, reason: Reason, message: String) {
@@ -428,15 +259,9 @@ impl Next<'_> {
             observed_generation: self.input.pipeline.metadata.generation,
             last_transition_time,
         };
-        match self
-            .record
-            .status
-            .conditions
-            .iter_mut()
-            .find(|c| c.type_ == type_)
-        {
+        match self.status.conditions.iter_mut().find(|c| c.type_ == type_) {
             Some(old) => *old = condition,
-            None => self.record.status.conditions.push(condition),
+            None => self.status.conditions.push(condition),
         }
     }
 }

@@ -2,27 +2,26 @@
 
 use crate::crd::{Approval, ApprovalState, PipelineStatus};
 use crate::decide::happened::names::NOTED_LATER;
-use crate::decide::next::Next;
+use crate::decide::record::Record;
 use crate::decision;
 use crate::policy_status::Standing;
 use crate::votes::ONLY_IN_FIELDS;
 
-impl Next<'_> {
+impl Record<'_> {
     /// Thousands of Pipelines need no write at once because the policies were replaced: only where a vote
     /// stands or is waited for must that be known. Elsewhere it goes along with the next write, or is
     /// written when it is this Pipeline's turn.
     pub(crate) fn note_the_policies(&mut self, stored: &PipelineStatus) {
         let waits = self
-            .record
             .status
             .approval
             .as_ref()
             .is_some_and(|approval| approval.state.is_votable());
         let matters = waits || decision::relies_on_policies(self.input.pipeline);
-        if matters || self.input.may_note_policies || self.record.status != *stored {
-            self.record.status.policies = self.record.policies.take();
-        } else if self.record.status.policies != self.record.policies {
-            self.record.look_again_in(NOTED_LATER);
+        if matters || self.input.may_note_policies || self.status != *stored {
+            self.status.policies = self.policies.take();
+        } else if self.status.policies != self.policies {
+            self.look_again_in(NOTED_LATER);
         }
     }
 
@@ -37,8 +36,8 @@ impl Next<'_> {
         let mut is_sure = true;
         // What is approved already needs no further approval.
         let waits = |waiting: &Approval| waiting.state == ApprovalState::Awaiting;
-        let unfounded = match self.record.waiting().is_some_and(waits) {
-            true => self.record.count_votes().unfounded,
+        let unfounded = match self.waiting().is_some_and(waits) {
+            true => self.count_votes().unfounded,
             false => vec![],
         };
         let message = unfounded
@@ -59,8 +58,7 @@ impl Next<'_> {
     /// Says that approvals can't count for now, where one is waited for or stands.
     pub(crate) fn show_missing_policies(&mut self) {
         let trust = self.input.trust;
-        let concerned =
-            self.record.waiting().is_some() || decision::carries_votes(self.input.pipeline);
+        let concerned = self.waiting().is_some() || decision::carries_votes(self.input.pipeline);
         let mut missing: Vec<String> = vec![];
         for (standing, doors) in [
             (&trust.pipelines, "approvals by field and annotation"),

@@ -1,16 +1,16 @@
 //! TODO
 
-use crate::decide::next::Next;
+use crate::decide::record::Record;
 
-impl Next<'_> {
+impl Record<'_> {
     /// Tells people about votes that do nothing.
     pub(crate) fn explain_stale_votes(&mut self) {
         // It may be one of the change that the spec is about to bring.
         if self.input.is_unread() {
             return;
         }
-        let ballot = self.record.count_votes();
-        let waiting = self.record.waiting();
+        let ballot = self.count_votes();
+        let waiting = self.waiting();
         let message = ballot
             .stale
             .iter()
