@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::plan::{Asked, LastCall, Outcome};
+use super::outcome::{Asked, LastCall, Outcome};
 use crate::change::Content;
 use crate::crd::{Pipeline, PipelineApproval};
 use crate::engine::{Checkpoint, EngineInfo, ErrorKind, FullPipeline, PipelineState};

@@ -7,10 +7,11 @@ pub(crate) mod held_up;
 pub(crate) mod names;
 pub(crate) mod votes;
 
-use conditions::{READY, RECONCILING, Reason, STALLED, shortened};
+use conditions::shortened;
 use held_up::HeldUp;
 
 use super::holds::Hold;
+use super::reason::{READY, RECONCILING, Reason, STALLED};
 use super::record::Record;
 use super::{EngineCall, EventReason, Report};
 use crate::crd::{Phase, PipelineStatus};

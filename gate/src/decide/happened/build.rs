@@ -10,9 +10,11 @@
 //! Its name can be foreseen. So it is known by the id that the engine gave it: another pipeline of that name is
 //! neither asked how the program compiles, nor removed.
 
+use crate::change;
 use crate::change::Content;
 use crate::crd::{BuildOutcome, Gate, Target};
 use crate::decide::EventReason;
+use crate::decide::Input;
 use crate::decide::record::Record;
 use crate::engine::FullPipeline;
 
@@ -22,6 +24,20 @@ pub(crate) const PREFIX: &str = "sluice-build-";
 
 /// How many names are tried that pipelines of others have. Then the program isn't compiled beforehand.
 pub(crate) const MAX_NAMES: i64 = 3;
+
+impl Input<'_> {
+    /// The name of the pipeline that a target of this Pipeline is compiled as, beside the pipeline with
+    /// this id, if one had that name. The engine gives ids by lot.
+    pub(crate) fn build_name(&self, target: &Target, beside: Option<&str>) -> String {
+        let uid: String = self.uid().chars().filter(char::is_ascii_hexdigit).collect();
+        let uid = uid.get(..8).unwrap_or(&uid);
+        let digest = match beside {
+            None => change::digest(target),
+            Some(id) => change::digest(&(target, id)),
+        };
+        format!("{PREFIX}{uid}-{}", digest.get(..8).unwrap_or(&digest))
+    }
+}
 
 impl Record<'_> {
     /// Whether Sluice's own gate is shut for a target until somebody does something about it: nothing need be compiled for it, nor

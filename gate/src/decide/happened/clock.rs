@@ -8,7 +8,7 @@ use crate::crd::{Approval, Failures, GracefulStop, Interference, Loss, PipelineS
 use crate::decide::record::Record;
 
 /// By how much the clocks of two replicas may differ without anybody minding.
-pub(crate) const SKEW: Duration = Duration::from_secs(60);
+
 
 impl Record<'_> {
     /// What is waited for since a time that lies ahead is waited for since now: the clock by which it was written

@@ -1,5 +1,6 @@
 //! Failures of a pipeline in its engine, counted in status, and when it is started again.
 
+use crate::decide::Input;
 use crate::decide::happened::words_of_failure;
 use std::time::Duration;
 
@@ -14,6 +15,26 @@ pub(crate) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";
 
 /// A pipeline that keeps failing is started again after 10 s, 20 s, … and at most this long.
 pub(crate) const MAX_RESTART_BACKOFF: Duration = Duration::from_secs(900);
+
+impl Input<'_> {
+    /// The engine's error in words that say what is wrong and what to do.
+    pub(crate) fn in_words(&self, code: &str, message: &str) -> String {
+        words_of_failure::explain(code, message)
+    }
+
+    /// The pause grows with each failure; the jitter comes from the uid, so that pipelines that
+    /// failed together don't start together, and the plan stays the same for the same input.
+    pub(crate) fn restart_pause(&self, failures: i64) -> Duration {
+        let pause = backoff(
+            self.timing.restart_backoff,
+            MAX_RESTART_BACKOFF,
+            failures - 1,
+        );
+        let spread = change::digest(&(self.uid(), failures));
+        let percent = u32::from_str_radix(&spread[..4], 16).unwrap_or(0) % 20;
+        (pause + pause * percent / 100).min(MAX_RESTART_BACKOFF)
+    }
+}
 
 impl Record<'_> {
     /// Counts a failure once per run.

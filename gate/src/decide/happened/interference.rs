@@ -1,6 +1,9 @@
 //! What others do to the pipeline at the engine, against what the spec says: it is put right, said,
 //! and after a few times left alone, since two that put each other right would never end.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use crate::decide::Act;
+use crate::decide::Input;
 use std::time::Duration;
 
 use crate::crd::{DesiredState, Interference, StopKind};
@@ -16,6 +19,15 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(3600);
 
 /// How long an engine is given to clear a storage, from the call on. Longer than the client waits for an answer.
 pub(crate) const LONG_FOR_A_CLEAR: Duration = Duration::from_secs(60);
+
+impl Input<'_> {
+    /// Whether the engine may be at a clear of Sluice's, of which it hasn't answered.
+    pub(crate) fn may_still_be_cleared(&self) -> bool {
+        let last = self.last_call;
+        let clear = last.filter(|last| last.act == Act::Clear);
+        clear.is_some_and(|last| self.since(&Time(last.at)) < LONG_FOR_A_CLEAR)
+    }
+}
 
 impl Record<'_> {
     /// Counts something that somebody else did, and tells people.

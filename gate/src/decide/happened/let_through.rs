@@ -1,5 +1,6 @@
 //! TODO
 
+use crate::decide::Input;
 use serde_json::Value;
 
 use crate::GateEvent;
@@ -9,6 +10,34 @@ use crate::decide::happened::base::{Base, said_beforehand};
 use crate::decide::happened::question::Question;
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
+
+impl Input<'_> {
+    /// Whether `bootstrapPolicy: allow` lets through what isn't asked about by the engine. State is lost only where
+    /// that, too, is allowed.
+    pub(crate) fn is_allowed(&self, base: &Base, target: &Target) -> bool {
+        self.is_said_beforehand(base, target).is_some()
+    }
+
+    /// What of the spec lets it through, and its value in words.
+    pub(crate) fn is_said_beforehand(
+        &self,
+        base: &Base,
+        target: &Target,
+    ) -> Option<(&'static str, &'static str)> {
+        let spec = &self.pipeline.spec;
+        let allows = spec.bootstrap_policy == BootstrapPolicy::Allow;
+        let policy = ("spec.bootstrapPolicy", "bootstrapPolicy is allow");
+        let state_loss = ("spec.allowStateLoss", "allowStateLoss is true");
+        match base {
+            // That says nothing of another program than the one that ran.
+            Base::Gone(_) if !base.had_run_with(target) => None,
+            Base::Gone(_) if spec.bootstrap_policy == BootstrapPolicy::Reject => None,
+            Base::Gone(_) if spec.allow_state_loss => Some(state_loss),
+            Base::Gone(_) => allows.then_some(policy),
+            _ => (allows && (spec.allow_state_loss || !base.is_lost_by(target))).then_some(policy),
+        }
+    }
+}
 
 impl Record<'_> {
     /// Whether `bootstrapPolicy: reject` keeps what isn't asked about by the engine out.

@@ -4,10 +4,30 @@
 //! what becomes of a pipeline that nobody who lives owns.
 
 use crate::crd::{Pipeline, annotation};
+use crate::decide::Input;
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
 use crate::mark::Owner;
+use crate::mark::OwnerName;
 use crate::{change, decision, mark};
+
+impl Input<'_> {
+    /// Whether a name is this Pipeline's.
+    pub(crate) fn was_this(&self, owner: &OwnerName) -> bool {
+        *owner == self.owner_name()
+    }
+
+    pub(crate) fn owner_name(&self) -> OwnerName {
+        OwnerName {
+            namespace: self.namespace().to_owned(),
+            name: self.name().to_owned(),
+        }
+    }
+
+    pub(crate) fn owner_tags(&self) -> Vec<String> {
+        mark::owner_tags(self.uid(), &self.owner_name())
+    }
+}
 
 impl Record<'_> {
     /// Whether a pipeline that nobody who lives owns is to be taken over.

@@ -13,9 +13,6 @@ use crate::decide::record::Record;
 use crate::engine::{Connectors, PipelineState, diff};
 use crate::{change, impact, summary};
 
-/// The status of a deployment that waits at the engine's gate.
-pub const AT_THE_GATE: &[&str] = &["AwaitingApproval"];
-
 /// What is asked about a change.
 pub(crate) struct Question<'a> {
     /// Where it waits.

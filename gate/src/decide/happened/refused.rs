@@ -1,9 +1,22 @@
 //! TODO
 
+use crate::crd::Approval;
 use crate::crd::{Gate, Target, annotation};
 use crate::decide::EventReason;
+use crate::decide::Input;
 use crate::decide::record::Record;
 use crate::{GateEvent, change, held_settings, summary};
+
+impl Input<'_> {
+    pub(crate) fn could_not_be_applied(&self, approval: &Approval) -> String {
+        let id = &approval.change_id;
+        format!(
+            "the approved change {id} could not be applied: {}. It is not tried again by itself: correct the program, or ask anew with: {}",
+            approval.failure.as_deref().unwrap_or_default(),
+            self.command(annotation::RETRY, id),
+        )
+    }
+}
 
 impl Record<'_> {
     /// What brings the pipeline up again after a rejection, where that isn't the old program: the spec may have it already.

@@ -4,9 +4,17 @@ use crate::crd::{
     ApprovalState, AtStake, BootstrapPolicy, DesiredState, Gate, Run, StopKind, Target, annotation,
 };
 use crate::decide::EventReason;
-use crate::decide::next::live::BEFORE_THE_GATE;
+use crate::decide::Input;
+use crate::decide::guard::BEFORE_THE_GATE;
 use crate::decide::record::Record;
 use crate::engine::{Checkpoint, EngineInfo, PipelineState};
+
+impl Input<'_> {
+    /// Whether there is no checkpoint to start from.
+    pub(crate) fn has_nothing_kept(&self, state: &PipelineState) -> bool {
+        state.checkpoints.is_empty()
+    }
+}
 
 impl Record<'_> {
     /// A change was asked about as one that drops no input, since what ran before was stopped with a checkpoint. If something has run

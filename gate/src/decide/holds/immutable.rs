@@ -1,6 +1,8 @@
 //! Settings that the engine changes only once a pipeline's storage is cleared: refused before
 //! anything is stopped for them.
 
+use crate::decide::Reason;
+use crate::decide::holds::Hold;
 use serde_json::json;
 use serde_json::{Map, Value};
 
@@ -91,6 +93,16 @@ pub(crate) fn setting<'a>(config: Option<&'a Map<String, Value>>, path: &str) ->
         Some(value)
     } else {
         value.get(rest)
+    }
+}
+
+/// Why a setting stays as it is.
+pub(crate) fn cannot_change(why: &str) -> Hold {
+    Hold {
+        reason: Reason::ImmutableSetting,
+        message: format!(
+            "{why}: the engine changes that only once the pipeline's storage is cleared, and the old content goes on. Put the setting back, or give spec.clearStorage a new value in the same change, which loses the pipeline's state"
+        ),
     }
 }
 

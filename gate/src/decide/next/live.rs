@@ -6,9 +6,6 @@ use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{Act, Guard, Reason, Seen};
 use crate::engine::{EngineInfo, PipelineState};
 
-/// The statuses of a start before the engine compares what it runs with the checkpoint.
-pub(crate) const BEFORE_THE_GATE: &[&str] = &["Provisioning", "Initializing"];
-
 impl Next<'_> {
     /// Moves the pipeline to its desired state.
     pub(crate) fn live(&mut self, info: &EngineInfo, seen: &Seen) {

@@ -5,7 +5,7 @@ use crate::crd::{Phase, annotation};
 use crate::decide::RIVAL_INTERVAL;
 use crate::decide::happened::ownership::Claim;
 use crate::decide::next::Next;
-use crate::decide::shown::conditions::READY;
+use crate::decide::reason::READY;
 use crate::decide::{Act, Guard, Observation, Reason, Seen, is_owned};
 use crate::engine::{EngineInfo, PipelineState};
 use crate::{change, engine, mark};

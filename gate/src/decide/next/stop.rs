@@ -1,8 +1,9 @@
 //! TODO
 
 use crate::crd::{ApprovalState, GracefulStop, Phase, StopKind, annotation};
+use crate::decide::guard::BEFORE_THE_GATE;
 use crate::decide::next::Next;
-use crate::decide::next::live::{BEFORE_THE_GATE, phase_of};
+use crate::decide::next::live::phase_of;
 use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{AT_THE_GATE, Act, EventReason, Guard, Reason};
 use crate::engine::{EngineInfo, PipelineState};

@@ -1,20 +1,18 @@
 //! Brings the spec's content to the engine, without stopping what runs for something that could
 //! never take its place.
 
+use crate::decide::happened::sent::beside_what_others_set;
 use crate::decide::holds::immutable;
-use serde_json::{Map, Value};
 
 use crate::change::Content;
-use crate::crd::{DesiredState, EngineContent, Phase, Refusal, Sending, Target};
+use crate::crd::{DesiredState, Phase, Refusal, Sending, Target};
 use crate::decide::happened::base::Passage;
-use crate::decide::holds::Hold;
 use crate::decide::next::Next;
 use crate::decide::next::live::phase_of;
 use crate::decide::record::Record;
 use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{Act, Guard, Reason, Seen};
 use crate::engine::{EngineInfo, PipelineState};
-use crate::settings;
 
 impl Record<'_> {
     /// Whether the engine should be asked about the new program before anything is stopped.
@@ -231,60 +229,5 @@ impl Next<'_> {
                 ..Guard::default()
             },
         );
-    }
-}
-
-/// Whether a content leaves anything of the program configuration, and of the runtime configuration, that it takes the place of.
-pub(crate) fn leaves(content: &Content) -> (bool, bool) {
-    let is_beside = |given: Option<&Map<String, Value>>, kept: bool| {
-        // An empty one says that nothing is to be left.
-        let is_empty = given.is_some_and(Map::is_empty);
-        !(given.is_none() && kept || is_empty)
-    };
-    let kept = &content.kept;
-    (
-        is_beside(
-            content.program_config.as_ref(),
-            kept.program_config.is_some(),
-        ),
-        is_beside(
-            content.runtime_config.as_ref(),
-            kept.runtime_config.is_some(),
-        ),
-    )
-}
-
-/// A content as it is sent beside what the engine shows.
-pub(crate) fn beside_what_others_set(
-    content: &Content,
-    held: &EngineContent,
-    there: &Content,
-) -> Content {
-    let (of_program, of_runtime) = leaves(content);
-    let before = held.given_settings.clone().unwrap_or_default();
-    let is_more =
-        |all: Map<String, Value>, given| (!all.is_empty() && Some(&all) != given).then_some(all);
-    let mut content = content.clone();
-    if of_runtime {
-        let given = content.runtime_config.as_ref();
-        let staying = content.kept.settings.iter();
-        let staying = staying.flat_map(|beside| beside.staying.keys());
-        let all = settings::beside(given, &before, staying, there.runtime_config.as_ref());
-        content.sent.runtime_config = is_more(all, given);
-    }
-    if of_program {
-        let given = content.program_config.as_ref();
-        let all = settings::beside_in_the_program(given, &before, there.program_config.as_ref());
-        content.sent.program_config = is_more(all, given);
-    }
-    content
-}
-
-pub(crate) fn cannot_change(why: &str) -> Hold {
-    Hold {
-        reason: Reason::ImmutableSetting,
-        message: format!(
-            "{why}: the engine changes that only once the pipeline's storage is cleared, and the old content goes on. Put the setting back, or give spec.clearStorage a new value in the same change, which loses the pipeline's state"
-        ),
     }
 }
