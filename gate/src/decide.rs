@@ -28,6 +28,7 @@ pub mod history;
 mod holds;
 mod input;
 mod needs;
+mod news;
 mod next;
 mod outcome;
 mod plan;

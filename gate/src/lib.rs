@@ -37,4 +37,4 @@ pub mod text;
 pub mod votes;
 pub mod yaml;
 
-pub use state::GateEvent;
+pub use state::{AskedAgain, GateEvent, GaveWay, WentOn};

@@ -3,7 +3,6 @@
 
 use k8s_openapi::jiff::Timestamp;
 
-use crate::GateEvent;
 use crate::change::{Change, Content, Kept, ROOT};
 use crate::crd::{
     Approval, ApprovalState, BootstrapOptions, EngineContent, PipelineStatus, Run, Settled,
@@ -12,6 +11,7 @@ use crate::crd::{
 use crate::engine::EngineInfo;
 use crate::held_settings::{Beside, meaning};
 use crate::settings;
+use crate::{GateEvent, GaveWay};
 
 /// A content as it would be brought to the engine's pipeline that the status knows: what it doesn't give stays as it is
 /// there. What was given before and isn't any more goes back to the engine's default.
@@ -185,7 +185,10 @@ pub fn once_asked_for(
             && approval.change_id == run.change_id
         {
             // The operator sees it run first.
-            approval.take(GateEvent::Runs);
+            approval.take(GateEvent::Runs {
+                after_all: false,
+                is_kept: true,
+            });
             approval.take(GateEvent::Sealed);
         }
         let held = status.content.as_ref();
@@ -270,7 +273,7 @@ fn give_way(status: &mut PipelineStatus, uid: &str, target: &Target, options: Bo
         change_id: approval.change_id.clone(),
         rejected: approval.decision.clone().filter(|_| rejected),
     };
-    approval.take(GateEvent::GaveWay);
+    approval.take(GateEvent::GaveWay(GaveWay::Void));
     status.turns.retain(|it| it.change_id != turn.change_id);
     status.turns.push(turn);
     let settled = status.settled.as_ref().map(|settled| &settled.target);

@@ -27,19 +27,87 @@ pub enum GateEvent {
     /// It is written down that the change is started, or that a lost pipeline is made anew: there is no gate on the way.
     Started,
     /// The engine has certainly not taken what it was told, or asks again.
-    AskedAgain,
+    AskedAgain(AskedAgain),
     /// The engine has left the gate and runs the change.
-    Runs,
+    Runs {
+        /// It had taken an approval that seemed lost, or that was taken back too late.
+        after_all: bool,
+        /// A checkpoint of it is taken next.
+        is_kept: bool,
+    },
     /// The same, without a call of Sluice's.
-    RunsUnasked(Decision),
+    RunsUnasked {
+        /// As which it is recorded, where nobody has decided it.
+        decision: Decision,
+        /// This deployment was seen to wait at the engine's gate.
+        waited: bool,
+    },
     /// A checkpoint of it exists.
     Sealed,
     /// It failed after it was let through.
     Failed(String),
     /// The engine runs it although it is rejected; it is stopped.
-    WentOn,
+    WentOn(WentOn),
     /// Another change has taken its place, it is asked about anew, or nobody can answer it any more.
-    GaveWay,
+    GaveWay(GaveWay),
+}
+
+/// Why the engine is told again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedAgain {
+    /// The call has certainly not arrived.
+    NotTold,
+    /// The same deployment still asks.
+    StillAsks,
+    /// It was started anew, and asks again.
+    StartedAnew,
+}
+
+/// How a rejected change came to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WentOn {
+    /// That is known of this deployment already.
+    Known,
+    /// It was rejected after the engine had been told that it is approved.
+    RejectedTooLate,
+    /// Somebody else started the pipeline at the engine, whose gate doesn't ask about such changes.
+    StartedByOthers,
+    /// Somebody else approved it at the engine's gate.
+    ApprovedByOthers,
+}
+
+/// Why a change isn't asked about any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GaveWay {
+    /// The spec doesn't ask for it any more.
+    TakenBack {
+        /// It was taken back before, and that was told.
+        again: bool,
+    },
+    /// Somebody asks about it anew, after it was refused.
+    Reopened,
+    /// The engine's diff is another one than was published.
+    DiffChanged,
+    /// What it was asked about isn't so any more, or nobody can answer it. What happened instead is told by itself.
+    Void,
+}
+
+impl GateEvent {
+    /// Whether the change is put into the history with it, in the state that it leads to from another one. A refused change
+    /// is there already when it gives way.
+    pub(crate) fn is_remembered(&self, from: ApprovalState) -> bool {
+        match self {
+            Self::Rejected(_) | Self::Sealed | Self::Failed(_) => true,
+            Self::GaveWay(_) => !from.is_refused(),
+            Self::Approved(_)
+            | Self::Told { .. }
+            | Self::Started
+            | Self::AskedAgain(_)
+            | Self::Runs { .. }
+            | Self::RunsUnasked { .. }
+            | Self::WentOn(_) => false,
+        }
+    }
 }
 
 impl ApprovalState {
@@ -105,15 +173,15 @@ impl ApprovalState {
             (GateEvent::Told { .. }, Approved | Applying)
             // A lost pipeline may have to be made twice, if the first call failed.
             | (GateEvent::Started, Approved | Applying) => Some(Applying),
-            (GateEvent::AskedAgain, Applying | Applied) => Some(Approved),
+            (GateEvent::AskedAgain(_), Applying | Applied) => Some(Approved),
             // The engine had taken an approval after all that seemed lost, or that was taken back too late.
-            (GateEvent::Runs, Approved | Applying | Superseded)
-            | (GateEvent::RunsUnasked(_), Awaiting | Approved | Superseded) => Some(Applied),
+            (GateEvent::Runs { .. }, Approved | Applying | Superseded)
+            | (GateEvent::RunsUnasked { .. }, Awaiting | Approved | Superseded) => Some(Applied),
             (GateEvent::Sealed, Applied | ApplyFailed) => Some(Sealed),
             (GateEvent::Failed(_), Applying | Applied) => Some(ApplyFailed),
-            (GateEvent::WentOn, Rejected) => Some(Rejected),
+            (GateEvent::WentOn(_), Rejected) => Some(Rejected),
             (
-                GateEvent::GaveWay,
+                GateEvent::GaveWay(_),
                 Awaiting | Approved | Applying | Applied | ApplyFailed | Rejected | Unknown,
             ) => Some(Superseded),
             (
@@ -121,13 +189,13 @@ impl ApprovalState {
                 | GateEvent::Rejected(_)
                 | GateEvent::Told { .. }
                 | GateEvent::Started
-                | GateEvent::AskedAgain
-                | GateEvent::Runs
-                | GateEvent::RunsUnasked(_)
+                | GateEvent::AskedAgain(_)
+                | GateEvent::Runs { .. }
+                | GateEvent::RunsUnasked { .. }
                 | GateEvent::Sealed
                 | GateEvent::Failed(_)
-                | GateEvent::WentOn
-                | GateEvent::GaveWay,
+                | GateEvent::WentOn(_)
+                | GateEvent::GaveWay(_),
                 _,
             ) => None,
         }
@@ -159,17 +227,19 @@ impl Approval {
                 self.calls += 1;
                 self.last_call_at = Some(at);
             }
-            GateEvent::RunsUnasked(decision) => {
+            GateEvent::RunsUnasked { decision, .. } => {
                 // Whoever decided before, it wasn't Sluice who told the engine.
                 self.decision.get_or_insert(decision);
             }
             GateEvent::Failed(why) => self.failure = Some(why),
-            GateEvent::WentOn => self.failure = Some("it ran although it is rejected".to_owned()),
+            GateEvent::WentOn(_) => {
+                self.failure = Some("it ran although it is rejected".to_owned())
+            }
             GateEvent::Started
-            | GateEvent::AskedAgain
-            | GateEvent::Runs
+            | GateEvent::AskedAgain(_)
+            | GateEvent::Runs { .. }
             | GateEvent::Sealed
-            | GateEvent::GaveWay => {}
+            | GateEvent::GaveWay(_) => {}
         }
         self.state = next;
         true

@@ -5,10 +5,12 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
-use crate::decide::happened::clock::SKEW;
 use crate::decide::reason::READY;
 use crate::decide::{Act, EngineCall, Guard, Input, Outcome, Reason};
 use crate::engine;
+
+/// By how much the clocks of two replicas may differ without anybody minding.
+const SKEW: Duration = Duration::from_secs(60);
 
 impl<'a> Input<'a> {
     pub(crate) fn uid(&self) -> &'a str {

@@ -7,8 +7,7 @@ use serde_json::{Map, Value};
 use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Outcome, Vote};
 use crate::decide::record::Record;
 use crate::engine::diff;
-use crate::text;
-use crate::text::Limit;
+use crate::text::{self, Limit};
 
 /// How many decisions a status remembers.
 pub(crate) const MOST_RECORDS: usize = 20;

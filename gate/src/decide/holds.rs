@@ -2,12 +2,13 @@
 
 pub(crate) mod immutable;
 
+use immutable::cannot_change;
+
 use crate::change::Content;
 use crate::crd::{BootstrapPolicy, BuildOutcome, Preview, PreviewOutcome, Target};
 use crate::decide::record::Record;
 use crate::decide::{Observation, Reason};
 use crate::engine::{EngineInfo, PipelineState};
-use immutable::cannot_change;
 
 /// Why the spec's content isn't brought to the engine.
 pub(crate) struct Hold {

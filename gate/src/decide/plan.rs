@@ -1,9 +1,9 @@
 //! What a decision comes to.
 
-use super::{bounds, record::Record};
 use std::time::Duration;
 
-use super::{Act, EventReason, Guard, Needs};
+use super::record::Record;
+use super::{Act, EventReason, Guard, Needs, bounds};
 use crate::crd::PipelineStatus;
 
 /// What to do next.
@@ -37,6 +37,8 @@ pub struct Report {
     pub warning: bool,
     /// One of a short fixed list.
     pub reason: EventReason,
+    /// The change that it is about, if it is about one.
+    pub change_id: Option<String>,
     /// What happened.
     pub message: String,
 }

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::GateEvent;
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen, VoteDecision};
-use crate::decide::bounds;
-use crate::decide::{EventReason, Input, Report};
+use crate::decide::{EventReason, Input, Report, bounds, news};
 use crate::votes::{Effect, effect};
 
 /// The status as it is to be, and what is told of how it came about.
@@ -54,6 +53,7 @@ impl<'a> Record<'a> {
         self.reports.push(Report {
             warning: false,
             reason,
+            change_id: None,
             message,
         });
     }
@@ -62,11 +62,12 @@ impl<'a> Record<'a> {
         self.reports.push(Report {
             warning: true,
             reason,
+            change_id: None,
             message,
         });
     }
 
-    /// Has something happen to the change at the gate.
+    /// Has something happen to the change at the gate, puts it into the history where that ends it, and tells people.
     pub(crate) fn take(&mut self, event: GateEvent) {
         let Some(approval) = &mut self.status.approval else {
             return;
@@ -74,6 +75,10 @@ impl<'a> Record<'a> {
         let before = approval.state;
         let could = approval.take(event.clone());
         debug_assert!(could, "{event:?} in state {before:?}");
+        self.reports.extend(news::of_event(&event, approval));
         self.status.waiting_since = None;
+        if could && event.is_remembered(before) {
+            self.remember();
+        }
     }
 }

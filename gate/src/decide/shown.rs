@@ -263,6 +263,7 @@ impl Record<'_> {
             self.reports.push(Report {
                 warning: true,
                 reason: EventReason::from(reason),
+                change_id: None,
                 message: shortened(message.clone()),
             });
         }

@@ -16,6 +16,20 @@ fn decision(by: &str) -> Decision {
     .expect("a decision")
 }
 
+fn runs() -> GateEvent {
+    GateEvent::Runs {
+        after_all: false,
+        is_kept: true,
+    }
+}
+
+fn unasked() -> GateEvent {
+    GateEvent::RunsUnasked {
+        decision: decision("unknown"),
+        waited: true,
+    }
+}
+
 /// Each event, as the page about statuses calls it.
 fn events() -> [(&'static str, GateEvent); 11] {
     let at = decision("").at;
@@ -35,22 +49,19 @@ fn events() -> [(&'static str, GateEvent); 11] {
         ),
         (
             "the engine hasn't taken it, or asks again",
-            GateEvent::AskedAgain,
+            GateEvent::AskedAgain(AskedAgain::StillAsks),
         ),
-        ("the engine runs it", GateEvent::Runs),
-        (
-            "the engine runs it, and Sluice hasn't told it",
-            GateEvent::RunsUnasked(decision("unknown")),
-        ),
+        ("the engine runs it", runs()),
+        ("the engine runs it, and Sluice hasn't told it", unasked()),
         ("a checkpoint of it exists", GateEvent::Sealed),
         ("it fails", GateEvent::Failed("no".into())),
         (
             "the engine runs it although it is rejected; it is stopped",
-            GateEvent::WentOn,
+            GateEvent::WentOn(WentOn::RejectedTooLate),
         ),
         (
             "another change takes its place, it is taken back, or it is asked about anew",
-            GateEvent::GaveWay,
+            GateEvent::GaveWay(GaveWay::Void),
         ),
     ]
 }
@@ -115,7 +126,10 @@ fn what_is_over_stays_over_unless_the_engine_runs_it_all_the_same() {
     for state in ApprovalState::ALL.into_iter().filter(|it| it.is_over()) {
         for (words, event) in events() {
             let next = state.after(&event);
-            let runs = matches!(event, GateEvent::Runs | GateEvent::RunsUnasked(_));
+            let runs = matches!(
+                event,
+                GateEvent::Runs { .. } | GateEvent::RunsUnasked { .. }
+            );
             let may = runs && state == Superseded;
             assert_eq!(next.is_some(), may, "{state:?}: {words}");
         }
@@ -146,11 +160,11 @@ fn what_happens_is_written_down_with_the_state() {
     assert!(rejected.take(GateEvent::Rejected(decision("bob"))));
     assert_eq!((rejected.state, rejected.calls), (Rejected, 0));
     assert_eq!(rejected.decision.as_ref().unwrap().by, "bob");
-    assert!(rejected.take(GateEvent::WentOn));
+    assert!(rejected.take(GateEvent::WentOn(WentOn::Known)));
     assert!(rejected.failure.is_some());
     // Asked again, it is told again; who approved stays.
-    assert!(change.take(GateEvent::AskedAgain));
-    assert!(change.take(GateEvent::RunsUnasked(decision("unknown"))));
+    assert!(change.take(GateEvent::AskedAgain(AskedAgain::StillAsks)));
+    assert!(change.take(unasked()));
     assert_eq!(change.decision.as_ref().unwrap().by, "ann");
     assert!(change.take(GateEvent::Failed("no".into())));
     assert_eq!(change.failure.as_deref(), Some("no"));
@@ -158,7 +172,7 @@ fn what_happens_is_written_down_with_the_state() {
     assert_eq!(change.state, Sealed);
     // Where nobody decided, it was somebody else.
     let mut outside = approval(Awaiting);
-    assert!(outside.take(GateEvent::RunsUnasked(decision("unknown"))));
+    assert!(outside.take(unasked()));
     assert_eq!(outside.decision.unwrap().by, "unknown");
 }
 

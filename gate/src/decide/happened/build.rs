@@ -10,12 +10,10 @@
 //! Its name can be foreseen. So it is known by the id that the engine gave it: another pipeline of that name is
 //! neither asked how the program compiles, nor removed.
 
-use crate::change;
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{BuildOutcome, Gate, Target};
-use crate::decide::EventReason;
-use crate::decide::Input;
 use crate::decide::record::Record;
+use crate::decide::{EventReason, Input};
 use crate::engine::FullPipeline;
 
 /// Whoever sees such a pipeline at the engine can tell by its name what it is. No new Pipeline may have such a name: a

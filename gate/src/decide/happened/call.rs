@@ -1,17 +1,17 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
-use crate::decide::happened::older_release;
 use std::collections::BTreeSet;
 
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{
     BuildOutcome, EngineContent, HeldSettings, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
+use crate::decide::happened::older_release;
 use crate::decide::record::Record;
 use crate::decide::{EngineCall, EventReason, Outcome};
-use crate::engine::{DiffAnswer, FullPipeline, PipelineState};
-use crate::held_settings::meaning;
-use crate::{change, engine, held_settings, lineage, summary, text};
+use crate::engine::{self, DiffAnswer, FullPipeline, PipelineState};
+use crate::held_settings::{self, meaning};
+use crate::{lineage, summary, text};
 
 impl<'a> Record<'a> {
     /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done

@@ -1,14 +1,11 @@
 //! Clocks that are set back: what is waited for must not begin to wait for the day on which it began.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::crd::{Approval, Failures, GracefulStop, Interference, Loss, PipelineStatus, Run, Seal};
 use crate::decide::record::Record;
 
 /// By how much the clocks of two replicas may differ without anybody minding.
-
 
 impl Record<'_> {
     /// What is waited for since a time that lies ahead is waited for since now: the clock by which it was written

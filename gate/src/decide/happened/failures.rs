@@ -1,12 +1,11 @@
 //! Failures of a pipeline in its engine, counted in status, and when it is started again.
 
-use crate::decide::Input;
-use crate::decide::happened::words_of_failure;
 use std::time::Duration;
 
 use crate::crd::{ApprovalState, Failures, annotation};
-use crate::decide::EventReason;
+use crate::decide::happened::words_of_failure;
 use crate::decide::record::Record;
+use crate::decide::{EventReason, Input};
 use crate::engine::PipelineState;
 use crate::{GateEvent, change};
 
@@ -86,7 +85,6 @@ impl Record<'_> {
             && (approval.state != ApprovalState::Applied || self.keeps_what_runs())
         {
             self.take(GateEvent::Failed(message));
-            self.remember();
         }
     }
 

@@ -1,14 +1,13 @@
 //! What others do to the pipeline at the engine, against what the spec says: it is put right, said,
 //! and after a few times left alone, since two that put each other right would never end.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use crate::decide::Act;
-use crate::decide::Input;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use crate::crd::{DesiredState, Interference, StopKind};
-use crate::decide::EventReason;
 use crate::decide::record::Record;
+use crate::decide::{Act, EventReason, Input};
 use crate::engine::PipelineState;
 
 /// How often it is put right.

@@ -1,14 +1,13 @@
 //! TODO
 
-use crate::decide::Input;
 use serde_json::Value;
 
 use crate::GateEvent;
 use crate::crd::{ApprovalState, BootstrapPolicy, Gate, PreviewOutcome, Target};
-use crate::decide::Observation;
 use crate::decide::happened::base::{Base, said_beforehand};
 use crate::decide::happened::question::Question;
 use crate::decide::record::Record;
+use crate::decide::{Input, Observation};
 use crate::engine::PipelineState;
 
 impl Input<'_> {

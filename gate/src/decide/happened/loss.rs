@@ -16,7 +16,7 @@ use crate::decide::happened::settled::parts_that_differ;
 use crate::decide::record::Record;
 use crate::decide::{EventReason, is_owned};
 use crate::engine::PipelineState;
-use crate::{GateEvent, change, impact, lineage};
+use crate::{GateEvent, GaveWay, change, impact, lineage};
 
 /// How often in a row the engine has to say that it knows no such pipeline.
 pub(crate) const LOOKS: i64 = 3;
@@ -125,11 +125,7 @@ impl Record<'_> {
         // A rejection is final for its change, also if that comes round again.
         let decision = approval.decision.clone().filter(|_| rejected);
         self.had_its_turn(&id, decision);
-        self.take(GateEvent::GaveWay);
-        // That it was rejected was written down then.
-        if !rejected {
-            self.remember();
-        }
+        self.take(GateEvent::GaveWay(GaveWay::Void));
     }
 
     /// Something else has the pipeline's name, so that nothing can be made there.

@@ -1,13 +1,13 @@
 //! What was settled stands in the engine's own pipeline too, and is read from there where the status doesn't know it
 //! (rule A9). Where the two disagree, what the checkpoint was made from isn't known.
 
-use crate::change::short_digest;
+use crate::change::{self, short_digest};
 use crate::crd::{ApprovalState, Settled};
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Observation};
 use crate::engine::PipelineState;
-use crate::mark::SettledMark;
-use crate::{GateEvent, change, mark};
+use crate::mark::{self, SettledMark};
+use crate::{GateEvent, GaveWay};
 
 impl Record<'_> {
     /// Takes in what stands at the engine.
@@ -103,8 +103,7 @@ impl Record<'_> {
             approval.state.is_under_way() || approval.state == ApprovalState::Rejected
         });
         if open {
-            self.take(GateEvent::GaveWay);
-            self.remember();
+            self.take(GateEvent::GaveWay(GaveWay::Void));
         }
         let settled = self.status.settled.take();
         let change_id = settled.map_or_else(|| change::ROOT.to_owned(), |it| it.change_id);

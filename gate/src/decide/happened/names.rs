@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::crd::PoliciesSeen;
 use crate::decide::record::Record;
-use crate::decision;
-use crate::decision::Names;
+use crate::decision::{self, Names};
 use crate::policy_status::Standing;
 
 /// How soon a Pipeline asks again whether it is its turn.

@@ -3,12 +3,12 @@
 
 use serde_json::{Map, Value};
 
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{EngineContent, Target};
 use crate::decide::record::Record;
 use crate::engine::FullPipeline;
-use crate::held_settings::meaning;
-use crate::{change, held_settings, settings};
+use crate::held_settings::{self, meaning};
+use crate::settings;
 
 impl Record<'_> {
     /// Takes what is stored of the content for what the spec says, where its digest fits, and notes what tells it from

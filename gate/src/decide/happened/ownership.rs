@@ -7,9 +7,8 @@ use crate::crd::{Pipeline, annotation};
 use crate::decide::Input;
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
-use crate::mark::Owner;
-use crate::mark::OwnerName;
-use crate::{change, decision, mark};
+use crate::mark::{self, Owner, OwnerName};
+use crate::{change, decision};
 
 impl Input<'_> {
     /// Whether a name is this Pipeline's.

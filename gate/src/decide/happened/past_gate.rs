@@ -11,7 +11,7 @@ use crate::crd::{
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Seen};
 use crate::engine::PipelineState;
-use crate::{GateEvent, change};
+use crate::{GateEvent, WentOn, change};
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.
@@ -53,40 +53,37 @@ impl Record<'_> {
         seen.with_status("Bootstrapping")
     }
 
-    /// What follows once a change runs.
-    pub(crate) fn taken_next(&self) -> &'static str {
-        match self.keeps_what_runs() {
-            true => "; a checkpoint of it is taken next",
-            false => "",
-        }
+    /// The engine runs a change that is rejected. That is told once of each deployment.
+    pub(crate) fn went_on(&mut self, state: &PipelineState) {
+        let Some(approval) = &mut self.status.approval else {
+            return;
+        };
+        let is_known = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
+        approval.deployment_id.clone_from(&state.deployment_id);
+        let how = match approval.gate {
+            _ if is_known => WentOn::Known,
+            _ if approval.calls > 0 => WentOn::RejectedTooLate,
+            Gate::Sluice => WentOn::StartedByOthers,
+            Gate::Engine | Gate::Unknown => WentOn::ApprovedByOthers,
+        };
+        self.take(GateEvent::WentOn(how));
     }
 
-    /// Whether it is written down that this deployment went on although its change is rejected. From
-    /// now on it is: it is told once.
-    pub(crate) fn is_noted_as_going_on(&mut self, state: &PipelineState) -> bool {
-        let Some(approval) = &mut self.status.approval else {
-            return true;
-        };
-        let noted = approval.failure.is_some() && approval.deployment_id == state.deployment_id;
-        approval.take(GateEvent::WentOn);
-        approval.deployment_id.clone_from(&state.deployment_id);
-        noted
+    /// The engine runs the change.
+    pub(crate) fn runs(&mut self, after_all: bool) {
+        let is_kept = self.keeps_what_runs();
+        self.take(GateEvent::Runs { after_all, is_kept });
     }
 
     /// The engine runs the change without a call of Sluice's. That somebody told the engine itself is said only where this
     /// deployment was seen to wait for that.
-    pub(crate) fn outside(&mut self, id: &str, state: &PipelineState) {
-        let at = self.input.now();
+    pub(crate) fn runs_unasked(&mut self, state: &PipelineState) {
         let approval = self.status.approval.as_ref();
         let waited = approval.is_some_and(|approval| {
             approval.gate == Gate::Engine && approval.deployment_id == state.deployment_id
         });
-        self.take(GateEvent::RunsUnasked(outside_decision(at)));
-        if waited {
-            self.warn(EventReason::OutsideApproval, format!("the engine went on with change {id} without a call of Sluice's: somebody approved it at the engine itself"));
-        } else {
-            self.warn(EventReason::UnaskedChange, format!("change {id} runs without a call of Sluice's, and this start of it wasn't seen to wait at the engine's gate: it was started at the engine itself, approved there at once, or found nothing to resume from"));
-        }
+        let decision = outside_decision(self.input.now());
+        self.take(GateEvent::RunsUnasked { decision, waited });
     }
 
     /// Writes down once that the run is past the gate. If that never showed although the engine should

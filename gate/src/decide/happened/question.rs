@@ -1,14 +1,13 @@
 //! The approval gate: publish the change that waits, and count the votes. What follows an approval stands
 //! in `telling`, and what is past the gate in `beyond`.
 
-use serde_json::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::crd::{
     Approval, ApprovalState, BaseCheckpoint, Door, Gate, Outcome, Target, Vote, annotation,
 };
-use crate::decide::EventReason;
 use crate::decide::happened::base::Base;
+use crate::decide::news;
 use crate::decide::record::Record;
 use crate::engine::{Connectors, PipelineState, diff};
 use crate::{change, impact, summary};
@@ -48,10 +47,7 @@ impl Record<'_> {
         let approval = self.approval_of(question);
         let state = approval.state;
         let waits = state == ApprovalState::Awaiting;
-        let message = format!(
-            "change {} waits for approval: {}. To approve it: {}",
-            approval.change_id, approval.summary, approval.approve_command
-        );
+        let published = news::of_publication(&approval);
         self.status.waiting_since = waits.then(|| self.input.now());
         // One without a checkpoint is never sealed, and what became of it would be forgotten here.
         let before = self.status.approval.as_ref();
@@ -63,7 +59,7 @@ impl Record<'_> {
         }
         self.status.approval = Some(approval);
         if waits {
-            self.report(EventReason::AwaitingApproval, message);
+            self.reports.push(published);
         }
         state
     }

@@ -1,11 +1,9 @@
 //! TODO
 
-use crate::crd::Approval;
-use crate::crd::{Gate, Target, annotation};
-use crate::decide::EventReason;
+use crate::crd::{Approval, Gate, Target, annotation};
 use crate::decide::Input;
 use crate::decide::record::Record;
-use crate::{GateEvent, change, held_settings, summary};
+use crate::{GateEvent, GaveWay, change, held_settings, summary};
 
 impl Input<'_> {
     pub(crate) fn could_not_be_applied(&self, approval: &Approval) -> String {
@@ -113,11 +111,7 @@ impl Record<'_> {
         self.status.failures = None;
         // The votes that decided are still there, so the question must be a new one.
         self.had_its_turn(&id, None);
-        self.take(GateEvent::GaveWay);
-        self.report(
-            EventReason::GateOpened,
-            format!("change {id} is asked about anew"),
-        );
+        self.take(GateEvent::GaveWay(GaveWay::Reopened));
         true
     }
 }

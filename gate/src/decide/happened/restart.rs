@@ -1,9 +1,9 @@
 //! `spec.restartedAt` and `spec.clearStorage`: done once for each new value.
 
-use crate::GateEvent;
 use crate::crd::Settled;
 use crate::decide::EventReason;
 use crate::decide::record::Record;
+use crate::{GateEvent, GaveWay};
 
 impl Record<'_> {
     /// Whether a restart is asked for that no start has fulfilled yet.
@@ -49,8 +49,7 @@ impl Record<'_> {
             .as_ref()
             .is_some_and(|approval| !approval.state.is_over());
         if open {
-            self.take(GateEvent::GaveWay);
-            self.remember();
+            self.take(GateEvent::GaveWay(GaveWay::Void));
         }
         if let Some(settled) = &mut self.status.settled {
             *settled = Settled::unknown(std::mem::take(&mut settled.change_id));

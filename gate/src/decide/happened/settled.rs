@@ -1,13 +1,12 @@
 //! The chain of changes: what is settled, what takes another's place, and how the next one is named.
 
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{ApprovalState, BaseCheckpoint, Decision, Gate, Settled, StopKind, Target, Turn};
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Observation, Seen};
 use crate::engine::PipelineState;
-use crate::held_settings::Digests;
-use crate::held_settings::meaning;
-use crate::{GateEvent, change, lineage, snapshot};
+use crate::held_settings::{Digests, meaning};
+use crate::{GateEvent, GaveWay, lineage, snapshot};
 
 impl Record<'_> {
     /// A target of which a checkpoint exists is settled, gated or not: it becomes the parent of
@@ -113,18 +112,11 @@ impl Record<'_> {
         self.status
             .preview
             .take_if(|preview| preview.target == run.target);
-        if let Some(approval) = &mut self.status.approval
-            && approval.change_id == change_id
-            && approval.take(GateEvent::Sealed)
-        {
-            let summary = approval.summary.clone();
-            self.remember();
-            self.report(
-                EventReason::Sealed,
-                format!(
-                    "a checkpoint of change {change_id} exists ({summary}); its approval is spent"
-                ),
-            );
+        let approval = self.status.approval.as_ref();
+        if approval.is_some_and(|it| {
+            it.change_id == change_id && it.state.after(&GateEvent::Sealed).is_some()
+        }) {
+            self.take(GateEvent::Sealed);
         }
     }
 
@@ -198,22 +190,12 @@ impl Record<'_> {
             return;
         }
         let id = approval.change_id.clone();
-        let already_in_history = self.status.history.iter().any(|r| r.change_id == id);
         let rejected = approval.state == ApprovalState::Rejected;
         // What is rejected can come round, and be taken back, again and again.
-        let told_before = self.status.turns.iter().any(|turn| turn.change_id == id);
+        let again = self.status.turns.iter().any(|turn| turn.change_id == id);
         let decision = approval.decision.clone();
         self.had_its_turn(&id, decision.filter(|_| rejected));
-        self.take(GateEvent::GaveWay);
-        if !already_in_history {
-            self.remember();
-        }
-        if !told_before {
-            self.report(
-                EventReason::Superseded,
-                format!("change {id} is no longer asked for; approvals of it do nothing"),
-            );
-        }
+        self.take(GateEvent::GaveWay(GaveWay::TakenBack { again }));
         // Going back to what is settled makes that a new link of the chain, so that an approval of
         // what was taken back can't count when the same edit is made again.
         let back = self.status.settled.as_ref().map(|settled| &settled.target) == wanted.as_ref();
@@ -249,8 +231,7 @@ impl Record<'_> {
     pub(crate) fn is_asked_anew(&mut self) -> Option<String> {
         let id = self.status.approval.as_ref()?.change_id.clone();
         self.had_its_turn(&id, None);
-        self.take(GateEvent::GaveWay);
-        self.remember();
+        self.take(GateEvent::GaveWay(GaveWay::Void));
         Some(id)
     }
 

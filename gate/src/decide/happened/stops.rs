@@ -3,10 +3,9 @@
 use crate::crd::{
     ApprovalState, AtStake, BootstrapPolicy, DesiredState, Gate, Run, StopKind, Target, annotation,
 };
-use crate::decide::EventReason;
-use crate::decide::Input;
 use crate::decide::guard::BEFORE_THE_GATE;
 use crate::decide::record::Record;
+use crate::decide::{EventReason, Input};
 use crate::engine::{Checkpoint, EngineInfo, PipelineState};
 
 impl Input<'_> {

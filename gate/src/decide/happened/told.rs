@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::GateEvent;
 use crate::crd::ApprovalState;
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
+use crate::{AskedAgain, GateEvent};
 
 impl Record<'_> {
     /// Whether the engine was told, or somebody was about to tell it, so lately that its manager may
@@ -33,10 +33,9 @@ impl Record<'_> {
 
     /// The engine has certainly not taken the approval.
     pub(crate) fn was_not_told(&mut self) {
-        if let Some(approval) = &mut self.status.approval
-            && approval.state == ApprovalState::Applying
-        {
-            approval.take(GateEvent::AskedAgain);
+        let approval = self.status.approval.as_ref();
+        if approval.is_some_and(|approval| approval.state == ApprovalState::Applying) {
+            self.take(GateEvent::AskedAgain(AskedAgain::NotTold));
         }
     }
 }

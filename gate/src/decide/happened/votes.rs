@@ -1,12 +1,11 @@
 //! The votes that there are, held against what is known: which count, which have done their work, and which fit nothing.
 
+use crate::GateEvent;
 use crate::crd::{ApprovalState, BootstrapPolicy, Decision, Door, Outcome, PipelineStatus};
-use crate::decide::EventReason;
 use crate::decide::happened::question::policy_rejects;
 use crate::decide::history;
 use crate::decide::record::Record;
-use crate::decision::{Ballot, Register};
-use crate::{GateEvent, decision};
+use crate::decision::{self, Ballot, Register};
 
 impl Record<'_> {
     /// Turns votes into a decision, in status; nothing is told to the engine here.
@@ -45,23 +44,6 @@ impl Record<'_> {
             approval.more_votes = 0;
         }
         let Some(vote) = counts else { return };
-        let change_id = approval.change_id.clone();
-        let message = format!(
-            "change {change_id} ({}) is {} by {}{} via {:?}",
-            approval.summary,
-            if vote.outcome == Outcome::Rejected {
-                "rejected"
-            } else {
-                "approved"
-            },
-            vote.by,
-            if vote.verified {
-                ""
-            } else {
-                " (name not verified)"
-            },
-            vote.via,
-        );
         let decision = Decision {
             outcome: vote.outcome,
             by: vote.by,
@@ -72,11 +54,8 @@ impl Record<'_> {
         };
         if vote.outcome == Outcome::Rejected {
             self.take(GateEvent::Rejected(decision));
-            self.remember();
-            self.warn(EventReason::Rejected, message);
         } else {
             self.take(GateEvent::Approved(decision));
-            self.report(EventReason::Approved, message);
         }
     }
 

@@ -1,12 +1,11 @@
 //! Settings that the engine changes only once a pipeline's storage is cleared: refused before
 //! anything is stopped for them.
 
-use crate::decide::Reason;
-use crate::decide::holds::Hold;
-use serde_json::json;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::change::Content;
+use crate::decide::Reason;
+use crate::decide::holds::Hold;
 
 /// Source: Feldera's manager at 0.337, which refuses them with `EditRestrictedToClearedStorage`.
 pub(crate) const IMMUTABLE: [&str; 7] = [

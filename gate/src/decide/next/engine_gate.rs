@@ -1,11 +1,11 @@
 //! TODO
 
-use crate::GateEvent;
 use crate::crd::{ApprovalState, BootstrapPolicy, Gate, Phase, annotation};
 use crate::decide::happened::question::{Question, reason_of};
 use crate::decide::next::Next;
 use crate::decide::{Act, EventReason, Guard, Reason, Seen};
 use crate::engine::{PipelineState, diff};
+use crate::{GateEvent, GaveWay};
 
 impl Next<'_> {
     /// The engine waits at its gate.
@@ -65,13 +65,11 @@ impl Next<'_> {
         };
         if is_other {
             // The question has changed since it was asked, so it is asked anew.
-            self.record.warn(EventReason::DiffChanged, format!("the engine's diff for change {id} is another one than was published; it is asked about anew"));
             // What was decided on the old question stays on record, and never counts again.
             self.record.had_its_turn(&id, None);
             if !is_new {
-                self.record.take(GateEvent::GaveWay);
+                self.record.take(GateEvent::GaveWay(GaveWay::DiffChanged));
             }
-            self.record.remember();
             question.revision += 1;
             let asked_anew = self.record.change_id(&question.target, question.revision);
             self.record.note_what_waits(state, &asked_anew);

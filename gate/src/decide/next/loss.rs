@@ -7,7 +7,7 @@ use crate::crd::{ApprovalState, Loss, Phase, annotation};
 use crate::decide::happened::loss::LOOKS;
 use crate::decide::happened::question::reason_of;
 use crate::decide::next::Next;
-use crate::decide::{Act, EventReason, Guard, Observation, Reason, Seen, is_owned};
+use crate::decide::{Act, Guard, Observation, Reason, Seen, is_owned, news};
 use crate::{GateEvent, engine, lineage};
 
 impl Next<'_> {
@@ -163,13 +163,7 @@ impl Next<'_> {
                 .question_of_the_loss(id, target, revision, &forgotten);
             if approval.state == ApprovalState::Awaiting {
                 self.record.status.waiting_since = Some(self.input.now());
-                self.record.report(
-                    EventReason::AwaitingApproval,
-                    format!(
-                        "change {} waits for approval: {}. To approve it: {}",
-                        approval.change_id, approval.summary, approval.approve_command
-                    ),
-                );
+                self.record.reports.push(news::of_publication(&approval));
             }
             self.record.status.approval = Some(approval);
         }

@@ -1,10 +1,10 @@
 //! Sees an approved change through: tells the engine, once, and again only if it asks again.
 
-use crate::GateEvent;
 use crate::crd::ApprovalState;
 use crate::decide::next::Next;
-use crate::decide::{AT_THE_GATE, Act, EventReason, Guard};
+use crate::decide::{AT_THE_GATE, Act, Guard};
 use crate::engine::PipelineState;
+use crate::{AskedAgain, GateEvent};
 
 impl Next<'_> {
     /// The published change is the one that waits, with the diff that was published.
@@ -16,7 +16,6 @@ impl Next<'_> {
         };
         let other_deployment = approval.deployment_id != state.deployment_id;
         approval.deployment_id = state.deployment_id.clone();
-        let id = approval.change_id.clone();
         match approval.state {
             ApprovalState::Awaiting => {
                 self.record.status.waiting_since.get_or_insert(now);
@@ -36,18 +35,11 @@ impl Next<'_> {
             }
             ApprovalState::Applying | ApprovalState::Applied => {
                 // A rejection is heard before it is told again.
-                self.record.take(GateEvent::AskedAgain);
-                self.record.warn(
-                    EventReason::ApprovalRepeated,
-                    format!(
-                        "the engine {} change {id}, which is approved; it is told again",
-                        if other_deployment {
-                            "was started anew and asks again for"
-                        } else {
-                            "still asks for"
-                        },
-                    ),
-                );
+                let why = match other_deployment {
+                    true => AskedAgain::StartedAnew,
+                    false => AskedAgain::StillAsks,
+                };
+                self.record.take(GateEvent::AskedAgain(why));
                 self.show_applying();
             }
             _ => {}

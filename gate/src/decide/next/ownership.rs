@@ -1,14 +1,13 @@
 //! TODO
 
-use crate::change::Content;
+use crate::change::{self, Content};
 use crate::crd::{Phase, annotation};
-use crate::decide::RIVAL_INTERVAL;
 use crate::decide::happened::ownership::Claim;
 use crate::decide::next::Next;
 use crate::decide::reason::READY;
-use crate::decide::{Act, Guard, Observation, Reason, Seen, is_owned};
-use crate::engine::{EngineInfo, PipelineState};
-use crate::{change, engine, mark};
+use crate::decide::{Act, Guard, Observation, RIVAL_INTERVAL, Reason, Seen, is_owned};
+use crate::engine::{self, EngineInfo, PipelineState};
+use crate::mark;
 
 impl<'a> Next<'a> {
     /// The pipeline in the engine, if there is one that is ours to work on.

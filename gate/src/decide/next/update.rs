@@ -1,12 +1,11 @@
 //! Brings the spec's content to the engine, without stopping what runs for something that could
 //! never take its place.
 
-use crate::decide::happened::sent::beside_what_others_set;
-use crate::decide::holds::immutable;
-
 use crate::change::Content;
 use crate::crd::{DesiredState, Phase, Refusal, Sending, Target};
 use crate::decide::happened::base::Passage;
+use crate::decide::happened::sent::beside_what_others_set;
+use crate::decide::holds::immutable;
 use crate::decide::next::Next;
 use crate::decide::next::live::phase_of;
 use crate::decide::record::Record;

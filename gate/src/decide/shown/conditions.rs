@@ -4,11 +4,11 @@
 //! at work, `Stalled` while nothing will happen until somebody acts; that is how kstatus reads
 //! them. While a change waits for its decision neither is there: waiting is not an error.
 
-use crate::decide::reason::*;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::crd::{ApprovalState, Outcome};
 use crate::decide::EventReason;
+use crate::decide::reason::*;
 use crate::decide::record::Record;
 use crate::{summary, text};
 
