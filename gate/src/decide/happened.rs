@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod call;
 pub(crate) mod checkpoint;
 pub(crate) mod clock;
+pub(crate) mod content;
 pub(crate) mod emptied;
 pub(crate) mod failures;
 pub(crate) mod gate_only;

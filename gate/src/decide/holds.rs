@@ -1,14 +1,23 @@
-//! TODO
+//! The reasons for which the spec's content isn't brought to the engine, whatever the gates say. Each looks at what is
+//! recorded, and changes nothing.
 
 pub(crate) mod immutable;
 
 use immutable::cannot_change;
 
 use crate::change::Content;
-use crate::crd::{BootstrapPolicy, BuildOutcome, Preview, PreviewOutcome, Target};
+use crate::crd::{BootstrapPolicy, BuildOutcome, EngineContent, Preview, PreviewOutcome, Target};
 use crate::decide::record::Record;
 use crate::decide::{Observation, Reason};
 use crate::engine::{EngineInfo, PipelineState};
+
+/// A content that is to take the place of what the engine has.
+pub(crate) struct Proposed<'a> {
+    pub(crate) state: &'a PipelineState,
+    pub(crate) held: &'a EngineContent,
+    pub(crate) content: &'a Content,
+    pub(crate) target: &'a Target,
+}
 
 /// Why the spec's content isn't brought to the engine.
 pub(crate) struct Hold {
@@ -16,11 +25,27 @@ pub(crate) struct Hold {
     pub(crate) message: String,
 }
 
+/// A reason for which a content isn't brought to the engine, if there is one.
+type Check = fn(&Record, &Proposed) -> Option<Hold>;
+
+/// What is known to forbid a content, in the order in which people are told. What the gates say comes after.
+const CHECKS: [Check; 3] = [
+    |record, proposed| record.preview_forbids(proposed),
+    |record, proposed| record.build_forbids(proposed),
+    |record, proposed| record.was_refused(proposed),
+];
+
 impl Record<'_> {
+    /// The first that forbids a content.
+    pub(crate) fn hold(&self, proposed: &Proposed) -> Option<Hold> {
+        CHECKS.iter().find_map(|check| check(self, proposed))
+    }
+
     /// Why what runs must go on instead of a program that was compiled beforehand.
-    pub(crate) fn build_forbids(&self, target: &Target) -> Option<Hold> {
+    fn build_forbids(&self, proposed: &Proposed) -> Option<Hold> {
         let build = self.status.build.as_ref()?;
-        let failed = build.target == *target && build.outcome == Some(BuildOutcome::Failed);
+        let failed =
+            build.target == *proposed.target && build.outcome == Some(BuildOutcome::Failed);
         failed.then(|| Hold {
             reason: Reason::CompileFailed,
             message: format!(
@@ -31,8 +56,10 @@ impl Record<'_> {
     }
 
     /// Why what runs must go on instead of the new content, by the engine's own word.
-    pub(crate) fn preview_forbids(&self, held: &Target, target: &Target) -> Option<Hold> {
-        let preview = self.preview_of(target).filter(|_| held != target);
+    fn preview_forbids(&self, proposed: &Proposed) -> Option<Hold> {
+        let preview = self
+            .preview_of(proposed.target)
+            .filter(|_| proposed.held.target != *proposed.target);
         let message = |preview: &Preview| preview.message.clone().unwrap_or_default();
         match preview {
             Some(preview) if preview.outcome == PreviewOutcome::CompileError => Some(Hold {
@@ -99,7 +126,8 @@ impl Record<'_> {
     }
 
     /// Why the engine wouldn't take the content, by its own word.
-    pub(crate) fn was_refused(&self, state: &PipelineState, content: &Content) -> Option<Hold> {
+    pub(crate) fn was_refused(&self, proposed: &Proposed) -> Option<Hold> {
+        let Proposed { state, content, .. } = proposed;
         let refusal = self.status.refusal.as_ref()?;
         let holds = !(refusal.only_with_storage && state.storage_status == "Cleared");
         let is_it = content.is(&refusal.digest, refusal.exact.as_deref());

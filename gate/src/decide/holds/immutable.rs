@@ -5,7 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::change::Content;
 use crate::decide::Reason;
-use crate::decide::holds::Hold;
+use crate::decide::happened::sent::beside_what_others_set;
+use crate::decide::holds::{Hold, Proposed};
+use crate::engine::FullPipeline;
 
 /// Source: Feldera's manager at 0.337, which refuses them with `EditRestrictedToClearedStorage`.
 pub(crate) const IMMUTABLE: [&str; 7] = [
@@ -93,6 +95,12 @@ pub(crate) fn setting<'a>(config: Option<&'a Map<String, Value>>, path: &str) ->
     } else {
         value.get(rest)
     }
+}
+
+/// Why the engine wouldn't take a content while there is storage, by what it shows.
+pub(crate) fn forbids(proposed: &Proposed, there: &FullPipeline) -> Option<String> {
+    let sent = beside_what_others_set(proposed.content, proposed.held, &there.content);
+    refused(&sent, &there.content)
 }
 
 /// Why a setting stays as it is.

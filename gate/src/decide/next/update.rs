@@ -4,8 +4,7 @@
 use crate::change::Content;
 use crate::crd::{DesiredState, Phase, Refusal, Sending, Target};
 use crate::decide::happened::base::Passage;
-use crate::decide::happened::sent::beside_what_others_set;
-use crate::decide::holds::immutable;
+use crate::decide::holds::{Proposed, immutable};
 use crate::decide::next::Next;
 use crate::decide::next::live::phase_of;
 use crate::decide::record::Record;
@@ -27,109 +26,34 @@ impl Record<'_> {
     }
 }
 
+/// A content that the engine is to be given.
+struct Change<'a> {
+    /// As it is sent, beside what others have set.
+    sent: Content,
+    target: Target,
+    /// Whether more than settings is another one, which are nothing to the compiler.
+    is_other_program: bool,
+    state: &'a PipelineState,
+}
+
 impl Next<'_> {
     /// Returns whether an update is under way, so that there is nothing else to do. Where the
     /// update is held back, what runs is looked after as before.
     pub(crate) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
-        let state = seen.state();
-        let Some(content) = self.record.wanted() else {
-            return true;
+        let change = match self.change_to_bring(seen) {
+            Ok(change) => change,
+            Err(is_under_way) => return is_under_way,
         };
-        let content = &content;
-        let Some(held) = self
-            .record
-            .status
-            .content
-            .clone()
-            .filter(|held| held.version == state.version)
-        else {
-            // Somebody else has edited the pipeline, or it was never read.
-            self.act(Act::Look, Guard::default());
-            return true;
-        };
-        if self.record.lacks_the_settings() {
-            self.act(Act::Look, Guard::default());
-            return true;
-        }
-        if content.is(&held.digest, held.exact.as_deref()) {
-            // The engine didn't take what was sent, and nobody asks for it any more: from now on it is somebody's edit.
-            let shows = self.input.last_call_shows();
-            if let Some(held) = self.record.status.content.as_mut().filter(|_| shows) {
-                held.sending = None;
-            }
-            return false;
-        }
-        let target = content.target();
-        // Settings are nothing to the compiler.
-        let other_program = held.target.without_settings() != target.without_settings();
-        self.record.reopen_own_gate(&target);
-        let before_the_gate = self.record.is_before_the_gate(state);
-        let is_at_rest = state.is_up() || state.is_stopped() || before_the_gate;
-        let hold = self
-            .record
-            .preview_forbids(&held.target, &target)
-            .or_else(|| self.record.build_forbids(&target))
-            .or_else(|| self.record.was_refused(state, content));
-        if let Some(hold) = hold
-            && is_at_rest
-            && !self.record.retry_is_new()
-        {
-            self.shown.held = Some(hold);
-            return false;
-        }
-        if state.storage_status == "InUse" && is_at_rest {
-            let Some(full) = seen.full() else {
-                self.act(Act::Look, Guard::default());
-                return true;
-            };
-            let sent = beside_what_others_set(content, &held, &full.content);
-            if let Some(message) = immutable::refused(&sent, &full.content) {
-                // It is kept, or each further look would ask the engine again.
-                self.record.status.refusal = Some(Refusal {
-                    digest: content.digest(),
-                    exact: Some(content.exact()),
-                    only_with_storage: true,
-                    message,
-                });
-                self.shown.held = self.record.was_refused(state, content);
-                return false;
-            }
-        }
-        let content = &match self.input.with_what_others_set(content, &held, seen) {
-            Some(content) => content,
-            None => {
-                self.act(Act::Look, Guard::default());
-                return true;
-            }
-        };
+        let state = change.state;
         if state.is_stopped() {
-            if other_program && self.record.must_ask_first(state, &target) {
-                self.ask(state, content);
-                // While the engine can't be asked, what was kept is started.
-                return self.act.is_some();
-            } else {
-                match self.own_gate(info, seen, &target) {
-                    Passage::Open => self.replace(state, content),
-                    Passage::Shut => return self.act.is_some(),
-                    Passage::Blocked => {}
-                }
-            }
+            self.update_what_is_stopped(info, seen, &change)
         } else if state.is_stopping() {
-            if self.record.may_be_forced(state) {
-                self.force_stop(state);
-                return true;
-            }
-            let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
-            self.shown.held_up = is_to_stay.then_some(HeldUp::Stop);
-            self.shown.progressing(
-                Phase::Stopping,
-                Reason::Updating,
-                "the pipeline stops for an update".into(),
-            );
+            self.update_after_the_stop(state);
+            true
         } else if state.awaits_approval() && self.record.was_just_told(state) {
             // It may have left the gate by now, and would lose what came in since.
             self.record.look_again_in(self.record.rest_of_being_told());
-            return false;
+            false
         } else if state.awaits_approval() {
             self.shown.progressing(
                 Phase::Stopping,
@@ -137,19 +61,140 @@ impl Next<'_> {
                 "another program is to run than the one that waits at the gate".into(),
             );
             self.stop(state, true);
+            true
         } else if self.input.pipeline.spec.desired_state == DesiredState::Stopped {
             // It is to be down, so nobody need be asked first: the content is brought there then.
-            return false;
-        } else if other_program && self.record.must_ask_first(state, &target) {
-            self.ask(state, content);
+            false
+        } else {
+            self.update_what_runs(info, seen, &change)
+        }
+    }
+
+    /// What is to be brought to the engine; otherwise, whether there is something to do for that first, or nothing to bring.
+    fn change_to_bring<'b>(&mut self, seen: &'b Seen) -> Result<Change<'b>, bool> {
+        let state = seen.state();
+        let Some(content) = self.record.wanted() else {
+            return Err(true);
+        };
+        let held = self.record.status.content.clone();
+        let Some(held) = held.filter(|held| held.version == state.version) else {
+            // Somebody else has edited the pipeline, or it was never read.
+            return Err(self.look());
+        };
+        if self.record.lacks_the_settings() {
+            return Err(self.look());
+        }
+        if content.is(&held.digest, held.exact.as_deref()) {
+            // The engine didn't take what was sent, and nobody asks for it any more: from now on it is somebody's edit.
+            let shows = self.input.last_call_shows();
+            if let Some(held) = self.record.status.content.as_mut().filter(|_| shows) {
+                held.sending = None;
+            }
+            return Err(false);
+        }
+        let target = content.target();
+        self.record.reopen_own_gate(&target);
+        let is_at_rest =
+            state.is_up() || state.is_stopped() || self.record.is_before_the_gate(state);
+        let proposed = Proposed {
+            state,
+            held: &held,
+            content: &content,
+            target: &target,
+        };
+        if is_at_rest && !self.record.retry_is_new() {
+            let hold = self.record.hold(&proposed);
+            if hold.is_some() {
+                self.shown.held = hold;
+                return Err(false);
+            }
+        }
+        if is_at_rest && state.storage_status == "InUse" {
+            let Some(full) = seen.full() else {
+                return Err(self.look());
+            };
+            if let Some(message) = immutable::forbids(&proposed, full) {
+                // It is kept, or each further look would ask the engine again.
+                self.record.status.refusal = Some(Refusal {
+                    digest: content.digest(),
+                    exact: Some(content.exact()),
+                    only_with_storage: true,
+                    message,
+                });
+                self.shown.held = self.record.was_refused(&proposed);
+                return Err(false);
+            }
+        }
+        let Some(sent) = self.input.with_what_others_set(&content, &held, seen) else {
+            return Err(self.look());
+        };
+        Ok(Change {
+            sent,
+            is_other_program: held.target.without_settings() != target.without_settings(),
+            target,
+            state,
+        })
+    }
+
+    /// What is known isn't enough to decide.
+    fn look(&mut self) -> bool {
+        self.act(Act::Look, Guard::default());
+        true
+    }
+
+    fn update_what_is_stopped(&mut self, info: &EngineInfo, seen: &Seen, change: &Change) -> bool {
+        if change.is_other_program && self.record.must_ask_first(change.state, &change.target) {
+            self.ask(change.state, &change.sent);
+            // While the engine can't be asked, what was kept is started.
+            return self.act.is_some();
+        }
+        match self.own_gate(info, seen, &change.target) {
+            Passage::Open => self.replace(change.state, &change.sent),
+            Passage::Shut => return self.act.is_some(),
+            Passage::Blocked => {}
+        }
+        true
+    }
+
+    fn update_after_the_stop(&mut self, state: &PipelineState) {
+        if self.record.may_be_forced(state) {
+            self.force_stop(state);
+            return;
+        }
+        let is_to_stay = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
+        self.shown.held_up = is_to_stay.then_some(HeldUp::Stop);
+        self.shown.progressing(
+            Phase::Stopping,
+            Reason::Updating,
+            "the pipeline stops for an update".into(),
+        );
+    }
+
+    /// Nothing is stopped before all is known that can be known of the change, and nobody need be asked about it, or all are.
+    fn update_what_runs(&mut self, info: &EngineInfo, seen: &Seen, change: &Change) -> bool {
+        let state = change.state;
+        if change.is_other_program && self.record.must_ask_first(state, &change.target) {
+            self.ask(state, &change.sent);
             // While the engine can't be asked, what runs is looked after as before.
             return self.act.is_some();
-        } else if before_the_gate {
-            if other_program && self.must_build_first(content, &target)
-                || self.own_gate(info, seen, &target) != Passage::Open
-            {
-                return self.act.is_some();
-            }
+        }
+        let is_before_the_gate = self.record.is_before_the_gate(state);
+        if !is_before_the_gate && !state.is_up() {
+            // On its way to being up: what is approved is done first.
+            self.shown.held_up = Some(HeldUp::Edit);
+            return false;
+        }
+        if !is_before_the_gate && let Some(hold) = self.record.state_would_be_lost(info) {
+            self.shown.held = Some(hold);
+            return false;
+        }
+        if change.is_other_program && self.must_build_first(&change.sent, &change.target)
+            || self.own_gate(info, seen, &change.target) != Passage::Open
+        {
+            // What runs is looked after as before, unless there is a call to make.
+            return self.act.is_some();
+        }
+        if is_before_the_gate {
             // It would be stopped again as soon as it is up, and nothing has come in yet.
             self.shown.progressing(
                 Phase::Stopping,
@@ -157,28 +202,14 @@ impl Next<'_> {
                 "the pipeline is stopped before it comes to the gate, for an update".into(),
             );
             self.stop_before_the_gate(state);
-        } else if !state.is_up() {
-            // On its way to being up: what is approved is done first.
-            self.shown.held_up = Some(HeldUp::Edit);
-            return false;
-        } else if let Some(hold) = self.record.state_would_be_lost(info) {
-            self.shown.held = Some(hold);
-            return false;
-        } else {
-            if other_program && self.must_build_first(content, &target) {
-                // What runs is looked after as before, unless there is a call to make.
-                return self.act.is_some();
-            }
-            if self.own_gate(info, seen, &target) != Passage::Open {
-                return self.act.is_some();
-            }
-            self.shown.progressing(
-                Phase::Stopping,
-                Reason::Updating,
-                "the pipeline stops with a checkpoint for an update".into(),
-            );
-            self.stop(state, !self.record.keeps_state(info));
+            return true;
         }
+        self.shown.progressing(
+            Phase::Stopping,
+            Reason::Updating,
+            "the pipeline stops with a checkpoint for an update".into(),
+        );
+        self.stop(state, !self.record.keeps_state(info));
         true
     }
 
