@@ -34,6 +34,7 @@ mod outcome;
 mod plan;
 mod reason;
 mod record;
+mod report;
 mod shown;
 
 #[cfg(test)]
@@ -53,8 +54,9 @@ pub use happened::ownership::is_owned;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use needs::Needs;
 pub use outcome::{Asked, LastCall, Outcome, remembered};
-pub use plan::{Plan, Report, Step};
+pub use plan::{Plan, Step};
 pub use reason::{ApprovedReason, CONDITION_TYPES, Reason};
+pub use report::Report;
 pub use shown::audit::AuditEvent;
 
 /// How often a Pipeline looks whether the older one with the same claim is gone.

@@ -32,14 +32,14 @@ const MAX_LEAVING: usize = 64;
 #[derive(Debug)]
 pub(super) struct Room {
     places: usize,
-    guests: Mutex<Guests>,
+    connections: Mutex<Connections>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Guests {
+struct Connections {
     next: u64,
-    by_number: HashMap<u64, Guest>,
+    by_number: HashMap<u64, Connection>,
     /// Those that have lost their place and still give an answer.
     leaving: HashSet<u64>,
 }
@@ -61,7 +61,7 @@ enum Doing {
 
 /// A connection.
 #[derive(Debug)]
-struct Guest {
+struct Connection {
     address: IpAddr,
     doing: Doing,
     since: Instant,
@@ -69,7 +69,7 @@ struct Guest {
     gives_way: CancellationToken,
 }
 
-impl Guest {
+impl Connection {
     /// Whether it has a request, and so an answer to give.
     fn has_request(&self) -> bool {
         !matches!(self.doing, Doing::Arrives | Doing::Idle)
@@ -106,7 +106,7 @@ impl Room {
     pub fn new(places: usize) -> Arc<Self> {
         Arc::new(Self {
             places,
-            guests: Mutex::default(),
+            connections: Mutex::default(),
             changed: Notify::new(),
         })
     }
@@ -114,23 +114,23 @@ impl Room {
     /// Gives a place to a connection, if need be that of another one.
     pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<Arc<Place>, NoRoom> {
         let address = network(peer);
-        let mut guests = self.lock();
-        if guests.by_number.len() >= self.places {
-            let number = guests.least(address)?;
-            guests.turn_out(number);
+        let mut connections = self.lock();
+        if connections.by_number.len() >= self.places {
+            let number = connections.least(address)?;
+            connections.turn_out(number);
         }
-        let number = guests.next;
-        guests.next += 1;
+        let number = connections.next;
+        connections.next += 1;
         let [closed, gives_way] = [(); 2].map(|()| CancellationToken::new());
-        let guest = Guest {
+        let connection = Connection {
             address,
             doing: Doing::Arrives,
             since: now,
             closed: closed.clone(),
             gives_way: gives_way.clone(),
         };
-        guests.by_number.insert(number, guest);
-        drop(guests);
+        connections.by_number.insert(number, connection);
+        drop(connections);
         Ok(Arc::new(Place {
             room: self.clone(),
             number,
@@ -144,53 +144,57 @@ impl Room {
         self.changed.notified().await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Guests> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Guests {
+impl Connections {
     /// The one that gives way to a newcomer from this address.
     fn least(&self, newcomer: IpAddr) -> Result<u64, NoRoom> {
         // With the newcomer, who would hold one more.
         let mut held = HashMap::from([(newcomer, 1_usize)]);
-        for guest in self.by_number.values() {
-            *held.entry(guest.address).or_default() += 1;
+        for connection in self.by_number.values() {
+            *held.entry(connection.address).or_default() += 1;
         }
         let holds = |address| held.get(address).copied().unwrap_or_default();
         let may_go = || {
             let all = self.by_number.iter();
-            all.filter(|(_, guest)| guest.doing != Doing::Acts)
+            all.filter(|(_, connection)| connection.doing != Doing::Acts)
         };
-        let most = may_go().map(|(_, guest)| holds(&guest.address)).max();
+        let most = may_go()
+            .map(|(_, connection)| holds(&connection.address))
+            .max();
         let most = most.ok_or(NoRoom::Yet)?;
         if most < holds(&newcomer) {
             return Err(NoRoom::ForThem);
         }
-        let of_most = || may_go().filter(|(_, guest)| holds(&guest.address) == most);
-        let doing = |doing| of_most().filter(move |(_, guest)| guest.doing == doing);
+        let of_most = || may_go().filter(|(_, connection)| holds(&connection.address) == most);
+        let doing = |doing| of_most().filter(move |(_, connection)| connection.doing == doing);
         // Of equal groups the last one is taken: nobody is waiting for an answer over an idle one.
         let groups = [Doing::Arrives, Doing::Asks, Doing::Queues, Doing::Idle];
         let group = groups.into_iter().max_by_key(|it| doing(*it).count());
         let group = doing(group.unwrap_or(Doing::Idle));
-        let key = |(number, guest): &(&u64, &Guest)| (guest.since, **number);
+        let key = |(number, connection): &(&u64, &Connection)| (connection.since, **number);
         let found = match group.clone().next() {
-            Some((_, guest)) if guest.has_request() => group.max_by_key(key),
+            Some((_, connection)) if connection.has_request() => group.max_by_key(key),
             _ => group.min_by_key(key),
         };
         found.map(|(number, _)| *number).ok_or(NoRoom::Yet)
     }
 
     fn turn_out(&mut self, number: u64) {
-        let Some(guest) = self.by_number.remove(&number) else {
+        let Some(connection) = self.by_number.remove(&number) else {
             return;
         };
-        tracing::debug!(address = %guest.address, doing = ?guest.doing, "a connection gives way to another one");
-        if guest.has_request() && self.leaving.len() < MAX_LEAVING {
+        tracing::debug!(address = %connection.address, doing = ?connection.doing, "a connection gives way to another one");
+        if connection.has_request() && self.leaving.len() < MAX_LEAVING {
             self.leaving.insert(number);
-            guest.gives_way.cancel();
+            connection.gives_way.cancel();
         } else {
-            guest.closed.cancel();
+            connection.closed.cancel();
         }
     }
 }
@@ -235,11 +239,11 @@ impl AtWork {
     }
 
     fn goes_on_to(&self, doing: Doing) -> bool {
-        let mut guests = self.place.room.lock();
-        let Some(guest) = guests.by_number.get_mut(&self.place.number) else {
+        let mut connections = self.place.room.lock();
+        let Some(connection) = connections.by_number.get_mut(&self.place.number) else {
             return false;
         };
-        (guest.doing, guest.since) = (doing, Instant::now());
+        (connection.doing, connection.since) = (doing, Instant::now());
         true
     }
 }
@@ -254,10 +258,10 @@ impl Drop for AtWork {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut guests = self.room.lock();
-        guests.by_number.remove(&self.number);
-        guests.leaving.remove(&self.number);
-        drop(guests);
+        let mut connections = self.room.lock();
+        connections.by_number.remove(&self.number);
+        connections.leaving.remove(&self.number);
+        drop(connections);
         self.room.changed.notify_one();
     }
 }

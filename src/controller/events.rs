@@ -191,7 +191,7 @@ mod tests {
             message in proptest::collection::vec(any::<char>(), 0..2000),
             name in "[a-z0-9]{1,9}([-.][a-z0-9]{1,9}){0,24}", pod in "[a-z0-9]{0,253}",
         ) {
-            let report = Report { warning: true, reason: EventReason::Stalled, message: message.into_iter().collect() };
+            let report = Report { warning: true, reason: EventReason::Stalled, change_id: None, message: message.into_iter().collect() };
             let object = ObjectReference { name: Some(name.clone()), ..ObjectReference::default() };
             let event = event(Some(&pod), &object, &report, Timestamp::now());
             prop_assert!(event.note.unwrap().len() <= 1024);

@@ -241,7 +241,7 @@ mod tests {
             assert!(size(&kept) < WHOLE / 2, "{kept:?}");
             // What is asked in the store is answered as before.
             assert_eq!(kept.name_any(), before.name_any());
-            assert_eq!(kept.is_guest(), before.is_guest());
+            assert_eq!(kept.is_gate_only(), before.is_gate_only());
             assert_eq!(kept.engine_pipeline_name(), before.engine_pipeline_name());
             assert_eq!(
                 crate::gate::decision::carries_votes(&kept),

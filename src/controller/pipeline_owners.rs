@@ -105,7 +105,11 @@ impl Claims {
         if !std::mem::replace(&mut register.guests_are_known, true) {
             let known = existing.state();
             let known = known.iter().filter_map(|object| {
-                let other = object.0.as_ref().ok().filter(|other| other.is_guest())?;
+                let other = object
+                    .0
+                    .as_ref()
+                    .ok()
+                    .filter(|other| other.is_gate_only())?;
                 Some((Claim::of(other), known_id(other)?.to_owned()))
             });
             let known: std::collections::BTreeMap<Claim, String> = known.collect();
@@ -114,7 +118,7 @@ impl Claims {
             }
         }
         let own = Claim::of(pipeline);
-        if pipeline.is_guest() {
+        if pipeline.is_gate_only() {
             register.put_guest(id, own.clone());
         }
         let guests = register.guests.get_mut(id)?;

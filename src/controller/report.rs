@@ -120,6 +120,7 @@ impl Reporter {
                     namespace,
                     pipeline = name,
                     reason = report.reason.as_str(),
+                    change = report.change_id,
                     "{}",
                     report.message
                 );
@@ -128,6 +129,7 @@ impl Reporter {
                     namespace,
                     pipeline = name,
                     reason = report.reason.as_str(),
+                    change = report.change_id,
                     "{}",
                     report.message
                 );
@@ -149,6 +151,7 @@ mod tests {
         let report = Report {
             warning: false,
             reason: EventReason::Approved,
+            change_id: None,
             message: number.to_string(),
         };
         (ObjectReference::default(), report)

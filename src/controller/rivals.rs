@@ -39,7 +39,7 @@ pub(super) fn rival(
     if owners.is_empty()
         && !state.id.is_empty()
         // Whom it is known to be of needs no word.
-        && (pipeline.is_guest() || !decide::is_owned(state, pipeline))
+        && (pipeline.is_gate_only() || !decide::is_owned(state, pipeline))
         && let Some(guest) = claims.earlier_guest(pipeline, &state.id, existing)
     {
         return Some(guest);

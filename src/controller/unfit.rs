@@ -42,6 +42,7 @@ impl Unfit {
         let message = format!("{found}; {so}");
         if self.is_news(object.uid().unwrap_or_default(), &message, Instant::now()) {
             let report = Report {
+                change_id: None,
                 warning: true,
                 reason: EventReason::Unreadable,
                 message,

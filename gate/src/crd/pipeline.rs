@@ -295,7 +295,7 @@ impl Pipeline {
     }
 
     /// Whether the pipeline is made elsewhere, and only its gate is Sluice's.
-    pub fn is_guest(&self) -> bool {
+    pub fn is_gate_only(&self) -> bool {
         self.spec.program.is_none()
     }
 

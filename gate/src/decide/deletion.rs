@@ -6,8 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::input::Observation;
 use super::is_owned;
-use super::reason::{READY, RECONCILING, Reason, STALLED};
-use super::shown::conditions::shortened;
+use super::reason::{READY, RECONCILING, Reason, STALLED, shortened};
 use crate::crd::{DeletionPolicy, Phase, Pipeline, PipelineStatus, annotation};
 use crate::engine::PipelineState;
 

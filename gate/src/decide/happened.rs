@@ -15,6 +15,7 @@ pub(crate) mod let_through;
 pub(crate) mod loss;
 pub(crate) mod mark;
 pub(crate) mod names;
+pub(crate) mod notified;
 pub(crate) mod older_release;
 pub(crate) mod ownership;
 pub(crate) mod past_gate;
@@ -25,7 +26,6 @@ pub(crate) mod run;
 pub(crate) mod sent;
 pub(crate) mod settled;
 pub(crate) mod stops;
-pub(crate) mod told;
 pub(crate) mod view;
 pub(crate) mod votes;
 pub(crate) mod words_of_failure;
@@ -48,7 +48,7 @@ impl<'a> Record<'a> {
         if self.input.pipeline.annotation(annotation::ADOPT).is_none() {
             self.status.handled_adopt = None;
         }
-        let failed = self.absorb_outcome().or_else(|| self.input.held_back());
+        let failed = self.take_in_outcome().or_else(|| self.input.held_back());
         self.call_failed = failed.is_some();
         if let Some((EngineCall::Stop, _)) = failed {
             self.stop_has_failed();

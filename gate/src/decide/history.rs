@@ -5,7 +5,6 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Outcome, Vote};
-use crate::decide::record::Record;
 use crate::engine::diff;
 use crate::text::{self, Limit};
 
@@ -23,23 +22,6 @@ pub(crate) const MOST_VOTES: usize = 20;
 
 /// How much of the reason of one vote among others is remembered.
 pub(crate) const ONE_OF_MANY: Limit = Limit::Characters(256);
-
-impl Record<'_> {
-    /// Puts the change that was at the gate into the history.
-    pub(crate) fn remember(&mut self) {
-        let Some(approval) = self.status.approval.clone() else {
-            return;
-        };
-        self.remember_as_it_was(&approval);
-    }
-
-    /// Puts a change into the history that was set apart, as it stood then.
-    pub(crate) fn remember_as_it_was(&mut self, approval: &Approval) {
-        let record = record(approval, self.input.now());
-        self.status.history.insert(0, record);
-        bound(&mut self.status.history);
-    }
-}
 
 /// Since when all changes are remembered that had their turn; `None` if all that ever had are.
 pub(crate) fn goes_back_to(history: &[DecisionRecord]) -> Option<Timestamp> {

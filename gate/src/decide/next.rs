@@ -45,8 +45,8 @@ impl<'a> Next<'a> {
 
     /// Chooses what is done with the pipeline: the first that has something to do, or a reason to do nothing, decides.
     pub(crate) fn choose(&mut self, info: &EngineInfo, seen: &Seen) {
-        if self.input.pipeline.is_guest() {
-            self.guard(info, seen);
+        if self.input.pipeline.is_gate_only() {
+            self.keep_the_gate(info, seen);
         } else if self.input.is_unread() {
             self.go_on_unread(info, seen);
         } else if !self.is_fought_over()

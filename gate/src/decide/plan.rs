@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::record::Record;
-use super::{Act, EventReason, Guard, Needs, bounds};
-use crate::crd::PipelineStatus;
+use super::{Act, Guard, Input, Needs, Report, bounds};
+use crate::crd::{FINALIZER, Outcome as Verdict, Pipeline, PipelineStatus};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,19 +28,6 @@ pub enum Step {
     Act(Act, Guard),
     /// There is nothing left to do.
     Wait,
-}
-
-/// Something that people should hear of: an Event, and a log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Whether it needs attention.
-    pub warning: bool,
-    /// One of a short fixed list.
-    pub reason: EventReason,
-    /// The change that it is about, if it is about one.
-    pub change_id: Option<String>,
-    /// What happened.
-    pub message: String,
 }
 
 /// Whether all that there is to record is that lines of the audit log are written, and something
@@ -86,4 +73,44 @@ pub(super) fn finish(mut record: Record, act: Option<(Act, Guard)>) -> Plan {
         reports,
         requeue: record.requeue,
     }
+}
+
+impl Needs {
+    /// What a step needs to be read live before it is taken.
+    pub(super) fn of(step: &Step, input: &Input) -> Needs {
+        match step {
+            Step::Wait | Step::Act(Act::Look, _) => Needs::default(),
+            Step::Record(next) => Needs {
+                policies: input.trust.matters() && approves(input.pipeline, next),
+                ..Needs::default()
+            },
+            Step::Act(act, _) => {
+                let tells = matches!(act, Act::Approve(_));
+                Needs {
+                    policies: matches!(act, Act::Adopt { .. }) && input.trust.required,
+                    votes: tells,
+                    object: true,
+                    engine: tells,
+                    finalizer: matches!(act, Act::Build { .. }) && !is_held(input.pipeline),
+                }
+            }
+        }
+    }
+}
+
+/// Whether the object stays until what is at the engine is removed.
+fn is_held(pipeline: &Pipeline) -> bool {
+    let mut finalizers = pipeline.metadata.finalizers.iter().flatten();
+    finalizers.any(|name| name == FINALIZER)
+}
+
+/// Whether a status has an approval in it that isn't stored yet.
+fn approves(pipeline: &Pipeline, next: &PipelineStatus) -> bool {
+    fn approved(status: &PipelineStatus) -> Option<&str> {
+        let approval = status.approval.as_ref()?;
+        let decision = approval.decision.as_ref()?;
+        (decision.outcome == Verdict::Approved).then_some(&approval.change_id)
+    }
+    let stored = pipeline.status.as_ref().and_then(approved);
+    approved(next).is_some_and(|change| Some(change) != stored)
 }

@@ -1,5 +1,7 @@
 //! The words that programs read: the types of conditions, and the reasons that they can have.
 
+use crate::text;
+
 pub(crate) const READY: &str = "Ready";
 pub(crate) const APPROVED: &str = "Approved";
 pub(crate) const RECONCILING: &str = "Reconciling";
@@ -120,4 +122,9 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         self.into()
     }
+}
+
+/// A message that is put together of what people and engines wrote, as a condition takes it.
+pub(crate) fn shortened(message: String) -> String {
+    text::foreign(&message, text::CONDITION)
 }

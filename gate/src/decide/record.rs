@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::GateEvent;
 use crate::crd::{Approval, ApprovalState, PipelineStatus, PoliciesSeen, VoteDecision};
-use crate::decide::{EventReason, Input, Report, bounds, news};
+use crate::decide::{EventReason, Input, Report, bounds, history, news};
 use crate::votes::{Effect, effect};
 
 /// The status as it is to be, and what is told of how it came about.
@@ -80,5 +80,20 @@ impl<'a> Record<'a> {
         if could && event.is_remembered(before) {
             self.remember();
         }
+    }
+
+    /// Puts the change that was at the gate into the history.
+    pub(crate) fn remember(&mut self) {
+        let Some(approval) = self.status.approval.clone() else {
+            return;
+        };
+        self.remember_as_it_was(&approval);
+    }
+
+    /// Puts a change into the history that was set apart, as it stood then.
+    pub(crate) fn remember_as_it_was(&mut self, approval: &Approval) {
+        let record = history::record(approval, self.input.now());
+        self.status.history.insert(0, record);
+        history::bound(&mut self.status.history);
     }
 }

@@ -7,11 +7,10 @@ pub(crate) mod held_up;
 pub(crate) mod names;
 pub(crate) mod votes;
 
-use conditions::shortened;
 use held_up::HeldUp;
 
 use super::holds::Hold;
-use super::reason::{READY, RECONCILING, Reason, STALLED};
+use super::reason::{READY, RECONCILING, Reason, STALLED, shortened};
 use super::record::Record;
 use super::{EngineCall, EventReason, Report};
 use crate::crd::{Phase, PipelineStatus};
@@ -26,7 +25,7 @@ pub(crate) struct Shown {
     /// What waits for the engine to be done with a start or a bootstrap.
     pub(crate) held_up: Option<HeldUp>,
     /// What there is to say of Sluice's own gate.
-    pub(crate) own_gate: Option<OwnGate>,
+    pub(crate) sluice_gate: Option<SluiceGate>,
     /// Why the spec's content isn't brought to the engine although it differs.
     pub(crate) held: Option<Hold>,
     /// Whether the spec's content is being compiled while the old one goes on.
@@ -51,7 +50,7 @@ enum Kind {
 }
 
 /// What there is to say of Sluice's own gate.
-pub(crate) enum OwnGate {
+pub(crate) enum SluiceGate {
     /// A change is asked about. The old program goes on, and is in order.
     Asks(String),
     /// A change is asked about, and nothing runs meanwhile.
@@ -68,7 +67,7 @@ impl Shown {
             phase: None,
             word: None,
             held_up: None,
-            own_gate: None,
+            sluice_gate: None,
             held: None,
             building: false,
         }
@@ -155,18 +154,18 @@ impl Shown {
     }
 
     /// What is said of Sluice's own gate, over what is said of the program that goes on.
-    fn say_of_the_own_gate(&mut self, record: &Record) {
-        match self.own_gate.take() {
-            Some(OwnGate::Asks(message)) if self.is_in_force(record) => {
+    fn say_of_sluice_gate(&mut self, record: &Record) {
+        match self.sluice_gate.take() {
+            Some(SluiceGate::Asks(message)) if self.is_in_force(record) => {
                 self.ready(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
             }
-            Some(OwnGate::AsksStopped(message)) => {
+            Some(SluiceGate::AsksStopped(message)) => {
                 self.waiting_for(Phase::AwaitingApproval, Reason::AwaitingApproval, message);
             }
-            Some(OwnGate::Rejected(message)) => {
+            Some(SluiceGate::Rejected(message)) => {
                 self.decided_against(Phase::Rejected, Reason::Rejected, message);
             }
-            Some(OwnGate::Asks(_)) | None => {}
+            Some(SluiceGate::Asks(_)) | None => {}
         }
     }
 
@@ -231,7 +230,7 @@ impl Record<'_> {
         self.explain_unfounded_votes();
         self.show_missing_policies();
         self.show_settings_not_shown();
-        shown.say_of_the_own_gate(self);
+        shown.say_of_sluice_gate(self);
         shown.say_what_is_held();
         shown.say_what_is_built();
         if let Some((call, error)) = failed {

@@ -13,7 +13,7 @@ use crate::{held_settings, summary, text};
 impl<'a> Record<'a> {
     /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done
     /// in this reconcile but to show it.
-    pub(crate) fn absorb_outcome(&mut self) -> Option<(EngineCall, &'a engine::Error)> {
+    pub(crate) fn take_in_outcome(&mut self) -> Option<(EngineCall, &'a engine::Error)> {
         match self.input.outcome? {
             Outcome::Done(EngineCall::Recompile) => {
                 self.take_the_retry_asked_for();

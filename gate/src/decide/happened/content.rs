@@ -26,8 +26,8 @@ impl Record<'_> {
         let before = self.status.content.take();
         let before = before.as_ref();
         let settled = self.settled_at(version);
-        let is_guest = self.input.pipeline.is_guest();
-        let went_back = before.is_some_and(|it| it.version > version) && !is_guest;
+        let is_gate_only = self.input.pipeline.is_gate_only();
+        let went_back = before.is_some_and(|it| it.version > version) && !is_gate_only;
         let is_doubted = self.what_is_kept_is_doubted(full, before, settled.as_ref(), went_back);
         let found = found(full, given, before, settled.filter(|_| !is_doubted));
         // Of what the spec doesn't give, and never gave, whatever is there is as it should be.
@@ -42,7 +42,7 @@ impl Record<'_> {
         };
         let is_edited = !went_back && self.is_an_edit_by_others(full, before, &now, is_wanted);
         self.status.content = Some(now);
-        if is_edited && !is_guest {
+        if is_edited && !is_gate_only {
             self.tell_of_an_edit(full, is_wanted, is_doubted);
         }
     }
@@ -177,7 +177,7 @@ impl Record<'_> {
 
     /// What is settled, if it is that of this version of the engine's pipeline.
     pub(crate) fn settled_at(&self, version: i64) -> Option<Target> {
-        if self.input.pipeline.is_guest() {
+        if self.input.pipeline.is_gate_only() {
             return None;
         }
         let settled = self.status.settled.as_ref()?;
@@ -201,7 +201,8 @@ impl Record<'_> {
             Some(known) => *known != newest.uuid,
             None => !had_one,
         });
-        let is_doubted = was_known && is_another && !is_unknown && !self.input.pipeline.is_guest();
+        let is_doubted =
+            was_known && is_another && !is_unknown && !self.input.pipeline.is_gate_only();
         if is_doubted {
             self.what_is_kept_is_not_known(
                 "the pipeline was changed at the engine, and a checkpoint written that nobody here saw",

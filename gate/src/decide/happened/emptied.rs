@@ -86,7 +86,7 @@ impl Record<'_> {
     /// To begin from nothing is a question from here on.
     pub(crate) fn is_to_be_asked_about(&mut self, ran: Option<Target>) {
         // Whoever makes it starts it as he likes.
-        if !self.input.pipeline.is_guest() {
+        if !self.input.pipeline.is_gate_only() {
             let since = self.input.now();
             self.status.emptied = Some(Emptied { since, ran });
         }

@@ -10,14 +10,14 @@ impl Record<'_> {
     /// it was started with, since an approval's options replace them.
     pub(crate) fn options(&self) -> BootstrapOptions {
         let run = self.status.run.as_ref();
-        match run.filter(|_| self.input.pipeline.is_guest()) {
+        match run.filter(|_| self.input.pipeline.is_gate_only()) {
             Some(run) => run.options,
             None => self.input.pipeline.spec.bootstrap_options,
         }
     }
 
     /// Writes down what somebody has started.
-    pub(crate) fn follow_a_guest(&mut self, state: &PipelineState) {
+    pub(crate) fn follow_gate_only(&mut self, state: &PipelineState) {
         let known = self.status.run.as_ref();
         let is_new = known.is_none_or(|run| run.deployment_id != state.deployment_id);
         if state.is_stopped() || state.deployment_id.is_none() || !is_new {

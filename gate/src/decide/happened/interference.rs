@@ -104,7 +104,7 @@ impl Record<'_> {
         run.stop = Some(StopKind::Outside);
         run.resumes_all = false;
         // Whoever makes it starts and stops it as he likes.
-        if self.input.pipeline.is_guest() {
+        if self.input.pipeline.is_gate_only() {
             return;
         }
         self.warn(
@@ -125,7 +125,7 @@ impl Record<'_> {
             return;
         }
         run.stop = Some(StopKind::Outside);
-        if wanted && !self.input.pipeline.is_guest() {
+        if wanted && !self.input.pipeline.is_gate_only() {
             let message = match keeps {
                 true => "somebody else stopped the pipeline at the engine",
                 false => {

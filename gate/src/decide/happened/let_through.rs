@@ -1,4 +1,4 @@
-//! TODO
+//! What is let through without a vote: by the policy `allow`, by what the spec says beforehand, or by others at the engine.
 
 use serde_json::Value;
 

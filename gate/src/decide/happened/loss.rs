@@ -310,7 +310,7 @@ impl Record<'_> {
     /// change follows, if anything was settled; where there is none, a new one is made.
     pub(crate) fn forget_the_pipeline(&mut self, link: Option<String>) {
         // Of a guest's pipeline changes are asked about also before anything is settled.
-        let has_names = self.status.settled.is_some() || self.input.pipeline.is_guest();
+        let has_names = self.status.settled.is_some() || self.input.pipeline.is_gate_only();
         let known = self.known_id().unwrap_or_default().to_owned();
         let now = self.input.now;
         let link = link.or_else(|| {

@@ -13,7 +13,7 @@ impl Record<'_> {
     /// Takes in what stands at the engine.
     pub(crate) fn read_the_mark(&mut self, state: &PipelineState) {
         let found = mark::read(&state.tags, &state.id);
-        if self.input.pipeline.is_guest()
+        if self.input.pipeline.is_gate_only()
             || !found.owners.iter().any(|it| it.uid == self.input.uid())
         {
             return;

@@ -88,7 +88,7 @@ impl Record<'_> {
 
     /// Writes down the settings of a content at the version at which an older release has written it down without them.
     pub(crate) fn complete_the_settings(&mut self, full: &FullPipeline) {
-        if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
+        if !self.lacks_the_settings() || self.input.pipeline.is_gate_only() {
             return;
         }
         let shown = full.content.runtime_config.as_ref();
@@ -114,7 +114,7 @@ impl Record<'_> {
     /// Takes the settings of what was settled from the spec, where the engine's pipeline has moved since, if the spec still says
     /// what was given. Otherwise nobody knows what they were.
     pub(crate) fn complete_what_has_moved(&mut self) {
-        if !self.lacks_the_settings() || self.input.pipeline.is_guest() {
+        if !self.lacks_the_settings() || self.input.pipeline.is_gate_only() {
             return;
         }
         let spec = self.input.content.as_ref().ok().and_then(Option::as_ref);

@@ -91,7 +91,7 @@ impl Record<'_> {
     pub(crate) fn note_the_gate_is_passed(&mut self, state: &PipelineState) {
         let Some(run) = &self.status.run else { return };
         let is_this = run.deployment_id.is_some() && run.deployment_id == state.deployment_id;
-        if !is_beyond(state) || !is_this || run.past_gate_since.is_some() {
+        if !is_past_gate(state) || !is_this || run.past_gate_since.is_some() {
             return;
         }
         self.is_past_the_gate();
@@ -176,7 +176,7 @@ impl Record<'_> {
     }
 }
 
-pub(crate) fn is_beyond(state: &PipelineState) -> bool {
+pub(crate) fn is_past_gate(state: &PipelineState) -> bool {
     BEYOND.contains(&state.deployment_status.as_str())
 }
 

@@ -1,4 +1,4 @@
-//! TODO
+//! A change that was rejected, or that failed when it was applied: it stays out until somebody asks about it anew.
 
 use crate::crd::{Approval, Gate, Target, annotation};
 use crate::decide::Input;
@@ -79,7 +79,7 @@ impl Record<'_> {
 
     /// Opens the gate for a change that was refused here, if somebody asks about it anew. It comes before
     /// the engine is asked again, which takes any retry for its own.
-    pub(crate) fn reopen_own_gate(&mut self, target: &Target) {
+    pub(crate) fn reopen_sluice_gate(&mut self, target: &Target) {
         let refused = self.status.approval.as_ref().is_some_and(|approval| {
             approval.gate == Gate::Sluice
                 && approval.target == *target

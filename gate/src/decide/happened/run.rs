@@ -1,4 +1,4 @@
-//! TODO
+//! Which deployment there is, how it began, and by whom.
 
 use crate::crd::{BootstrapOptions, DesiredState, Run, StopKind, Target};
 use crate::decide::EventReason;
@@ -32,8 +32,8 @@ impl Record<'_> {
                 run.graceful_stop = None;
             }
         }
-        if self.input.pipeline.is_guest() {
-            self.follow_a_guest(state);
+        if self.input.pipeline.is_gate_only() {
+            self.follow_gate_only(state);
         } else {
             self.note_deployment(info, state);
             self.note_what_runs(state);
@@ -131,7 +131,7 @@ impl Record<'_> {
             );
         }
         let is_to_be_down = self.input.pipeline.spec.desired_state == DesiredState::Stopped;
-        if is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
+        if is_news && !is_to_be_down && !self.input.pipeline.is_gate_only() {
             let lost = match self.keeps_nothing(state) {
                 false => "what came in since its last checkpoint may be dropped",
                 true => "there was no checkpoint, so it has begun from nothing",
@@ -141,7 +141,7 @@ impl Record<'_> {
             );
             self.interfered(EventReason::OutsideStop, message);
         }
-        if unasked && !is_news && !is_to_be_down && !self.input.pipeline.is_guest() {
+        if unasked && !is_news && !is_to_be_down && !self.input.pipeline.is_gate_only() {
             self.warn(
                 EventReason::OutsideStart,
                 "somebody else started the pipeline at the engine, and nobody here was asked"
@@ -172,7 +172,7 @@ impl Record<'_> {
             engine.pipeline_id.as_ref() == Some(&state.id)
                 && engine.deployment_status.as_deref() == Some("Stopped")
         });
-        let is_ours = self.status.run.is_some() || self.input.pipeline.is_guest();
+        let is_ours = self.status.run.is_some() || self.input.pipeline.is_gate_only();
         if !was_stopped || is_ours || state.is_stopped() {
             return;
         }

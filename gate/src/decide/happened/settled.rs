@@ -157,7 +157,7 @@ impl Record<'_> {
             && !is_there
             && state.is_stopped()
             && self.input.last_call.is_none()
-            && !self.input.pipeline.is_guest()
+            && !self.input.pipeline.is_gate_only()
     }
 
     /// What only grows has shrunk: what was brought there since, and what it was kept in, isn't there any more.
@@ -172,7 +172,7 @@ impl Record<'_> {
     /// Another change takes the place of the one at the gate, or it is taken back.
     pub(crate) fn supersede(&mut self, state: &PipelineState) {
         // Before the settings of what an older release wrote down are known, nothing differs by them.
-        if self.lacks_the_settings() && !self.input.pipeline.is_guest() {
+        if self.lacks_the_settings() && !self.input.pipeline.is_gate_only() {
             return;
         }
         let Some(approval) = &self.status.approval else {

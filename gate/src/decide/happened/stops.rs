@@ -1,4 +1,4 @@
-//! TODO
+//! How a run was stopped, what that left in a checkpoint, and which question is void because it left nothing.
 
 use crate::crd::{
     ApprovalState, AtStake, BootstrapPolicy, DesiredState, Gate, Run, StopKind, Target, annotation,

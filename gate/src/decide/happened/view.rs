@@ -1,4 +1,4 @@
-//! TODO
+//! What the engine shows of its pipeline, in its own words.
 
 use crate::crd::EngineView;
 use crate::decide::Seen;

@@ -21,7 +21,7 @@ impl Record<'_> {
         };
         let mut votes = self.count_votes().votes;
         // What waits there already when a Pipeline comes is somebody else's, whom to reject needs the verb.
-        let is_own = self.input.pipeline.is_guest() || self.status.run.is_some();
+        let is_own = self.input.pipeline.is_gate_only() || self.status.run.is_some();
         // What the engine was told stays approved, whatever the policy is by then: to set it needs no right to reject.
         let approval = self.status.approval.as_ref();
         let is_told = approval.is_some_and(|approval| approval.calls > 0);

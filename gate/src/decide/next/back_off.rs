@@ -1,4 +1,4 @@
-//! TODO
+//! Leaves a pipeline that failed alone for a while, or until somebody acts.
 
 use crate::crd::{Phase, annotation};
 use crate::decide::Reason;

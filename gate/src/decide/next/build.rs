@@ -1,4 +1,4 @@
-//! TODO
+//! Has a changed program compiled beforehand, as a pipeline of its own, and removes that again.
 
 use crate::change::Content;
 use crate::crd::{Build, BuildOutcome, Target};

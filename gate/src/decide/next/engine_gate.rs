@@ -1,4 +1,4 @@
-//! TODO
+//! The engine waits at its gate: publishes what it asks, and sees through what is decided.
 
 use crate::crd::{ApprovalState, BootstrapPolicy, Gate, Phase, annotation};
 use crate::decide::happened::question::{Question, reason_of};
@@ -11,7 +11,7 @@ impl Next<'_> {
     /// The engine waits at its gate.
     pub(crate) fn at_the_gate(&mut self, seen: &Seen) {
         let state = seen.state();
-        if !self.input.pipeline.is_guest() && self.restart_for_other_terms(state) {
+        if !self.input.pipeline.is_gate_only() && self.restart_for_other_terms(state) {
             return;
         }
         if state.deployment_desired_status == "Suspended" {

@@ -1,4 +1,4 @@
-//! TODO
+//! A pipeline that is made and looked after elsewhere: only its gate is kept.
 
 use crate::crd::{Phase, annotation};
 use crate::decide::next::Next;
@@ -7,12 +7,12 @@ use crate::engine::{EngineInfo, PipelineState};
 
 impl Next<'_> {
     /// Keeps the gate, and says what there is.
-    pub(crate) fn guard(&mut self, info: &EngineInfo, seen: &Seen) {
+    pub(crate) fn keep_the_gate(&mut self, info: &EngineInfo, seen: &Seen) {
         let state = seen.state();
         if self.record.held_target(state).is_none() {
             self.act(Act::Look, Guard::default());
         } else if state.is_stopped() {
-            self.guest_stopped(state);
+            self.gate_only_stopped(state);
         } else if state.is_stopping() {
             self.shown.progressing(
                 Phase::Stopping,
@@ -33,7 +33,7 @@ impl Next<'_> {
         }
     }
 
-    pub(crate) fn guest_stopped(&mut self, state: &PipelineState) {
+    pub(crate) fn gate_only_stopped(&mut self, state: &PipelineState) {
         let held = self.record.status.content.as_ref().map(|held| &held.target);
         let refused = self
             .record

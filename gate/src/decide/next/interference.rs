@@ -1,4 +1,4 @@
-//! TODO
+//! Leaves a pipeline alone that somebody else keeps changing.
 
 use crate::crd::annotation;
 use crate::decide::happened::failures::ANY_NEW_VALUE;

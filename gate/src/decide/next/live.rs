@@ -6,6 +6,20 @@ use crate::decide::shown::held_up::HeldUp;
 use crate::decide::{Act, Guard, Reason, Seen};
 use crate::engine::{EngineInfo, PipelineState};
 
+/// Whether something keeps a stopped pipeline from being started. It says so, or sets what has to be done first.
+type KeepsFromStarting = fn(&mut Next, &EngineInfo, &Seen) -> bool;
+
+/// What can, in the order in which it is looked at.
+const BEFORE_A_START: [KeepsFromStarting; 7] = [
+    |next, _, _| next.refused_change_holds(),
+    |next, _, _| next.has_nothing_to_go_on_with(),
+    |next, _, seen| !next.compiled(seen),
+    |next, _, seen| next.is_being_cleared(seen.state()),
+    |next, _, seen| next.is_being_started(seen.state()),
+    |next, _, _| next.must_wait_after_failure(),
+    |next, info, seen| !next.may_start(info, seen),
+];
+
 impl Next<'_> {
     /// Moves the pipeline to its desired state.
     pub(crate) fn live(&mut self, info: &EngineInfo, seen: &Seen) {
@@ -61,24 +75,27 @@ impl Next<'_> {
                 Reason::Stopped,
                 format!("the pipeline is stopped, as it should be{gone}"),
             );
-        } else if self.refused_change_holds()
-            || self.has_nothing_to_go_on_with()
-            || !self.compiled(seen)
-            || self.is_being_cleared(state)
-        {
-            // Phase and conditions say which.
-        } else if !matches!(
+            return;
+        }
+        if !BEFORE_A_START.iter().any(|holds| holds(self, info, seen)) {
+            self.start(info, state);
+        }
+    }
+
+    /// Whether the engine is to start the pipeline by now; somebody has asked for it.
+    fn is_being_started(&mut self, state: &PipelineState) -> bool {
+        let asked = !matches!(
             state.deployment_desired_status.as_str(),
             "Stopped" | "Suspended" | ""
-        ) {
+        );
+        if asked {
             self.shown.progressing(
                 Phase::Provisioning,
                 Reason::Starting,
                 "the engine starts the pipeline".into(),
             );
-        } else if !self.must_wait_after_failure() && self.may_start(info, seen) {
-            self.start(info, state);
         }
+        asked
     }
 
     /// Whether the new content is held back, and what the engine has in its place is neither settled nor

@@ -1,4 +1,4 @@
-//! TODO
+//! Looks for a pipeline that is gone from its engine, and asks before it is made anew (rule A22).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Next<'_> {
             self.record.is_found();
             return false;
         }
-        if self.input.pipeline.is_guest() {
+        if self.input.pipeline.is_gate_only() {
             // Whoever looks after it may make it anew.
             if found.is_some() {
                 self.record.close_what_is_open();

@@ -1,4 +1,4 @@
-//! TODO
+//! Has the engine's pipeline say whose it is, and what is settled.
 
 use crate::decide::happened::mark::digest_of;
 use crate::decide::next::Next;
@@ -16,7 +16,7 @@ impl Next<'_> {
         let wanted = self.record.wanted_mark(state);
         let digest = digest_of(&wanted);
         let done = [&self.record.status.mark, &self.record.status.refused_mark];
-        if self.input.pipeline.is_guest() || done.contains(&&Some(digest.clone())) {
+        if self.input.pipeline.is_gate_only() || done.contains(&&Some(digest.clone())) {
             return false;
         }
         let tags: Vec<String> = mark::foreign(&state.tags).cloned().chain(wanted).collect();

@@ -1,4 +1,4 @@
-//! TODO
+//! Finds the pipeline to work on: makes it, takes it over, or leaves what is another's alone (rule A19).
 
 use crate::change::{self, Content};
 use crate::crd::{Phase, annotation};

@@ -1,8 +1,8 @@
-//! TODO
+//! A deployment that has left the engine's gate, or came by it: which change runs now, and who let it out.
 
 use crate::crd::{ApprovalState, DesiredState, Phase};
 use crate::decide::Reason;
-use crate::decide::happened::past_gate::is_beyond;
+use crate::decide::happened::past_gate::is_past_gate;
 use crate::decide::next::Next;
 use crate::engine::PipelineState;
 
@@ -10,7 +10,7 @@ impl Next<'_> {
     /// A deployment that is not at the gate: was it there, and who let it out?
     /// Returns whether this has set phase and conditions.
     pub(crate) fn past_the_gate(&mut self, state: &PipelineState) -> bool {
-        let beyond = is_beyond(state);
+        let beyond = is_past_gate(state);
         let approval = self.record.status.approval.as_ref().filter(|approval| {
             self.record
                 .status

@@ -1,4 +1,4 @@
-//! TODO
+//! Restarts, and clears the storage, where the spec asks for it.
 
 use crate::crd::{Phase, StopKind};
 use crate::decide::holds::Hold;

@@ -1,4 +1,4 @@
-//! TODO
+//! Has a checkpoint written of what runs, so that the engine keeps it (rule A17).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! TODO
+//! Keeps Sluice's own gate: what may be brought to the engine, and started, and what is asked about first (rule A9).
 
 use serde_json::Value;
 
@@ -9,13 +9,18 @@ use crate::decide::happened::base::{Base, Passage};
 use crate::decide::happened::question::{Question, reason_of};
 use crate::decide::holds::Hold;
 use crate::decide::next::Next;
-use crate::decide::shown::OwnGate;
+use crate::decide::shown::SluiceGate;
 use crate::decide::{Act, Guard, Observation, Reason, Seen};
 use crate::engine::EngineInfo;
 
 impl Next<'_> {
     /// Whether an update to a target may be made, as far as this gate is concerned.
-    pub(crate) fn own_gate(&mut self, info: &EngineInfo, seen: &Seen, target: &Target) -> Passage {
+    pub(crate) fn sluice_gate(
+        &mut self,
+        info: &EngineInfo,
+        seen: &Seen,
+        target: &Target,
+    ) -> Passage {
         let passage = self.passage(info, seen, target);
         let wanted = self.input.pipeline.spec.desired_state != DesiredState::Stopped;
         if passage == Passage::Shut && wanted && self.record.is_left_stopped(seen.state()) {
@@ -41,8 +46,8 @@ impl Next<'_> {
 
     pub(crate) fn nothing_goes_on(&mut self, target: &Target) {
         let theirs = self.record.fields_that_others_set(target);
-        self.shown.own_gate = self.shown.own_gate.take().map(|shown| match shown {
-            OwnGate::Asks(message) => OwnGate::AsksStopped(match theirs {
+        self.shown.sluice_gate = self.shown.sluice_gate.take().map(|shown| match shown {
+            SluiceGate::Asks(message) => SluiceGate::AsksStopped(match theirs {
                 Some(fields) => format!(
                     "nothing runs: somebody changed this at the engine (to undo it, write what is right into {fields}, or put it back there); {message}"
                 ),
@@ -85,7 +90,7 @@ impl Next<'_> {
         if refused_before
             && (policy == BootstrapPolicy::Allow || !unseen.is_empty() || is_asked_nothing)
         {
-            return self.publish_at_own_gate(seen, target);
+            return self.publish_at_sluice_gate(seen, target);
         }
         if known == Some((Gate::Sluice, ApprovalState::Rejected)) {
             self.show_kept_out();
@@ -118,7 +123,7 @@ impl Next<'_> {
                 .as_ref()
                 .and_then(|seal| seal.failure.as_ref());
             let failure = failure.map(|why| format!(" (the last one could not be written: {why})"));
-            self.shown.own_gate = Some(OwnGate::Asks(format!(
+            self.shown.sluice_gate = Some(SluiceGate::Asks(format!(
                 "the old program goes on until a checkpoint of it exists{}: only then can the change be named and asked about",
                 failure.unwrap_or_default()
             )));
@@ -144,9 +149,9 @@ impl Next<'_> {
                 });
                 return Passage::Shut;
             }
-            _ => return self.publish_at_own_gate(seen, target),
+            _ => return self.publish_at_sluice_gate(seen, target),
         }
-        self.ask_at_own_gate();
+        self.ask_at_sluice_gate();
         Passage::Shut
     }
 
@@ -162,17 +167,17 @@ impl Next<'_> {
             Some(ApprovalState::Approved | ApprovalState::Applying | ApprovalState::Applied) => {
                 return Passage::Open;
             }
-            Some(ApprovalState::Awaiting) => self.ask_at_own_gate(),
+            Some(ApprovalState::Awaiting) => self.ask_at_sluice_gate(),
             Some(ApprovalState::Rejected | ApprovalState::ApplyFailed) => self.show_kept_out(),
             Some(ApprovalState::Unknown) => {}
             // What isn't asked for any more isn't asked about.
             _ if self.record.wanted_target().as_ref() != Some(target) => {}
-            _ => return self.publish_at_own_gate(seen, target),
+            _ => return self.publish_at_sluice_gate(seen, target),
         }
         Passage::Shut
     }
 
-    pub(crate) fn publish_at_own_gate(&mut self, seen: &Seen, target: &Target) -> Passage {
+    pub(crate) fn publish_at_sluice_gate(&mut self, seen: &Seen, target: &Target) -> Passage {
         let Some(full) = seen.full() else {
             self.act(Act::Look, Guard::default());
             return Passage::Shut;
@@ -189,17 +194,17 @@ impl Next<'_> {
         });
         match published {
             ApprovalState::Rejected => self.show_kept_out(),
-            _ => self.ask_at_own_gate(),
+            _ => self.ask_at_sluice_gate(),
         }
         Passage::Shut
     }
 
     /// Says what is asked, over what is said of the program that goes on.
-    pub(crate) fn ask_at_own_gate(&mut self) {
+    pub(crate) fn ask_at_sluice_gate(&mut self) {
         let Some(approval) = &self.record.status.approval else {
             return;
         };
-        self.shown.own_gate = Some(OwnGate::Asks(format!(
+        self.shown.sluice_gate = Some(SluiceGate::Asks(format!(
             "change {} waits for approval before anything is changed: {}. To approve it: {}",
             approval.change_id, approval.summary, approval.approve_command
         )));
@@ -230,7 +235,7 @@ impl Next<'_> {
                 reason_of(approval),
                 self.input.command(annotation::RETRY, &approval.change_id),
             );
-            self.shown.own_gate = Some(OwnGate::Rejected(message));
+            self.shown.sluice_gate = Some(SluiceGate::Rejected(message));
             return;
         }
         self.shown.held = Some(Hold {

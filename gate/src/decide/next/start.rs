@@ -1,4 +1,4 @@
-//! TODO
+//! Starts a pipeline, having written down what that brings up, and under which terms.
 
 use crate::crd::{BootstrapPolicy, DesiredState, Phase, Run};
 use crate::decide::next::Next;

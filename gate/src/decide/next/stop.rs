@@ -1,4 +1,5 @@
-//! TODO
+//! Stops a pipeline: with a checkpoint where there is something to keep, at once at the gate, or where somebody who may
+//! says so.
 
 use crate::crd::{ApprovalState, GracefulStop, Phase, StopKind, annotation};
 use crate::decide::guard::BEFORE_THE_GATE;

@@ -1,4 +1,4 @@
-//! TODO
+//! What is up: it runs or is paused as the spec says, and is asked for its checkpoint.
 
 use crate::crd::{DesiredState, Phase};
 use crate::decide::next::Next;

@@ -93,7 +93,7 @@ impl Next<'_> {
             return Err(false);
         }
         let target = content.target();
-        self.record.reopen_own_gate(&target);
+        self.record.reopen_sluice_gate(&target);
         let is_at_rest =
             state.is_up() || state.is_stopped() || self.record.is_before_the_gate(state);
         let proposed = Proposed {
@@ -148,7 +148,7 @@ impl Next<'_> {
             // While the engine can't be asked, what was kept is started.
             return self.act.is_some();
         }
-        match self.own_gate(info, seen, &change.target) {
+        match self.sluice_gate(info, seen, &change.target) {
             Passage::Open => self.replace(change.state, &change.sent),
             Passage::Shut => return self.act.is_some(),
             Passage::Blocked => {}
@@ -189,7 +189,7 @@ impl Next<'_> {
             return false;
         }
         if change.is_other_program && self.must_build_first(&change.sent, &change.target)
-            || self.own_gate(info, seen, &change.target) != Passage::Open
+            || self.sluice_gate(info, seen, &change.target) != Passage::Open
         {
             // What runs is looked after as before, unless there is a call to make.
             return self.act.is_some();

@@ -7,10 +7,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::crd::{ApprovalState, Outcome};
-use crate::decide::EventReason;
-use crate::decide::reason::*;
+use crate::decide::reason::{
+    APPROVED, POLICIES_NOT_IN_FORCE, SETTINGS_NOT_SHOWN, STALE_APPROVAL, UNFOUNDED_APPROVAL,
+    shortened,
+};
 use crate::decide::record::Record;
-use crate::{summary, text};
+use crate::decide::{ApprovedReason, EventReason, Reason};
+use crate::summary;
 
 impl Record<'_> {
     /// The vote that does nothing, told once per transition.
@@ -143,9 +146,4 @@ impl Record<'_> {
             None => self.status.conditions.push(condition),
         }
     }
-}
-
-/// A message that is put together of what people and engines wrote, as a condition takes it.
-pub(crate) fn shortened(message: String) -> String {
-    text::foreign(&message, text::CONDITION)
 }

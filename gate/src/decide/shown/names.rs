@@ -1,4 +1,4 @@
-//! TODO
+//! Votes that don't count because nobody vouches for the name beside them, and policies that aren't in force.
 
 use crate::crd::{Approval, ApprovalState, PipelineStatus};
 use crate::decide::happened::names::NOTED_LATER;

@@ -1,4 +1,4 @@
-//! TODO
+//! Votes that do nothing.
 
 use crate::decide::record::Record;
 

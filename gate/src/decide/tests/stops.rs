@@ -12,7 +12,7 @@ fn drops_none(world: &World) -> bool {
 }
 
 /// A change of settings waits at Sluice's gate while the old program runs.
-fn waits_at_own_gate() -> World {
+fn waits_at_sluice_gate() -> World {
     let mut world = World::new("A");
     world.set(json!({"env": {"A": "1"}}));
     world.settle();
@@ -35,7 +35,7 @@ fn run_by_hand(world: &mut World) {
 
 #[test]
 fn what_others_bring_there_that_is_asked_about_is_asked_about_anew() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     let id = world.approval().change_id;
     world.engine.stop_by_hand();
     world.engine.set_by_hand(&json!({"env": {"A": "2"}}));
@@ -56,7 +56,7 @@ fn what_others_bring_there_that_is_asked_about_is_asked_about_anew() {
 
 #[test]
 fn what_an_earlier_stop_has_written_proves_nothing_of_a_later_one() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     world.spec(|spec| spec.desired_state = DesiredState::Stopped);
     world.settle();
     let id = world.approval().change_id;
@@ -81,7 +81,7 @@ fn what_an_earlier_stop_has_written_proves_nothing_of_a_later_one() {
 /// The manager's list is older than what the pipeline has written.
 #[test]
 fn a_checkpoint_from_before_the_stop_that_shows_after_it_is_not_the_stops() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     let id = world.approve_by_annotation();
     world.engine.write_checkpoint();
     world.engine.hidden_checkpoints = 1;
@@ -105,7 +105,7 @@ fn a_checkpoint_from_before_the_stop_that_shows_after_it_is_not_the_stops() {
 /// By then it shows only what was there before that.
 #[test]
 fn a_list_that_is_older_than_the_stop_proves_no_checkpoint() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     let id = world.approve_by_annotation();
     world.engine.write_checkpoint();
     world.engine.hidden_checkpoints = 1;
@@ -127,7 +127,7 @@ fn a_list_that_is_older_than_the_stop_proves_no_checkpoint() {
 /// Within the time in which the first may not show yet.
 #[test]
 fn the_stop_of_another_deployment_is_written_down_anew() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     world.spec(|spec| spec.desired_state = DesiredState::Stopped);
     for _ in 0..6 {
         world.reconcile();
@@ -233,7 +233,7 @@ fn who_approves_beforehand_approves_nothing_where_the_stop_writes_no_checkpoint(
 
 #[test]
 fn an_update_that_is_refused_after_its_stop_is_no_stop_without_a_checkpoint() {
-    let mut world = waits_at_own_gate();
+    let mut world = waits_at_sluice_gate();
     world.engine.refuses_updates = Some("Broken");
     world.approve_by_annotation();
     world.settle();
@@ -366,7 +366,7 @@ fn a_stop_and_a_start_by_others_between_two_looks_are_told() {
 #[test]
 fn a_stop_that_is_asked_for_twice_is_one_stop() {
     for effects in 1..12 {
-        let mut world = waits_at_own_gate();
+        let mut world = waits_at_sluice_gate();
         let id = world.approve_by_annotation();
         for _ in 0..30 {
             world.reconcile_until(effects);

@@ -59,7 +59,7 @@ impl World {
         others: impl FnMut(&mut Self, usize) + Send,
     ) -> Option<Duration> {
         self.asked = Asked::default();
-        self.has_been_a_guest |= self.pipeline.is_guest();
+        self.has_been_a_guest |= self.pipeline.is_gate_only();
         let read = self
             .heard_of
             .take()

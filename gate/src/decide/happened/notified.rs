@@ -1,4 +1,4 @@
-//! TODO
+//! Whether the engine was told of an approval so lately that its answers needn't show it.
 
 use std::time::Duration;
 
