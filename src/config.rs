@@ -228,9 +228,9 @@ impl Args {
         }))
     }
 
-    fn audit_log(&self) -> Result<Option<audit::Target>, Error> {
+    fn audit_log(&self) -> Result<Option<audit::Destination>, Error> {
         let argument = self.audit_log.as_deref().filter(|text| !text.is_empty());
-        let target = argument.map(audit::Target::from_argument);
+        let target = argument.map(audit::Destination::from_argument);
         if let Some(target) = &target {
             let name = argument.unwrap_or_default().to_owned();
             target

@@ -51,7 +51,7 @@ use crate::guarded;
 use crate::health::Health;
 use crate::lease::Leadership;
 use crate::metrics::Metrics;
-use crate::policies::{Guard, Trust};
+use crate::policies::{PolicyGuard, Trust};
 use crate::telemetry;
 
 pub use engines::{DefaultEngine, EngineKey, EngineReason};
@@ -112,7 +112,7 @@ pub struct Settings {
     /// How long a vote that the REST endpoint wrote down stays, even if its change is settled.
     pub vote_retention: Duration,
     /// Where the audit log goes; `None` if there is none.
-    pub audit_log: Option<audit::Target>,
+    pub audit_log: Option<audit::Destination>,
 }
 
 impl Settings {
@@ -139,7 +139,7 @@ pub struct Surroundings {
     /// Hears of everything that is counted.
     pub metrics: Arc<Metrics>,
     /// Watches over the admission policies.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<PolicyGuard>,
 }
 
 /// Everything that a reconcile works with.
@@ -158,7 +158,7 @@ pub struct Context {
     previews: previews::Previews,
     leadership: Leadership,
     metrics: Arc<Metrics>,
-    guard: Arc<Guard>,
+    guard: Arc<PolicyGuard>,
     trust: watch::Receiver<Trust>,
     notes: trust::Notes,
 }

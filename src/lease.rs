@@ -28,7 +28,7 @@ use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use term::{Found, Next, Seen};
+use term::{Found, HolderSeen, Next};
 
 /// The settings of an election.
 #[derive(Clone, Debug)]
@@ -104,7 +104,7 @@ pub struct Lost(String);
 pub struct Candidate {
     api: Api<Lease>,
     config: Config,
-    seen: Option<Seen>,
+    seen: Option<HolderSeen>,
     stored: Option<Lease>,
     /// What was written, or tried to be, as the time of the last renewal: by that this replica knows its own.
     tried: Option<MicroTime>,
@@ -282,7 +282,7 @@ impl Candidate {
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 debug!("somebody else has written the lease");
                 self.stored = None;
-                self.seen = Some(Seen {
+                self.seen = Some(HolderSeen {
                     holder: Some("somebody else".to_owned()),
                     duration: self.config.duration,
                     since: Instant::now(),

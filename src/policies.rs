@@ -7,7 +7,7 @@
 //!
 //! They are read every few seconds, not watched: RBAC lets a watch be limited to a name only one by one,
 //! and what a watch brings late must not open the gate. So they are read once more just before a decision
-//! is recorded: see [`Guard::confirm`].
+//! is recorded: see [`PolicyGuard::confirm`].
 
 mod expected;
 mod inspect;
@@ -71,7 +71,7 @@ const GRACE: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Watches over the policies.
-pub struct Guard {
+pub struct PolicyGuard {
     client: Client,
     metrics: Arc<Metrics>,
     known: Mutex<Known>,
@@ -115,7 +115,7 @@ enum Finding {
     Bad(String),
 }
 
-impl Guard {
+impl PolicyGuard {
     /// A guard that has seen nothing yet. `required` is whether votes must not count without it.
     pub fn new(client: Client, required: bool, metrics: Arc<Metrics>) -> Self {
         Self {
@@ -482,7 +482,7 @@ mod tests {
                 .body(Body::from(body.to_string().into_bytes()))
         };
         let client = Client::new(tower::service_fn(answer), "default");
-        let guard = Guard::new(client, true, Arc::new(Metrics::default()));
+        let guard = PolicyGuard::new(client, true, Arc::new(Metrics::default()));
         let in_force = || Standing::InForce {
             epoch: "e".into(),
             since: Timestamp::UNIX_EPOCH,

@@ -23,7 +23,7 @@ use crate::config::Args;
 use crate::health::Health;
 use crate::lease::{self, Candidate, Leadership};
 use crate::metrics::Metrics;
-use crate::policies::Guard;
+use crate::policies::PolicyGuard;
 use crate::telemetry::{self, Telemetry};
 use crate::{admin, api, config, controller, crd};
 
@@ -96,7 +96,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
     if !wait_for_crds(&client, &health, &stop).await {
         return servers.finish(&stop, telemetry, Ok(())).await;
     }
-    let guard = Arc::new(Guard::new(
+    let guard = Arc::new(PolicyGuard::new(
         client.clone(),
         args.require_policies,
         Arc::clone(&metrics),
@@ -182,7 +182,7 @@ struct Lead {
     settings: controller::Settings,
     health: Health,
     metrics: Arc<Metrics>,
-    guard: Arc<Guard>,
+    guard: Arc<PolicyGuard>,
     stop: CancellationToken,
 }
 

@@ -31,7 +31,7 @@ pub struct Downtime {
 }
 
 /// How it went.
-struct Outcome {
+struct Verdict {
     /// From the change of the spec to the stop.
     before: Duration,
     /// From the stop to the question.
@@ -70,7 +70,7 @@ impl Downtime {
                 outcome.down.as_secs_f64(),
             );
         }
-        let down = |outcome: &Outcome| outcome.down.as_secs_f64();
+        let down = |outcome: &Verdict| outcome.down.as_secs_f64();
         println!(
             "beforehand / afterwards: {:.0} % of the time down; beyond the compilation that is left: {:.1} s; afterwards, beyond its compilation: {:.1} s",
             100.0 * down(&beforehand) / down(&after),
@@ -93,7 +93,7 @@ impl Downtime {
         stage: &Stage,
         namespace: &str,
         compile_beforehand: &str,
-    ) -> Result<Outcome, Error> {
+    ) -> Result<Verdict, Error> {
         stage.namespace(namespace).await?;
         let compile = format!("{}s", self.compile_time);
         let recompile = format!("{}ms", self.recompile_time().as_millis());
@@ -139,7 +139,7 @@ impl Downtime {
             Ok((down, until_it_runs(&engine, true).await?))
         };
         let (asked, (stopped, runs)) = try_join(approve, watch).await?;
-        Ok(Outcome {
+        Ok(Verdict {
             before: stopped - changed,
             until_asked: asked.saturating_duration_since(stopped),
             down: runs - stopped,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice_gate::crd::{CompactObject, Decision, DecisionRecord, Outcome, Pipeline};
+use sluice_gate::crd::{CompactObject, Decision, DecisionRecord, Pipeline, Verdict};
 
 use crate::arguments::History;
 use crate::cluster::Cluster;
@@ -105,8 +105,8 @@ fn text(pipeline: &str, records: &[DecisionRecord], now: Timestamp) -> String {
 fn outcome(record: &DecisionRecord) -> String {
     let state = format!("{:?}", record.state);
     match record.decision.as_ref().map(|decision| decision.outcome) {
-        Some(Outcome::Approved) if state != "Approved" => format!("Approved, {state}"),
-        Some(Outcome::Rejected) if state != "Rejected" => format!("Rejected, {state}"),
+        Some(Verdict::Approved) if state != "Approved" => format!("Approved, {state}"),
+        Some(Verdict::Rejected) if state != "Rejected" => format!("Rejected, {state}"),
         _ => state,
     }
 }
@@ -133,7 +133,7 @@ fn detail(record: &DecisionRecord) -> String {
     let time = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let mut lines = vec![
         format!("Change     {}", one_line(&record.change_id)),
-        format!("Outcome    {}", outcome(record)),
+        format!("Verdict    {}", outcome(record)),
     ];
     if let Some(decision) = &record.decision {
         lines.push(format!(

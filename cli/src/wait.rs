@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use kube::runtime::watcher;
-use sluice_gate::crd::{Approval, ApprovalState, Decision, Outcome, Pipeline};
+use sluice_gate::crd::{Approval, ApprovalState, Decision, Pipeline, Verdict};
 use sluice_guarded as guarded;
 
 use crate::cluster::Cluster;
@@ -165,7 +165,7 @@ fn of_state(
             failure.unwrap_or("the engine gave no reason")
         )),
         ApprovalState::Rejected => {
-            let rejection = decision.filter(|decision| decision.outcome == Outcome::Rejected);
+            let rejection = decision.filter(|decision| decision.outcome == Verdict::Rejected);
             let by = rejection
                 .map(|it| format!(" by {}", it.by))
                 .unwrap_or_default();

@@ -30,9 +30,9 @@ pub use pipeline_approval::{
 pub use status::{
     Approval, ApprovalState, AtStake, AuditEntry, BaseCheckpoint, Build, BuildOutcome, Decision,
     DecisionRecord, Door, Emptied, EngineContent, EngineView, Failures, Gate, GracefulStop,
-    HeldSetting, HeldSettings, Interference, KeptProgram, Loss, Omission, Outcome, PipelineStatus,
+    HeldSetting, HeldSettings, Interference, KeptProgram, Loss, Omission, PipelineStatus,
     PoliciesSeen, Preview, PreviewOutcome, Refusal, Run, Seal, Sending, Settled, SpentVotes,
-    StopKind, Target, Turn, Vote,
+    StopKind, Target, Turn, Verdict, Vote,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{

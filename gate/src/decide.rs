@@ -53,7 +53,7 @@ pub use happened::build::{build_tag, is_build, is_of, is_own_build};
 pub use happened::ownership::is_owned;
 pub use input::{CheckpointStatusSeen, Input, Observation, Seen, Timing};
 pub use needs::Needs;
-pub use outcome::{Asked, LastCall, Outcome, remembered};
+pub use outcome::{Asked, CallOutcome, LastCall, remembered};
 pub use plan::{Plan, Step};
 pub use reason::{ApprovedReason, CONDITION_TYPES, Reason};
 pub use report::Report;

@@ -13,7 +13,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::change;
 use crate::crd::{
-    Approval, Door, Outcome, Pipeline, PipelineApproval, SpentVotes, Vote, VoteDecision, annotation,
+    Approval, Door, Pipeline, PipelineApproval, SpentVotes, Verdict, Vote, VoteDecision, annotation,
 };
 
 /// Whoever wrote a field or an annotation: the API server doesn't tell afterwards.
@@ -67,7 +67,7 @@ pub struct Names<'a> {
 struct Carried<'a> {
     place: String,
     door: Door,
-    outcome: Outcome,
+    outcome: Verdict,
     given: Option<&'a str>,
     by: Option<&'a str>,
 }
@@ -95,8 +95,8 @@ impl Carried<'_> {
     /// put there by somebody else, aren't those of whoever is vouched for.
     fn reason(&self, pipeline: &Pipeline, names: &Names) -> Option<String> {
         let verb = match (self.door, self.outcome) {
-            (Door::Annotation, Outcome::Approved) => "approve",
-            (Door::Annotation, Outcome::Rejected) => "reject",
+            (Door::Annotation, Verdict::Approved) => "approve",
+            (Door::Annotation, Verdict::Rejected) => "reject",
             _ => return None,
         };
         let reason = pipeline.annotation(annotation::REASON)?;
@@ -112,19 +112,19 @@ impl Carried<'_> {
 
     /// Whether there is nothing left for it to do, whatever waits by now: the change that it approves is settled, or the
     /// one that it rejects had its turn.
-    fn has_done_its_work(&self, register: &Register) -> bool {
+    fn has_done_its_work(&self, register: &KnownChanges) -> bool {
         let Some(given) = self.given else {
             return false;
         };
         self.is_remembered(register.spent_votes)
             || register.settled.contains(&given)
-            || self.outcome == Outcome::Rejected && register.known.contains(&given)
+            || self.outcome == Verdict::Rejected && register.known.contains(&given)
     }
 
     /// Whether it is remembered that it has done its work.
     fn is_remembered(&self, spent: &SpentVotes) -> bool {
         let there = match (self.door, self.outcome) {
-            (Door::Annotation, Outcome::Rejected) => &spent.reject,
+            (Door::Annotation, Verdict::Rejected) => &spent.reject,
             (Door::Annotation, _) => &spent.approve,
             _ => &spent.approved_change,
         };
@@ -135,7 +135,7 @@ impl Carried<'_> {
     fn remember(&self, spent: &mut SpentVotes) {
         let given = self.given.map(str::to_owned);
         match (self.door, self.outcome) {
-            (Door::Annotation, Outcome::Rejected) => spent.reject = given,
+            (Door::Annotation, Verdict::Rejected) => spent.reject = given,
             (Door::Annotation, _) => spent.approve = given,
             _ => spent.approved_change = given,
         }
@@ -146,7 +146,7 @@ impl Carried<'_> {
         let doubt = self.doubt(names);
         if let Some(why) = doubt
             && names.required
-            && self.outcome != Outcome::Rejected
+            && self.outcome != Verdict::Rejected
         {
             let place = self.place.clone();
             return Err(Unfounded { place, why });
@@ -197,11 +197,11 @@ pub fn carries_votes(pipeline: &Pipeline) -> bool {
 
 fn annotations_of(pipeline: &Pipeline) -> impl Iterator<Item = Carried<'_>> {
     let all = [
-        (annotation::REJECT, annotation::REJECT_BY, Outcome::Rejected),
+        (annotation::REJECT, annotation::REJECT_BY, Verdict::Rejected),
         (
             annotation::APPROVE,
             annotation::APPROVE_BY,
-            Outcome::Approved,
+            Verdict::Approved,
         ),
     ];
     all.into_iter().filter_map(|(key, by, outcome)| {
@@ -219,7 +219,7 @@ fn named_field(pipeline: &Pipeline) -> Option<Carried<'_>> {
     Some(Carried {
         place: "spec.approvedChange".to_owned(),
         door: Door::Field,
-        outcome: Outcome::Approved,
+        outcome: Verdict::Approved,
         given: Some(pipeline.spec.approved_change.as_deref()?),
         by: name_beside(pipeline, annotation::APPROVED_CHANGE_BY),
     })
@@ -229,7 +229,7 @@ fn bare_field(pipeline: &Pipeline) -> Option<Carried<'_>> {
     (pipeline.spec.approved == Some(true)).then(|| Carried {
         place: "spec.approved".to_owned(),
         door: Door::Field,
-        outcome: Outcome::Approved,
+        outcome: Verdict::Approved,
         given: None,
         by: name_beside(pipeline, annotation::APPROVED_BY),
     })
@@ -251,7 +251,7 @@ pub struct Stale {
 }
 
 /// What is known when votes are counted.
-pub struct Register<'a> {
+pub struct KnownChanges<'a> {
     /// The change that can still be decided.
     pub waiting: Option<&'a Approval>,
     /// The id of the change that the present spec is about to bring, so that an approval that was
@@ -275,7 +275,7 @@ pub struct Register<'a> {
 }
 
 /// Counts the votes of all doors.
-pub fn count(pipeline: &Pipeline, objects: &[PipelineApproval], register: &Register) -> Ballot {
+pub fn count(pipeline: &Pipeline, objects: &[PipelineApproval], register: &KnownChanges) -> Ballot {
     let mut ballot = Ballot::default();
     objects_of(pipeline, objects, register, &mut ballot);
     annotations(pipeline, register, &mut ballot);
@@ -286,13 +286,13 @@ pub fn count(pipeline: &Pipeline, objects: &[PipelineApproval], register: &Regis
 /// What the votes amount to: a rejection beats any number of approvals.
 pub fn decide(votes: &[Vote]) -> Option<&Vote> {
     let of = |outcome| votes.iter().find(move |vote| vote.outcome == outcome);
-    of(Outcome::Rejected).or_else(|| of(Outcome::Approved))
+    of(Verdict::Rejected).or_else(|| of(Verdict::Approved))
 }
 
 fn objects_of(
     pipeline: &Pipeline,
     objects: &[PipelineApproval],
-    register: &Register,
+    register: &KnownChanges,
     ballot: &mut Ballot,
 ) {
     for object in objects {
@@ -316,8 +316,8 @@ fn objects_of(
                     Door::Object
                 };
                 let outcome = match spec.decision {
-                    VoteDecision::Approve => Outcome::Approved,
-                    VoteDecision::Reject => Outcome::Rejected,
+                    VoteDecision::Approve => Verdict::Approved,
+                    VoteDecision::Reject => Verdict::Rejected,
                 };
                 // The admission policy lets nobody name another than himself, but for the REST
                 // endpoint, which names the user of the token that it reviewed.
@@ -325,7 +325,7 @@ fn objects_of(
                 let doubt = doubt_about(object, user.is_some(), &register.names);
                 if let Some(why) = doubt
                     && register.names.required
-                    && outcome != Outcome::Rejected
+                    && outcome != Verdict::Rejected
                 {
                     let place = format!("PipelineApproval {name}");
                     ballot.unfounded.push(Unfounded { place, why });
@@ -365,7 +365,7 @@ fn is_older(object: &PipelineApproval, than: Option<Timestamp>) -> bool {
 
 /// The votes in the Pipeline's own fields and annotations that have done their work: what is to be remembered of them as long as
 /// they stand there.
-pub fn spent_votes(pipeline: &Pipeline, register: &Register) -> SpentVotes {
+pub fn spent_votes(pipeline: &Pipeline, register: &KnownChanges) -> SpentVotes {
     let mut spent = SpentVotes::default();
     for vote in annotations_of(pipeline).chain(named_field(pipeline)) {
         if vote.has_done_its_work(register) {
@@ -388,14 +388,14 @@ fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -
     }
 }
 
-fn annotations(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
+fn annotations(pipeline: &Pipeline, register: &KnownChanges, ballot: &mut Ballot) {
     for vote in annotations_of(pipeline) {
         let reason = vote.reason(pipeline, &register.names);
         named(&vote, reason, register, ballot);
     }
 }
 
-fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
+fn fields(pipeline: &Pipeline, register: &KnownChanges, ballot: &mut Ballot) {
     if let Some(vote) = named_field(pipeline) {
         named(&vote, None, register, ballot);
     }
@@ -418,7 +418,7 @@ fn fields(pipeline: &Pipeline, register: &Register, ballot: &mut Ballot) {
 }
 
 /// A form that names a change: it counts for that one, and is stale for any other.
-fn named(carried: &Carried, reason: Option<String>, register: &Register, ballot: &mut Ballot) {
+fn named(carried: &Carried, reason: Option<String>, register: &KnownChanges, ballot: &mut Ballot) {
     let given = carried.given.unwrap_or_default();
     match register.waiting {
         Some(waiting) if waiting.change_id == given => cast(carried, reason, register, ballot),
@@ -434,7 +434,7 @@ fn named(carried: &Carried, reason: Option<String>, register: &Register, ballot:
 }
 
 /// A vote on the change that waits.
-fn cast(carried: &Carried, reason: Option<String>, register: &Register, ballot: &mut Ballot) {
+fn cast(carried: &Carried, reason: Option<String>, register: &KnownChanges, ballot: &mut Ballot) {
     match carried.vote(reason, &register.names) {
         Ok(vote) => ballot.votes.push(vote),
         Err(unfounded) => ballot.unfounded.push(unfounded),

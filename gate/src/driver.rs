@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::jiff::Timestamp;
 
 use super::decide::{
-    self, Act, Asked, Guard, Input, LastCall, Needs, Observation, Outcome, Plan, Report, Step,
+    self, Act, Asked, CallOutcome, Guard, Input, LastCall, Needs, Observation, Plan, Report, Step,
     Timing,
 };
 use super::memory::{Memory, Pace};
@@ -35,7 +35,7 @@ pub enum Written {
 /// What came of an act.
 pub enum Performed {
     /// It was carried out, or tried. Of some there is nothing to be told but what is in view now.
-    Done(Option<Outcome>),
+    Done(Option<CallOutcome>),
     /// It isn't this Pipeline's turn for it yet.
     Later(Duration),
 }
@@ -168,10 +168,10 @@ struct Reconcile<'a, I> {
     live_votes: Option<Vec<PipelineApproval>>,
     live_policies: Option<Trust>,
     /// What came of the last act, until it is written down, and what it was made for.
-    outcome: Option<Outcome>,
+    outcome: Option<CallOutcome>,
     asked: Asked,
     /// A call that failed and isn't made again yet, and how long not.
-    held_back: Option<(Outcome, Duration)>,
+    held_back: Option<(CallOutcome, Duration)>,
 }
 
 /// Reconciles a Pipeline, as it was read just now or as it was heard of.
@@ -286,7 +286,7 @@ impl<I: Io> Reconcile<'_, I> {
             ..self.fresh.and(missing)
         };
         if let (Some(error), Step::Act(act, guard)) = (read.engine, step) {
-            let failed = Outcome::Failed {
+            let failed = CallOutcome::Failed {
                 act: act.call(),
                 error,
             };
@@ -340,14 +340,14 @@ impl<I: Io> Reconcile<'_, I> {
     }
 
     /// Takes in what came of an act, or of the look before it.
-    fn came_of(&mut self, act: Act, guard: Guard, begun: Now, outcome: Option<Outcome>) {
+    fn came_of(&mut self, act: Act, guard: Guard, begun: Now, outcome: Option<CallOutcome>) {
         self.fresh.object = false;
         self.fresh.engine = false;
         let is_first = |memory: &mut Memory| memory.is_about_to_stop(&self.pipeline);
         let is_first = self.io.memory(&self.pipeline, is_first);
         self.outcome = match outcome {
             // What is its newest checkpoint by now may be the one that an earlier call has had it write.
-            Some(Outcome::Stopping { .. }) if !is_first => Some(Outcome::Done(act.call())),
+            Some(CallOutcome::Stopping { .. }) if !is_first => Some(CallOutcome::Done(act.call())),
             other => other,
         };
         let Some(outcome) = &self.outcome else {
@@ -373,7 +373,7 @@ impl<I: Io> Reconcile<'_, I> {
 
     async fn rest(&mut self, requeue: Option<Duration>) -> End {
         let rest = self.held_back.as_ref().map(|(_, rest)| *rest);
-        let holds_all = |(failed, _): &(Outcome, Duration)| !failed.holds_back_only_itself();
+        let holds_all = |(failed, _): &(CallOutcome, Duration)| !failed.holds_back_only_itself();
         if let Some(rest) = rest.filter(|_| self.held_back.as_ref().is_some_and(holds_all)) {
             return End::Pause(rest);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Act, LastCall, Outcome, remembered};
+use super::decide::{Act, CallOutcome, LastCall, remembered};
 use crate::crd::{ApprovalState, GROUP, Pipeline};
 
 /// The longest one.
@@ -45,7 +45,7 @@ pub struct Memory {
 /// A call that failed.
 #[derive(Debug, PartialEq)]
 struct HeldBack {
-    outcome: Outcome,
+    outcome: CallOutcome,
     until: Instant,
     asked: Wishes,
 }
@@ -79,9 +79,9 @@ impl Memory {
     }
 
     /// A call was made, or not: that is what came of it.
-    pub fn made(&mut self, call: LastCall, outcome: &Outcome) {
+    pub fn made(&mut self, call: LastCall, outcome: &CallOutcome) {
         // Where the guard didn't hold, nothing was called.
-        if matches!(call.act, Act::Stop { .. }) && *outcome != Outcome::GuardFailed {
+        if matches!(call.act, Act::Stop { .. }) && *outcome != CallOutcome::GuardFailed {
             self.about_to_stop = None;
         }
         self.last_call = remembered(self.last_call.take(), call, outcome);
@@ -126,7 +126,7 @@ impl Memory {
     pub fn failed(
         &mut self,
         pipeline: &Pipeline,
-        outcome: Outcome,
+        outcome: CallOutcome,
         now: Instant,
         pace: Pace,
     ) -> Duration {
@@ -140,7 +140,7 @@ impl Memory {
     }
 
     /// The call that failed, if its pause isn't over, and what is left of that.
-    pub fn held_back(&self, pipeline: &Pipeline, now: Instant) -> Option<(Outcome, Duration)> {
+    pub fn held_back(&self, pipeline: &Pipeline, now: Instant) -> Option<(CallOutcome, Duration)> {
         let held = self.held_back.as_ref()?;
         let rest = held.until.checked_duration_since(now)?;
         let is_it = !rest.is_zero() && held.asked == wishes(pipeline);
@@ -200,8 +200,8 @@ mod tests {
         Pace { first: FIRST, lot }
     }
 
-    fn a_failure() -> Outcome {
-        Outcome::Failed {
+    fn a_failure() -> CallOutcome {
+        CallOutcome::Failed {
             act: EngineCall::Start,
             error: crate::engine::Error::Unreachable("nobody is there".to_owned()),
         }
@@ -263,9 +263,9 @@ mod tests {
             guard: Guard::default(),
             at,
         };
-        memory.made(stop.clone(), &Outcome::GuardFailed);
+        memory.made(stop.clone(), &CallOutcome::GuardFailed);
         assert!(memory.is_about_to_stop(&stored), "nothing was called");
-        memory.made(stop, &Outcome::Done(EngineCall::Stop));
+        memory.made(stop, &CallOutcome::Done(EngineCall::Stop));
         assert!(!memory.is_about_to_stop(&stored), "it was called");
         memory.written(&stored, &stored);
         assert!(
@@ -283,7 +283,7 @@ mod tests {
             guard: Guard::default(),
             at,
         };
-        memory.made(call.clone(), &Outcome::Done(EngineCall::Pause));
+        memory.made(call.clone(), &CallOutcome::Done(EngineCall::Pause));
         let after = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).expect("a time");
         for (seconds, matters) in [(0, true), (9, true), (10, false), (-3600, true)] {
             let last = memory.last_call(after(seconds), MATTERS);

@@ -7,7 +7,7 @@ use super::{
     query::Query,
 };
 use crate::crd::{
-    Approval, ApprovalState, Door, EngineView, Gate, Outcome, Pipeline, VoteDecision, annotation,
+    Approval, ApprovalState, Door, EngineView, Gate, Pipeline, Verdict, VoteDecision, annotation,
 };
 use crate::gate::votes::{Effect, effect};
 
@@ -106,7 +106,7 @@ fn voted(approval: &Approval, user: &str) -> bool {
     approval
         .votes
         .iter()
-        .any(|vote| vote.via == Door::Rest && vote.outcome == Outcome::Approved && vote.by == user)
+        .any(|vote| vote.via == Door::Rest && vote.outcome == Verdict::Approved && vote.by == user)
 }
 
 fn other_options(pipeline: &Pipeline, query: &Query, approval: &Approval) -> Option<Error> {

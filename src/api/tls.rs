@@ -32,7 +32,7 @@ pub(super) struct Tls {
 
 /// What was read of the files: their content, by its digest, or why they can't be read.
 #[derive(PartialEq, Eq)]
-enum Seen {
+enum FilesSeen {
     Content([u8; 32]),
     Nothing(String),
 }
@@ -89,11 +89,11 @@ impl Tls {
 
     /// Takes the files' content over if it isn't what was seen before. Returns what is seen now, and
     /// what became of it if it is new.
-    fn look(&self, before: Option<Seen>) -> (Seen, Option<io::Result<()>>) {
+    fn look(&self, before: Option<FilesSeen>) -> (FilesSeen, Option<io::Result<()>>) {
         let pair = read(&self.certificate, &self.key);
         let now = match &pair {
-            Ok(pair) => Seen::Content(pair.digest()),
-            Err(error) => Seen::Nothing(error.to_string()),
+            Ok(pair) => FilesSeen::Content(pair.digest()),
+            Err(error) => FilesSeen::Nothing(error.to_string()),
         };
         if before.as_ref() == Some(&now) {
             return (now, None);

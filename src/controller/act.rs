@@ -8,7 +8,7 @@ use crate::crd::Pipeline;
 use crate::engine::{self, Feldera};
 use crate::gate::change::Content;
 use crate::gate::decide::{
-    Act, EngineCall, Guard, Observation, Outcome, build_tag, is_of, is_own_build,
+    Act, CallOutcome, EngineCall, Guard, Observation, build_tag, is_of, is_own_build,
 };
 
 /// Carries out an act if its guard holds in a read made just before, which may be in view already, and looks again afterwards.
@@ -23,10 +23,10 @@ pub(super) async fn perform(
     pipeline: &Pipeline,
     view: &mut View,
     context: &Context,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<CallOutcome>, Error> {
     let name = pipeline.engine_pipeline_name();
     let word = act.call();
-    let failed = |error| Ok(Some(Outcome::Failed { act: word, error }));
+    let failed = |error| Ok(Some(CallOutcome::Failed { act: word, error }));
     if *act == Act::Look {
         return match observe::look(name, view).await {
             Ok(_) => Ok(None),
@@ -42,7 +42,7 @@ pub(super) async fn perform(
                 act = word.as_str(),
                 "what the engine shows now is not what was decided on; nothing was called"
             );
-            return Ok(Some(Outcome::GuardFailed));
+            return Ok(Some(CallOutcome::GuardFailed));
         }
     }
     let Some(engine) = view.engine.clone() else {
@@ -56,7 +56,7 @@ pub(super) async fn perform(
             act = word.as_str(),
             "the pipeline has left the gate by now; it isn't stopped"
         );
-        return Ok(Some(Outcome::LeftTheGate));
+        return Ok(Some(CallOutcome::LeftTheGate));
     }
     // Last of all: a process that was paused may wake up here.
     if !context.leadership.holds() {
@@ -98,13 +98,13 @@ async fn call(
     pipeline: &Pipeline,
     view: &View,
     engine: &Feldera,
-) -> Result<Outcome, engine::Error> {
+) -> Result<CallOutcome, engine::Error> {
     let word = act.call();
     match act {
         Act::Look => {}
         Act::Create { tags, content } => {
             let created = engine.create(name, tags, content).await?;
-            return Ok(Outcome::Updated {
+            return Ok(CallOutcome::Updated {
                 not_shown: content.not_shown_by(&created.content),
                 settings: content.settings_answered_by(&created.content),
                 id: created.state.id,
@@ -119,22 +119,22 @@ async fn call(
                 ..
             } = &view.observation
             {
-                return Ok(Outcome::Owned(seen.state().id.clone()));
+                return Ok(CallOutcome::Owned(seen.state().id.clone()));
             }
         }
         Act::Mark { tags, digest } => {
             engine.set_tags(name, tags).await?;
-            return Ok(Outcome::Marked(digest.clone()));
+            return Ok(CallOutcome::Marked(digest.clone()));
         }
         Act::Preview(content) => {
-            return Ok(Outcome::Previewed {
+            return Ok(CallOutcome::Previewed {
                 target: content.target(),
                 answer: engine.diff(name, content).await?,
             });
         }
         Act::Update(content) => {
             let updated = engine.update(name, content).await?;
-            return Ok(Outcome::Updated {
+            return Ok(CallOutcome::Updated {
                 not_shown: content.not_shown_by(&updated.content),
                 settings: content.settings_answered_by(&updated.content),
                 id: updated.state.id,
@@ -154,7 +154,7 @@ async fn call(
             let newest = engine.checkpoints(name).await.ok();
             engine.stop(name, false).await?;
             let newest = newest.and_then(|mut all| all.pop());
-            return Ok(Outcome::Stopping { newest });
+            return Ok(CallOutcome::Stopping { newest });
         }
         Act::Pause => engine.pause(name).await?,
         Act::Resume => engine.resume(name).await?,
@@ -168,22 +168,22 @@ async fn call(
                 "telling the engine to go on"
             );
             engine.approve(name, *options).await?;
-            return Ok(Outcome::ApproveCalled);
+            return Ok(CallOutcome::ApproveCalled);
         }
         Act::Clear => engine.clear(name).await?,
         Act::Build { name, tag, content } => return build(name, tag, content, engine).await,
         Act::LookAtBuild { name, id, content } => {
             let Some(full) = engine.get(name).await? else {
-                return Ok(Outcome::Done(word));
+                return Ok(CallOutcome::Done(word));
             };
             if full.state.id != *id || !is_of(content, &full) {
-                return Ok(Outcome::BuildNameTaken(full.state.id));
+                return Ok(CallOutcome::BuildNameTaken(full.state.id));
             }
             return Ok(match full.state.program_status.as_str() {
-                _ if !full.state.compile_failed() => Outcome::Done(word),
+                _ if !full.state.compile_failed() => CallOutcome::Done(word),
                 // A fault of the compiler itself says nothing of the program.
-                "SystemError" => Outcome::BuildFailed(None),
-                status => Outcome::BuildFailed(Some(format!(
+                "SystemError" => CallOutcome::BuildFailed(None),
+                status => CallOutcome::BuildFailed(Some(format!(
                     "{status}: {}",
                     full.compile_error.as_deref().unwrap_or_default()
                 ))),
@@ -192,13 +192,13 @@ async fn call(
         Act::DropBuild { name, id } => drop_build(name, id.as_deref(), pipeline, engine).await?,
         Act::Checkpoint => {
             let started = engine.checkpoint(name).await?;
-            return Ok(Outcome::CheckpointRequested {
+            return Ok(CallOutcome::CheckpointRequested {
                 number: started.checkpoint_sequence_number,
                 incarnation: started.incarnation_uuid,
             });
         }
     }
-    Ok(Outcome::Done(word))
+    Ok(CallOutcome::Done(word))
 }
 
 async fn build(
@@ -206,18 +206,20 @@ async fn build(
     tag: &str,
     content: &Content,
     engine: &Feldera,
-) -> Result<Outcome, engine::Error> {
+) -> Result<CallOutcome, engine::Error> {
     match engine.create(name, &[tag.to_owned()], content).await {
-        Ok(created) => return Ok(Outcome::BuildIsThere(created.state.id)),
+        Ok(created) => return Ok(CallOutcome::BuildIsThere(created.state.id)),
         Err(engine::Error::Refused { code, .. }) if code == "DuplicateName" => {}
         Err(error) => return Err(error),
     }
     // It was made before a crash, or by a call that came through although it wasn't answered; or it is
     // somebody else's.
     Ok(match engine.get(name).await? {
-        None => Outcome::Done(EngineCall::Build),
-        Some(found) if is_own_build(&found, tag, content) => Outcome::BuildIsThere(found.state.id),
-        Some(found) => Outcome::BuildNameTaken(found.state.id),
+        None => CallOutcome::Done(EngineCall::Build),
+        Some(found) if is_own_build(&found, tag, content) => {
+            CallOutcome::BuildIsThere(found.state.id)
+        }
+        Some(found) => CallOutcome::BuildNameTaken(found.state.id),
     })
 }
 

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the audit log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum Destination {
     /// To standard output.
     Stdout,
     /// To the end of a file. It is opened anew for each write, so that whoever rotates it only needs to
@@ -40,7 +40,7 @@ pub enum Target {
     File(PathBuf),
 }
 
-impl Target {
+impl Destination {
     /// `-` is standard output.
     pub fn from_argument(argument: &str) -> Self {
         match argument {
@@ -89,7 +89,7 @@ fn append(path: &Path, lines: &str) -> io::Result<()> {
 
 /// Writes the audit log.
 pub(super) struct Audit {
-    target: Option<Target>,
+    target: Option<Destination>,
     metrics: Arc<Metrics>,
     /// Held while somebody writes. What waits for it holds no thread, so that a disk that hangs takes
     /// one and no more.
@@ -102,7 +102,7 @@ pub(super) struct Audit {
 
 impl Audit {
     /// `None`: there is no such log.
-    pub(super) fn new(target: Option<Target>, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(target: Option<Destination>, metrics: Arc<Metrics>) -> Self {
         Self {
             target,
             metrics,
@@ -158,7 +158,7 @@ impl Audit {
         }
     }
 
-    async fn append(&self, target: Target, lines: String) -> io::Result<()> {
+    async fn append(&self, target: Destination, lines: String) -> io::Result<()> {
         let turn = Arc::clone(&self.turn).acquire_owned().await;
         let turn = turn.map_err(io::Error::other)?;
         // It waits for a disk.
@@ -296,7 +296,7 @@ mod tests {
 
     /// One that waits for the disk of a busy machine.
     fn patient(path: &Path) -> Audit {
-        let mut audit = Audit::new(Some(Target::File(path.to_owned())), Arc::default());
+        let mut audit = Audit::new(Some(Destination::File(path.to_owned())), Arc::default());
         audit.patience = Duration::from_secs(60);
         audit
     }
@@ -305,7 +305,7 @@ mod tests {
     fn a_renamed_file_is_followed_by_a_new_one_and_a_torn_line_is_ended() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
-        let target = Target::from_argument(path.to_str().unwrap());
+        let target = Destination::from_argument(path.to_str().unwrap());
         target.check().unwrap();
         target.write("{\"a\":1}\n").unwrap();
         let rotated = folder.path().join("audit.log.1");
@@ -318,9 +318,9 @@ mod tests {
             std::fs::read_to_string(&path).unwrap(),
             "{\"a\":2}\n{\"a\":\n{\"a\":3}\n"
         );
-        let nowhere = Target::File(folder.path().join("no/such/folder"));
+        let nowhere = Destination::File(folder.path().join("no/such/folder"));
         assert!(nowhere.check().is_err());
-        assert_eq!(Target::from_argument("-"), Target::Stdout);
+        assert_eq!(Destination::from_argument("-"), Destination::Stdout);
     }
 
     #[tokio::test]
@@ -352,7 +352,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.log");
         let pipeline = with_an_entry();
-        let mut audit = Audit::new(Some(Target::File(path.clone())), Arc::default());
+        let mut audit = Audit::new(Some(Destination::File(path.clone())), Arc::default());
         // Somebody writes, and doesn't come back.
         let hangs = Arc::clone(&audit.turn).acquire_owned().await.unwrap();
         let begin = tokio::time::Instant::now();

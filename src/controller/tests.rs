@@ -167,7 +167,11 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         }),
     };
     let metrics = Arc::new(Metrics::default());
-    let guard = Arc::new(Guard::new(client.clone(), false, Arc::clone(&metrics)));
+    let guard = Arc::new(PolicyGuard::new(
+        client.clone(),
+        false,
+        Arc::clone(&metrics),
+    ));
     let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
     let stop = CancellationToken::new();
     let reporter = report::Reporter::start(client.clone(), Arc::clone(&metrics), stop);

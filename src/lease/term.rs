@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// What a Lease was seen to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct HolderSeen {
     /// Who holds it.
     pub holder: Option<String>,
     /// How long it keeps others away after its holder has last written it.
@@ -32,19 +32,19 @@ pub const LONGEST: Duration = Duration::from_secs(600);
 /// What is to be made of a Lease that has changed; `None` found if it is gone, and `None` made of it if nobody
 /// can be acting. `duration` is what this replica itself is set to.
 pub fn seen(
-    before: Option<Seen>,
+    before: Option<HolderSeen>,
     found: Option<Found>,
     identity: &str,
     duration: Duration,
     now: Instant,
-) -> Option<Seen> {
+) -> Option<HolderSeen> {
     let Some(found) = found else {
         // Whoever held it doesn't know yet that it is gone, and acts until he does.
         let others = before.filter(|before| {
             let holder = before.holder.as_deref();
             holder.is_some_and(|holder| holder != identity)
         });
-        return others.map(|others| Seen {
+        return others.map(|others| HolderSeen {
             since: now,
             ..others
         });
@@ -54,7 +54,7 @@ pub fn seen(
         // It names this replica, which hasn't written it: so somebody has put it there, and another may act.
         holder = Some(format!("{identity} (by somebody else's hand)"));
     }
-    Some(Seen {
+    Some(HolderSeen {
         holder,
         // A shorter one than one's own may have been written there by somebody else than the holder.
         duration: found.duration.clamp(duration, duration.max(LONGEST)),
@@ -74,7 +74,7 @@ pub enum Next {
 }
 
 /// What a replica does next about a Lease that says this; `None` if there is none yet.
-pub fn next(seen: Option<&Seen>, identity: &str, now: Instant) -> Next {
+pub fn next(seen: Option<&HolderSeen>, identity: &str, now: Instant) -> Next {
     let Some(seen) = seen else { return Next::Take };
     match &seen.holder {
         None => Next::Take,
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn held(holder: Option<&str>, since: Instant) -> Seen {
-        Seen {
+    fn held(holder: Option<&str>, since: Instant) -> HolderSeen {
+        HolderSeen {
             holder: holder.map(str::to_owned),
             duration: Duration::from_secs(15),
             since,
@@ -128,7 +128,7 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let own = Duration::from_secs(15);
-        let wait_for = |before: Option<Seen>, found: Option<Found>| {
+        let wait_for = |before: Option<HolderSeen>, found: Option<Found>| {
             let seen = seen(before, found, "a", own, after(100));
             let waits = |seconds: u64| next(seen.as_ref(), "a", after(100 + seconds)) == Next::Wait;
             (0..=601u64).find(|seconds| !waits(*seconds))
@@ -183,7 +183,7 @@ mod tests {
             let mut now = start;
             // What is stored: who holds it, and its version.
             let mut stored: (Option<usize>, u64) = (None, 0);
-            let mut seen: [Option<(u64, Seen)>; 2] = [None, None];
+            let mut seen: [Option<(u64, HolderSeen)>; 2] = [None, None];
             let mut may_act_until = [start, start];
             let names = ["a", "b"];
             for step in moves {

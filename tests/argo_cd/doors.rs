@@ -3,7 +3,7 @@
 
 use kube::ResourceExt;
 use serde_json::json;
-use sluice::crd::{Door, Outcome, annotation};
+use sluice::crd::{Door, Verdict, annotation};
 
 use super::argo::{CONTROLLER, SERVER, argo};
 use super::scene::{Apply, Scene, health_of, words};
@@ -34,7 +34,7 @@ pub fn all() -> Vec<Trial> {
 /// The change was applied once, as decided, and Argo CD sees nothing to do.
 async fn was_approved_once(scene: &Scene, door: Door, by: &str) {
     scene.story.until_sealed().await;
-    let expected = (Outcome::Approved, door, by.to_owned());
+    let expected = (Verdict::Approved, door, by.to_owned());
     assert_eq!(scene.decision().await, expected);
     scene.until_synced("Healthy").await;
     scene.rests().await;
@@ -223,7 +223,7 @@ async fn rejected_by_the_action(apply: Apply) {
     })
     .await;
     scene.story.until_rejected().await;
-    let expected = (Outcome::Rejected, Door::Object, SERVER.to_owned());
+    let expected = (Verdict::Rejected, Door::Object, SERVER.to_owned());
     assert_eq!(scene.decision().await, expected);
     let app = scene.until_synced("Degraded").await;
     let told = words(&health_of(&app));

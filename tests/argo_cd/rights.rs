@@ -1,7 +1,7 @@
 //! Under which account Argo CD syncs, and what it may then: what the admission policies say to it.
 
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Door, Outcome, Pipeline};
+use sluice::crd::{ApprovalState, Door, Pipeline, Verdict};
 
 use super::argo::{argo, careful_argo};
 use super::scene::{Apply, Scene};
@@ -55,7 +55,7 @@ async fn a_persons_approved_true(apply: Apply) {
     let syncs = scene.syncs().await;
     scene.story.patch(json!({"spec": {"approved": true}})).await;
     scene.story.until_sealed().await;
-    let expected = (Outcome::Approved, Door::Field, ADMIN.to_owned());
+    let expected = (Verdict::Approved, Door::Field, ADMIN.to_owned());
     assert_eq!(scene.decision().await, expected);
     scene.until_synced("Healthy").await;
     scene.rests().await;
@@ -146,7 +146,7 @@ async fn a13_an_account_that_may_only_edit_brings_changes_and_another_one_approv
     let by = format!("system:serviceaccount:{name}-approvals:approvals");
     assert_eq!(
         scene.decision().await,
-        (Outcome::Approved, Door::Object, by)
+        (Verdict::Approved, Door::Object, by)
     );
     // And it brings nothing else.
     let text = json!({

@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::{Value, json};
-use sluice::crd::{Door, Outcome, Pipeline};
+use sluice::crd::{Door, Pipeline, Verdict};
 
 use super::argo::Argo;
 use super::git::Repository;
@@ -268,7 +268,7 @@ impl Scene {
     }
 
     /// What was decided about the last change, by whom, and through which door.
-    pub async fn decision(&self) -> (Outcome, Door, String) {
+    pub async fn decision(&self) -> (Verdict, Door, String) {
         let pipeline = self.story.now().await;
         let decision = approval(&pipeline).decision.expect("a decision");
         assert!(decision.verified, "{decision:?}");

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
-use sluice::crd::{Door, Outcome, Pipeline};
+use sluice::crd::{Door, Pipeline, Verdict};
 
 use super::argo::{Argo, CONTROLLER, SERVER, argo, careful_argo};
 use super::scene::{Apply, Scene, health_of, words};
@@ -146,7 +146,7 @@ async fn a_commit_that_approves_is_kept_out_by_what_is_suspended_until_the_actio
     let (scene, waiting) = kept_out().await;
     votes(&scene, "approve").await;
     has_landed(&scene, &waiting).await;
-    let expected = (Outcome::Approved, Door::Object, SERVER.to_owned());
+    let expected = (Verdict::Approved, Door::Object, SERVER.to_owned());
     assert_eq!(scene.decision().await, expected);
 }
 
@@ -157,7 +157,7 @@ async fn a_sync_that_is_stuck_is_ended_and_the_commit_that_approves_lands() {
         .argocd("admin", &["app", "terminate-op", &scene.name()]);
     assert!(ended.status.success(), "{}", said(&ended));
     has_landed(&scene, &waiting).await;
-    let expected = (Outcome::Approved, Door::Field, CONTROLLER.to_owned());
+    let expected = (Verdict::Approved, Door::Field, CONTROLLER.to_owned());
     assert_eq!(scene.decision().await, expected);
 }
 
@@ -193,7 +193,7 @@ async fn lands(mut scene: Scene) {
         .await;
     scene.story.until_sealed().await;
     let (outcome, door, by) = scene.decision().await;
-    assert_eq!((outcome, door), (Outcome::Approved, Door::Field));
+    assert_eq!((outcome, door), (Verdict::Approved, Door::Field));
     assert_eq!(by, controller_of(&scene));
     scene.until_synced("Healthy").await;
     scene.rests().await;

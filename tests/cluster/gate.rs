@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::SignedDuration;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, annotation};
+use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval, Verdict, annotation};
 
 use sluice_test_support::story::{
     ORDERS, PROGRAM, Recording, Story, approval, changed, changed_otherwise, edited, eventually,
@@ -42,7 +42,7 @@ async fn was_approved_once(story: &Story, recording: &Recording<Pipeline>, door:
 
     let approval = approval(&sealed);
     let decision = approval.decision.clone().expect("a decision");
-    assert_eq!((decision.outcome, decision.via), (Outcome::Approved, door));
+    assert_eq!((decision.outcome, decision.via), (Verdict::Approved, door));
     assert!(decision.at.0 <= calls[0].time, "decided, then called");
     assert_eq!(approval.calls, 1);
     assert_eq!(status(&sealed).waiting_since, None);
@@ -304,7 +304,7 @@ async fn a3_an_approval_outlives_the_operator() {
     );
     assert_eq!(
         approved.decision.expect("a decision").outcome,
-        Outcome::Approved
+        Verdict::Approved
     );
 
     story.kill_operator();

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use kube::api::ObjectMeta;
 use serde_json::json;
-use sluice::crd::{ApprovalState, Door, Outcome, Pipeline, PipelineApproval, annotation};
+use sluice::crd::{ApprovalState, Door, Pipeline, PipelineApproval, Verdict, annotation};
 
 use libtest_mimic::Trial;
 
@@ -341,7 +341,7 @@ async fn a_rejection_by_annotation_outlives_that_flux_takes_it_away() {
     let decision = approval(&rejected).decision.expect("a decision");
     assert_eq!(
         (decision.outcome, decision.reason.as_deref()),
-        (Outcome::Rejected, Some("too dear"))
+        (Verdict::Rejected, Some("too dear"))
     );
     scene.repository.revert();
     scene.until_ready().await;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use sluice::crd::{Approval, ApprovalState, Gate, Outcome, Pipeline};
+use sluice::crd::{self, Approval, ApprovalState, Gate, Pipeline};
 use sluice::gate::change::Content;
 
 use crate::happenings::History;
@@ -124,7 +124,7 @@ fn let_through(seen: &[Pipeline], bootstrap: &Value) -> Option<String> {
 
 fn is_approved(approval: &Approval) -> bool {
     let decision = approval.decision.as_ref();
-    decision.is_some_and(|decision| decision.outcome == Outcome::Approved)
+    decision.is_some_and(|decision| decision.outcome == crd::Verdict::Approved)
 }
 
 /// The changes of functions alone that the engine was given: what it doesn't ask about. Each by the id

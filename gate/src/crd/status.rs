@@ -833,7 +833,7 @@ impl AtStake {
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// `Approved` or `Rejected`.
-    pub outcome: Outcome,
+    pub outcome: Verdict,
     /// Who decided.
     pub by: String,
     /// Whether the name is the API server's own word.
@@ -850,7 +850,7 @@ pub struct Decision {
 /// How a change was decided.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
 #[schemars(with = "String")]
-pub enum Outcome {
+pub enum Verdict {
     /// It may be applied.
     Approved,
     /// It must not be applied.
@@ -886,7 +886,7 @@ pub enum Door {
 #[serde(rename_all = "camelCase")]
 pub struct Vote {
     /// `Approved` or `Rejected`.
-    pub outcome: Outcome,
+    pub outcome: Verdict,
     /// Who.
     pub by: String,
     /// Whether the name is the API server's own word.

@@ -357,7 +357,7 @@ fn cut_approval(approval: &mut Approval) {
 /// Keeps so many votes, as far as there is room for their reasons, and counts the others.
 fn keep_votes(approval: &mut Approval, most: usize, room: usize) {
     let all = approval.votes.len();
-    let is_rejection = |vote: &Vote| vote.outcome == crate::crd::Outcome::Rejected;
+    let is_rejection = |vote: &Vote| vote.outcome == crate::crd::Verdict::Rejected;
     if all > most {
         // A stable sort: those of one kind stay in their order.
         approval.votes.sort_by_key(|vote| !is_rejection(vote));

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::SignedDuration;
 
 use crate::decide::reason::READY;
-use crate::decide::{Act, EngineCall, Guard, Input, Outcome, Reason};
+use crate::decide::{Act, CallOutcome, EngineCall, Guard, Input, Reason};
 use crate::engine;
 
 /// By how much the clocks of two replicas may differ without anybody minding.
@@ -29,7 +29,7 @@ impl<'a> Input<'a> {
     /// The call that failed a while ago, and is known to have.
     pub(crate) fn held_back(&self) -> Option<(EngineCall, &'a engine::Error)> {
         match self.held_back? {
-            Outcome::Failed { act, error } => Some((*act, error)),
+            CallOutcome::Failed { act, error } => Some((*act, error)),
             _ => None,
         }
     }
@@ -38,7 +38,7 @@ impl<'a> Input<'a> {
         let call = act.call();
         let last = self.outcome.into_iter().chain(self.held_back);
         let mut failed = last.filter(|it| it.holds_back_only_itself());
-        failed.any(|it| matches!(it, Outcome::Failed { act, .. } if *act == call))
+        failed.any(|it| matches!(it, CallOutcome::Failed { act, .. } if *act == call))
     }
 
     /// Whether whatever was called last shows in the engine's answers by now.

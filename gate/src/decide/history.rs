@@ -4,7 +4,7 @@
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Outcome, Vote};
+use crate::crd::{Approval, CompactObject, Decision, DecisionRecord, Verdict, Vote};
 use crate::engine::diff;
 use crate::text::{self, Limit};
 
@@ -74,7 +74,7 @@ pub fn short_decision(decision: &Decision) -> Decision {
 /// Votes, with what people wrote cut to size: the first rejections of all, and then the first approvals.
 pub fn short_votes(votes: &[Vote]) -> Vec<Vote> {
     let of = |rejections: bool| {
-        let is_rejection = move |vote: &&Vote| vote.outcome == Outcome::Rejected;
+        let is_rejection = move |vote: &&Vote| vote.outcome == Verdict::Rejected;
         votes
             .iter()
             .filter(move |vote| is_rejection(vote) == rejections)

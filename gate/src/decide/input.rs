@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
-use super::outcome::{Asked, LastCall, Outcome};
+use super::outcome::{Asked, CallOutcome, LastCall};
 use crate::change::Content;
 use crate::crd::{Pipeline, PipelineApproval};
 use crate::engine::{Checkpoint, EngineInfo, ErrorKind, FullPipeline, PipelineState};
@@ -35,12 +35,12 @@ pub struct Input<'a> {
     /// Whether whoever may edit the Engine says that marks of Pipelines that are gone don't count.
     pub mark_is_released: bool,
     /// What came of the last act of this reconcile, until that is written down.
-    pub outcome: Option<&'a Outcome>,
+    pub outcome: Option<&'a CallOutcome>,
     /// What that act was made for.
     pub asked: &'a Asked,
     /// A call that failed, is known to have failed, and isn't made again yet: nothing is done meanwhile, or all else,
     /// if it is one that is beside what runs.
-    pub held_back: Option<&'a Outcome>,
+    pub held_back: Option<&'a CallOutcome>,
     /// Whether this process has written down that it tells the engine of the approval, and hasn't done
     /// so yet. No other process can know that.
     pub about_to_tell: bool,

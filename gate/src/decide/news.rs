@@ -1,7 +1,7 @@
 //! What people are told of what happens to a change: an Event, a log line and a count are made of it.
 
 use super::{EventReason, Report};
-use crate::crd::{Approval, Decision, Outcome};
+use crate::crd::{Approval, Decision, Verdict};
 use crate::{AskedAgain, GateEvent, GaveWay, WentOn};
 
 /// A change is published: from here on it can be decided.
@@ -133,7 +133,7 @@ pub(crate) fn of_event(event: &GateEvent, change: &Approval) -> Option<Report> {
 fn decided(change: &Approval, how: &str, decision: &Decision) -> String {
     debug_assert!(matches!(
         decision.outcome,
-        Outcome::Approved | Outcome::Rejected
+        Verdict::Approved | Verdict::Rejected
     ));
     format!(
         "change {} ({}) is {how} by {}{} via {:?}",

@@ -20,12 +20,18 @@ pub struct LastCall {
 
 /// What is remembered of the calls that were made for a Pipeline, once there is another one: the last that may take a
 /// while to show in the engine's answers, or that the engine refused because of what it doesn't show yet.
-pub fn remembered(before: Option<LastCall>, call: LastCall, outcome: &Outcome) -> Option<LastCall> {
+pub fn remembered(
+    before: Option<LastCall>,
+    call: LastCall,
+    outcome: &CallOutcome,
+) -> Option<LastCall> {
     if outcome.is_to_be_tried_later() {
         return Some(call);
     }
     match outcome {
-        Outcome::Failed { .. } | Outcome::GuardFailed | Outcome::LeftTheGate => return before,
+        CallOutcome::Failed { .. } | CallOutcome::GuardFailed | CallOutcome::LeftTheGate => {
+            return before;
+        }
         _ => {}
     }
     match call.act {
@@ -84,7 +90,7 @@ impl Asked {
 
 /// What came of an act.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum CallOutcome {
     /// The engine took the call, and there is nothing to remember of it.
     Done(EngineCall),
     /// The engine's pipeline with this id is this Pipeline's now.
@@ -146,7 +152,7 @@ pub enum Outcome {
     },
 }
 
-impl Outcome {
+impl CallOutcome {
     /// Whether the call failed, so that it isn't made again for a while. What was refused for good, and a checkpoint
     /// that can't be had, are written down, and that decides when it is tried again.
     pub fn holds_back(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::record::Record;
 use super::{Act, Guard, Input, Needs, Report, bounds};
-use crate::crd::{FINALIZER, Outcome as Verdict, Pipeline, PipelineStatus};
+use crate::crd::{FINALIZER, Pipeline, PipelineStatus, Verdict};
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq)]

@@ -73,8 +73,8 @@ fn waiting() -> Approval {
     }
 }
 
-fn register(waiting: Option<&Approval>) -> Register<'_> {
-    Register {
+fn register(waiting: Option<&Approval>) -> KnownChanges<'_> {
+    KnownChanges {
         waiting,
         candidate: None,
         settled: &[],
@@ -101,7 +101,7 @@ const NOBODY_LOOKS: Names = Names {
     unguarded: &[],
 };
 
-fn outcome(pipeline: &Pipeline, objects: &[PipelineApproval]) -> Option<Outcome> {
+fn outcome(pipeline: &Pipeline, objects: &[PipelineApproval]) -> Option<Verdict> {
     let waiting = waiting();
     let ballot = count(pipeline, objects, &register(Some(&waiting)));
     decide(&ballot.votes).map(|vote| vote.outcome)
@@ -109,7 +109,7 @@ fn outcome(pipeline: &Pipeline, objects: &[PipelineApproval]) -> Option<Outcome>
 
 #[test]
 fn a1_every_form_that_names_the_waiting_change_counts_and_no_other_does() {
-    for (id, expected) in [(WAITING, Some(Outcome::Approved)), (OTHER, None)] {
+    for (id, expected) in [(WAITING, Some(Verdict::Approved)), (OTHER, None)] {
         let mut by_field = pipeline();
         by_field.spec.approved_change = Some(id.into());
         assert_eq!(outcome(&by_field, &[]), expected);
@@ -158,8 +158,8 @@ fn a5_a_rejection_beats_any_number_of_approvals() {
         object(WAITING, VoteDecision::Approve),
         object(WAITING, VoteDecision::Reject),
     ];
-    assert_eq!(outcome(&pipeline, &votes[..1]), Some(Outcome::Approved));
-    assert_eq!(outcome(&pipeline, &votes), Some(Outcome::Rejected));
+    assert_eq!(outcome(&pipeline, &votes[..1]), Some(Verdict::Approved));
+    assert_eq!(outcome(&pipeline, &votes), Some(Verdict::Rejected));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn an_object_counts_only_with_the_diff_that_it_was_given_for() {
     vote.spec.diff_digest = Some("another".into());
     assert_eq!(outcome(&pipeline(), &[vote.clone()]), None);
     vote.spec.diff_digest = Some("d".into());
-    assert_eq!(outcome(&pipeline(), &[vote]), Some(Outcome::Approved));
+    assert_eq!(outcome(&pipeline(), &[vote]), Some(Verdict::Approved));
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn a5_a_no_counts_whoever_gave_it_but_nobodys_name_is_put_to_it() {
             ("unknown", false, Door::Annotation)
         ]
     );
-    assert_eq!(decide(&seen.votes).unwrap().outcome, Outcome::Rejected);
+    assert_eq!(decide(&seen.votes).unwrap().outcome, Verdict::Rejected);
     assert_eq!(seen.unfounded, []);
 }
 
@@ -458,7 +458,7 @@ fn a4_an_approval_of_what_is_settled_is_left_alone_whatever_waits() {
         ..waiting()
     };
     for waiting in [None, Some(&waiting)] {
-        let register = Register {
+        let register = KnownChanges {
             settled: &[OTHER],
             known: &[OTHER],
             field_is_spent: true,
@@ -479,7 +479,7 @@ fn a4_an_approval_of_what_is_settled_is_left_alone_whatever_waits() {
 fn a4_what_has_done_its_work_is_remembered_per_place_as_long_as_it_stands_there() {
     let mut pipeline = annotated(annotation::APPROVE, OTHER);
     pipeline.spec.approved_change = Some(OTHER.into());
-    let while_known = Register {
+    let while_known = KnownChanges {
         settled: &[OTHER],
         ..register(None)
     };
@@ -492,7 +492,7 @@ fn a4_what_has_done_its_work_is_remembered_per_place_as_long_as_it_stands_there(
     assert_eq!(spent, expected);
     // Twenty changes later nothing else tells of it.
     let waiting = waiting();
-    let later = Register {
+    let later = KnownChanges {
         spent_votes: &spent,
         ..register(Some(&waiting))
     };
@@ -511,7 +511,7 @@ fn a4_what_has_done_its_work_is_remembered_per_place_as_long_as_it_stands_there(
         approve: Some(WAITING.into()),
         ..SpentVotes::default()
     };
-    let waits = Register {
+    let waits = KnownChanges {
         spent_votes: &remembered,
         ..register(Some(&waiting))
     };
@@ -522,7 +522,7 @@ fn a4_what_has_done_its_work_is_remembered_per_place_as_long_as_it_stands_there(
 #[test]
 fn a4_what_is_applied_and_not_settled_is_not_remembered_as_spent() {
     let pipeline = annotated(annotation::APPROVE, OTHER);
-    let under_way = Register {
+    let under_way = KnownChanges {
         under_way: &[OTHER],
         known: &[OTHER],
         ..register(None)
@@ -535,7 +535,7 @@ fn a4_what_is_applied_and_not_settled_is_not_remembered_as_spent() {
 fn a4_an_object_whose_change_is_over_or_forgotten_is_left_alone_and_counts_where_its_change_waits()
 {
     let at = |second: i64| Timestamp::from_second(second).unwrap();
-    let known_since = |second| Register {
+    let known_since = |second| KnownChanges {
         known_since: second,
         ..register(None)
     };
@@ -558,7 +558,7 @@ fn a4_an_object_whose_change_is_over_or_forgotten_is_left_alone_and_counts_where
         let ballot = count(&pipeline(), &vote(OTHER, made, spent), &known_since(known));
         assert_eq!(ballot.stale.len(), stale, "{made:?} {spent} {known:?}");
         let waiting = waiting();
-        let register = Register {
+        let register = KnownChanges {
             waiting: Some(&waiting),
             ..known_since(known)
         };
@@ -569,7 +569,7 @@ fn a4_an_object_whose_change_is_over_or_forgotten_is_left_alone_and_counts_where
 
 #[test]
 fn a4_an_approval_of_what_was_rejected_or_replaced_is_stale_and_its_rejection_is_not() {
-    let register = Register {
+    let register = KnownChanges {
         known: &[OTHER],
         ..register(None)
     };
@@ -583,7 +583,7 @@ fn a4_an_approval_of_what_was_rejected_or_replaced_is_stale_and_its_rejection_is
 fn a4_an_approval_that_came_too_early_is_stale_unless_the_spec_brings_its_change() {
     let pipeline = annotated(annotation::APPROVE, OTHER);
     assert_eq!(count(&pipeline, &[], &register(None)).stale.len(), 1);
-    let on_its_way = Register {
+    let on_its_way = KnownChanges {
         candidate: Some(OTHER),
         ..register(None)
     };

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use crate::crd::{Decision, Door, Outcome, Settled, Target};
+use crate::crd::{Decision, Door, Settled, Target, Verdict};
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
 use crate::{differing_settings, held_settings, summary};
@@ -175,7 +175,7 @@ impl Record<'_> {
 
 pub(crate) fn said_beforehand((field, why): (&str, &str), at: Time) -> Decision {
     Decision {
-        outcome: Outcome::Approved,
+        outcome: Verdict::Approved,
         by: field.to_owned(),
         verified: false,
         via: Door::Policy,

@@ -6,7 +6,7 @@ use crate::crd::{
 };
 use crate::decide::happened::content::engine_content;
 use crate::decide::record::Record;
-use crate::decide::{EngineCall, EventReason, Outcome};
+use crate::decide::{CallOutcome, EngineCall, EventReason};
 use crate::engine::{self, DiffAnswer};
 use crate::{held_settings, summary, text};
 
@@ -15,18 +15,18 @@ impl<'a> Record<'a> {
     /// in this reconcile but to show it.
     pub(crate) fn take_in_outcome(&mut self) -> Option<(EngineCall, &'a engine::Error)> {
         match self.input.outcome? {
-            Outcome::Done(EngineCall::Recompile) => {
+            CallOutcome::Done(EngineCall::Recompile) => {
                 self.take_the_retry_asked_for();
             }
-            Outcome::Done(EngineCall::DropBuild) => self.build_is_dropped(),
-            Outcome::BuildIsThere(id) => self.build_is_there(id),
-            Outcome::BuildNameTaken(id) => self.build_name_is_taken(id),
-            Outcome::BuildFailed(Some(message)) => {
+            CallOutcome::Done(EngineCall::DropBuild) => self.build_is_dropped(),
+            CallOutcome::BuildIsThere(id) => self.build_is_there(id),
+            CallOutcome::BuildNameTaken(id) => self.build_name_is_taken(id),
+            CallOutcome::BuildFailed(Some(message)) => {
                 self.built(BuildOutcome::Failed, Some(message.clone()));
             }
-            Outcome::BuildFailed(None) => self.built(BuildOutcome::Unknown, None),
-            Outcome::Done(_) | Outcome::GuardFailed => {}
-            Outcome::Owned(id) => {
+            CallOutcome::BuildFailed(None) => self.built(BuildOutcome::Unknown, None),
+            CallOutcome::Done(_) | CallOutcome::GuardFailed => {}
+            CallOutcome::Owned(id) => {
                 let asked = self.input.asked.adopt.as_deref();
                 self.status.handled_adopt = asked.map(change::remembered);
                 self.own(id);
@@ -43,8 +43,8 @@ impl<'a> Record<'a> {
                     },
                 );
             }
-            Outcome::Marked(digest) => self.status.mark = Some(digest.clone()),
-            Outcome::Updated {
+            CallOutcome::Marked(digest) => self.status.mark = Some(digest.clone()),
+            CallOutcome::Updated {
                 id,
                 version,
                 content,
@@ -69,7 +69,7 @@ impl<'a> Record<'a> {
                 self.status.handled_adopt = asked.map(change::remembered);
                 self.take_the_retry_asked_for();
             }
-            Outcome::Previewed { target, answer } => {
+            CallOutcome::Previewed { target, answer } => {
                 let held = self.status.content.as_ref();
                 let held = held.map(|held| held.target.clone());
                 self.status.preview = Some(preview(target, self.parent(), held, answer));
@@ -79,11 +79,11 @@ impl<'a> Record<'a> {
                     self.status.refusal = None;
                 }
             }
-            Outcome::Stopping { newest } => self.is_stopping_after(newest.as_ref()),
+            CallOutcome::Stopping { newest } => self.is_stopping_after(newest.as_ref()),
             // That it would be was written down before.
-            Outcome::ApproveCalled => {}
-            Outcome::LeftTheGate => self.is_past_the_gate(),
-            Outcome::CheckpointRequested {
+            CallOutcome::ApproveCalled => {}
+            CallOutcome::LeftTheGate => self.is_past_the_gate(),
+            CallOutcome::CheckpointRequested {
                 number,
                 incarnation,
             } => {
@@ -92,7 +92,7 @@ impl<'a> Record<'a> {
                     seal.incarnation.clone_from(incarnation);
                 }
             }
-            Outcome::Failed { act, error } => {
+            CallOutcome::Failed { act, error } => {
                 if *act == EngineCall::Checkpoint && self.status.seal.is_some() {
                     // The pipeline runs all the same; the seal is tried again later.
                     self.seal_failed(&error.to_string());
@@ -165,7 +165,7 @@ impl<'a> Record<'a> {
                 if self
                     .input
                     .outcome
-                    .is_some_and(Outcome::is_to_be_tried_later) =>
+                    .is_some_and(CallOutcome::is_to_be_tried_later) =>
             {
                 true
             }

@@ -9,8 +9,8 @@
 use serde_json::Value;
 
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PipelineStatus,
-    Settled, annotation,
+    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, PipelineStatus, Settled,
+    Verdict, annotation,
 };
 use crate::decide::happened::settled::parts_that_differ;
 use crate::decide::record::Record;
@@ -231,7 +231,7 @@ impl Record<'_> {
         let approval = self.status.approval.as_ref();
         if approval.is_some_and(|approval| approval.state == ApprovalState::Awaiting) {
             self.take(GateEvent::Approved(Decision {
-                outcome: Outcome::Approved,
+                outcome: Verdict::Approved,
                 by: said.0.to_owned(),
                 verified: false,
                 via: Door::Policy,

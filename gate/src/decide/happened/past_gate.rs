@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::crd::{
-    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, Outcome, PreviewOutcome,
+    Approval, ApprovalState, BootstrapPolicy, Decision, Door, Gate, PreviewOutcome, Verdict,
     annotation,
 };
 use crate::decide::record::Record;
@@ -184,7 +184,7 @@ pub(crate) fn outside_decision(
     at: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time,
 ) -> Decision {
     Decision {
-        outcome: Outcome::Approved,
+        outcome: Verdict::Approved,
         by: "unknown".to_owned(),
         verified: false,
         via: Door::Outside,

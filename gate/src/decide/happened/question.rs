@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::crd::{
-    Approval, ApprovalState, BaseCheckpoint, Door, Gate, Outcome, Target, Vote, annotation,
+    Approval, ApprovalState, BaseCheckpoint, Door, Gate, Target, Verdict, Vote, annotation,
 };
 use crate::decide::happened::base::Base;
 use crate::decide::news;
@@ -175,7 +175,7 @@ pub(crate) fn reason_of(approval: &Approval) -> String {
 
 pub(crate) fn policy_rejects() -> Vote {
     Vote {
-        outcome: Outcome::Rejected,
+        outcome: Verdict::Rejected,
         by: "spec.bootstrapPolicy".to_owned(),
         verified: false,
         via: Door::Policy,

@@ -1,11 +1,11 @@
 //! The votes that there are, held against what is known: which count, which have done their work, and which fit nothing.
 
 use crate::GateEvent;
-use crate::crd::{ApprovalState, BootstrapPolicy, Decision, Door, Outcome, PipelineStatus};
+use crate::crd::{ApprovalState, BootstrapPolicy, Decision, Door, PipelineStatus, Verdict};
 use crate::decide::happened::question::policy_rejects;
 use crate::decide::history;
 use crate::decide::record::Record;
-use crate::decision::{self, Ballot, Register};
+use crate::decision::{self, Ballot, KnownChanges};
 
 impl Record<'_> {
     /// Turns votes into a decision, in status; nothing is told to the engine here.
@@ -38,7 +38,7 @@ impl Record<'_> {
         };
         // What is decided stays decided, unless somebody says no before the engine is told.
         let counts = decided
-            .filter(|vote| state == ApprovalState::Awaiting || vote.outcome == Outcome::Rejected);
+            .filter(|vote| state == ApprovalState::Awaiting || vote.outcome == Verdict::Rejected);
         if state == ApprovalState::Awaiting || counts.is_some() {
             approval.votes = votes;
             approval.more_votes = 0;
@@ -52,7 +52,7 @@ impl Record<'_> {
             reason: vote.reason,
             at: now,
         };
-        if vote.outcome == Outcome::Rejected {
+        if vote.outcome == Verdict::Rejected {
             self.take(GateEvent::Rejected(decision));
         } else {
             self.take(GateEvent::Approved(decision));
@@ -81,11 +81,11 @@ impl Record<'_> {
     }
 
     /// What is known of changes, where votes are counted.
-    pub(crate) fn with_register<T>(&self, look: impl FnOnce(&Register) -> T) -> T {
+    pub(crate) fn with_register<T>(&self, look: impl FnOnce(&KnownChanges) -> T) -> T {
         let status = &self.status;
         let waiting = self.waiting();
         let candidate = self.candidate();
-        look(&Register {
+        look(&KnownChanges {
             waiting,
             candidate: candidate.as_deref(),
             settled: &settled(status),
@@ -140,5 +140,5 @@ pub(crate) fn field_is_spent(status: &PipelineStatus) -> bool {
     let last = status.approval.as_ref();
     let last = last.filter(|approval| approval.state != ApprovalState::Superseded);
     let decision = last.and_then(|approval| approval.decision.as_ref());
-    decision.is_some_and(|it| it.via == Door::Field && it.outcome == Outcome::Approved)
+    decision.is_some_and(|it| it.via == Door::Field && it.outcome == Verdict::Approved)
 }

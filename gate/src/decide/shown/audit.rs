@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::change;
 use crate::crd::{
-    Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, Outcome, PipelineStatus,
+    Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, PipelineStatus, Verdict,
 };
 use crate::decide::history::{bare_name, short_decision};
 use crate::decide::record::Record;
@@ -69,12 +69,12 @@ pub(crate) struct Happened {
 
 /// How a change stands.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) struct Standing<'a> {
+pub(crate) struct ChangeState<'a> {
     state: ApprovalState,
     decision: Option<&'a Decision>,
 }
 
-impl<'a> From<&'a Approval> for Standing<'a> {
+impl<'a> From<&'a Approval> for ChangeState<'a> {
     fn from(approval: &'a Approval) -> Self {
         Self {
             state: approval.state,
@@ -83,7 +83,7 @@ impl<'a> From<&'a Approval> for Standing<'a> {
     }
 }
 
-impl<'a> From<&'a DecisionRecord> for Standing<'a> {
+impl<'a> From<&'a DecisionRecord> for ChangeState<'a> {
     fn from(record: &'a DecisionRecord) -> Self {
         Self {
             state: record.state,
@@ -138,9 +138,9 @@ impl Record<'_> {
 }
 
 /// How each change stands that a status knows of: by what is at the gate, else by the newest record.
-pub(crate) fn standings(status: &PipelineStatus) -> BTreeMap<&str, Standing<'_>> {
+pub(crate) fn standings(status: &PipelineStatus) -> BTreeMap<&str, ChangeState<'_>> {
     let records = status.history.iter().rev();
-    let mut all: BTreeMap<&str, Standing> = records
+    let mut all: BTreeMap<&str, ChangeState> = records
         .map(|record| (record.change_id.as_str(), record.into()))
         .collect();
     // What is set apart while the pipeline is lost isn't told again when it comes back.
@@ -239,14 +239,18 @@ pub(crate) fn same(one: &Decision, other: &Decision) -> bool {
 
 pub(crate) fn word(decision: &Decision) -> Option<AuditEvent> {
     match decision.outcome {
-        Outcome::Approved => Some(AuditEvent::Approved),
-        Outcome::Rejected => Some(AuditEvent::Rejected),
+        Verdict::Approved => Some(AuditEvent::Approved),
+        Verdict::Rejected => Some(AuditEvent::Rejected),
         _ => None,
     }
 }
 
 /// A rejection is withdrawn where somebody asks anew; otherwise another change took the place.
-pub(crate) fn superseded(id: &str, was: Option<&Standing>, after: &PipelineStatus) -> AuditEvent {
+pub(crate) fn superseded(
+    id: &str,
+    was: Option<&ChangeState>,
+    after: &PipelineStatus,
+) -> AuditEvent {
     let rejected = was.is_some_and(|was| was.state == ApprovalState::Rejected);
     let mut turns = after.turns.iter();
     let asked_anew = turns.any(|turn| turn.change_id == id && turn.rejected.is_none());

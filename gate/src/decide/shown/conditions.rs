@@ -6,7 +6,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::crd::{ApprovalState, Outcome};
+use crate::crd::{ApprovalState, Verdict};
 use crate::decide::reason::{
     APPROVED, POLICIES_NOT_IN_FORCE, SETTINGS_NOT_SHOWN, STALE_APPROVAL, UNFOUNDED_APPROVAL,
     shortened,
@@ -94,7 +94,7 @@ impl Record<'_> {
             ApprovalState::Expired => ("False", ApprovedReason::Expired),
             ApprovalState::Superseded => ("False", ApprovedReason::Superseded),
             ApprovalState::Unknown => ("Unknown", ApprovedReason::Unknown),
-            _ if decided(Outcome::Approved) => ("True", ApprovedReason::Approved),
+            _ if decided(Verdict::Approved) => ("True", ApprovedReason::Approved),
             _ => ("Unknown", ApprovedReason::Unknown),
         };
         let message = match &approval.decision {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::model::World;
 use crate::crd::{ApprovalState, Pipeline, PipelineApproval, PipelineStatus, annotation};
 use crate::decide::bounds::keep_small;
-use crate::decide::{EngineCall, Outcome, Step};
+use crate::decide::{CallOutcome, EngineCall, Step};
 use crate::engine::{DiffAnswer, Error, diff};
 
 /// What a status may take, and what etcd takes in one request.
@@ -205,16 +205,16 @@ proptest! {
         let world = World::waiting("A", "B");
         let target = world.approval().target;
         let big = diff::taken_in(json!({"program_diff": {"removed_tables": names}}));
-        let refused = |act| Outcome::Failed {
+        let refused = |act| CallOutcome::Failed {
             act,
             error: Error::Refused { status: 400, code: "X".into(), message: text.clone() },
         };
         for outcome in [
-            Outcome::Previewed { target: target.clone(), answer: DiffAnswer::CompileError(text.clone()) },
-            Outcome::Previewed { target: target.clone(), answer: DiffAnswer::Refused(text.clone()) },
-            Outcome::Previewed { target: target.clone(), answer: DiffAnswer::CantTell(text.clone()) },
-            Outcome::Previewed { target, answer: DiffAnswer::Diff(big) },
-            Outcome::BuildFailed(Some(text.clone())),
+            CallOutcome::Previewed { target: target.clone(), answer: DiffAnswer::CompileError(text.clone()) },
+            CallOutcome::Previewed { target: target.clone(), answer: DiffAnswer::Refused(text.clone()) },
+            CallOutcome::Previewed { target: target.clone(), answer: DiffAnswer::CantTell(text.clone()) },
+            CallOutcome::Previewed { target, answer: DiffAnswer::Diff(big) },
+            CallOutcome::BuildFailed(Some(text.clone())),
             refused(EngineCall::Update),
             refused(EngineCall::Checkpoint),
             refused(EngineCall::Mark),

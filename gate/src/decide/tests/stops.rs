@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::model::{Fault, World};
 use crate::crd::{ApprovalState, AtStake, DesiredState, HeldSetting, HeldSettings, annotation};
-use crate::decide::{Outcome, Step};
+use crate::decide::{CallOutcome, Step};
 
 fn drops_none(world: &World) -> bool {
     let stake = world.approval().at_stake;
@@ -276,7 +276,7 @@ fn a22_an_update_that_is_answered_by_another_pipeline_makes_that_nobodys() {
         ("p-1", content.version + 2, false),
         ("p-2", content.version + 1, false),
     ] {
-        let outcome = Outcome::Updated {
+        let outcome = CallOutcome::Updated {
             id: id.to_owned(),
             version,
             content: world.wanted(),
@@ -407,7 +407,7 @@ fn a9_the_same_program_with_a_setting_beside_it_is_not_what_was_sent() {
         all.into_iter().collect::<HeldSettings>()
     });
     for (settings, is_it) in settings.into_iter().zip([true, false]) {
-        let outcome = Outcome::Updated {
+        let outcome = CallOutcome::Updated {
             id: "p-1".to_owned(),
             version: before.version + 1,
             content: world.wanted_beside_what_is_held(),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::change::Content;
 use crate::crd::{BootstrapOptions, Target};
-use crate::decide::{Act, CheckpointStatusSeen, EngineCall, Outcome};
+use crate::decide::{Act, CallOutcome, CheckpointStatusSeen, EngineCall};
 use crate::engine::{
     Checkpoint, Connectors, DiffAnswer, Error, FullPipeline, OptionsShown, PipelineError,
     PipelineState, diff,
@@ -655,8 +655,8 @@ impl Engine {
         self.polls_late = false;
     }
 
-    fn refusal(&self, act: &Act) -> Outcome {
-        Outcome::Failed {
+    fn refusal(&self, act: &Act) -> CallOutcome {
+        CallOutcome::Failed {
             act: act.call(),
             error: Error::Refused {
                 status: 400,
@@ -667,8 +667,8 @@ impl Engine {
     }
 
     /// Answers a call, if it arrives, and its answer does.
-    pub(super) fn answer(&mut self, act: &Act) -> Outcome {
-        let unheard_of = Outcome::Failed {
+    pub(super) fn answer(&mut self, act: &Act) -> CallOutcome {
+        let unheard_of = CallOutcome::Failed {
             act: act.call(),
             error: Error::Unreachable(self.says("timed out")),
         };
@@ -691,8 +691,8 @@ impl Engine {
         }
     }
 
-    fn call(&mut self, act: &Act) -> Outcome {
-        let updated = |engine: &Self, content: &Content| Outcome::Updated {
+    fn call(&mut self, act: &Act) -> CallOutcome {
+        let updated = |engine: &Self, content: &Content| CallOutcome::Updated {
             id: engine.pipeline_id(),
             version: engine.version,
             content: content.clone(),
@@ -718,7 +718,7 @@ impl Engine {
                 return updated(self, content);
             }
             Act::Update(_) if self.refuses_updates.is_some() => {
-                return Outcome::Failed {
+                return CallOutcome::Failed {
                     act: EngineCall::Update,
                     error: crate::engine::Error::Refused {
                         status: 400,
@@ -761,13 +761,13 @@ impl Engine {
                 return updated(self, content);
             }
             Act::Preview(_) if self.compiler_is_down => {
-                return Outcome::Failed {
+                return CallOutcome::Failed {
                     act: EngineCall::Diff,
                     error: crate::engine::Error::Unreachable("timed out".into()),
                 };
             }
             Act::Build { .. } if self.builds_fail => {
-                return Outcome::Failed {
+                return CallOutcome::Failed {
                     act: EngineCall::Build,
                     error: crate::engine::Error::Unreachable("timed out".into()),
                 };
@@ -784,7 +784,7 @@ impl Engine {
                 } else {
                     DiffAnswer::Diff(json!({"program_diff": {"modified_views": ["v"]}}))
                 };
-                return Outcome::Previewed {
+                return CallOutcome::Previewed {
                     target: content.target(),
                     answer,
                 };
@@ -817,15 +817,15 @@ impl Engine {
                 }
                 if !force {
                     let newest = newest.map(|uuid| Checkpoint { uuid, steps });
-                    return Outcome::Stopping { newest };
+                    return CallOutcome::Stopping { newest };
                 }
             }
             Act::Approve(_) => {
                 self.approve();
-                return Outcome::ApproveCalled;
+                return CallOutcome::ApproveCalled;
             }
             Act::Checkpoint => {
-                return Outcome::CheckpointRequested {
+                return CallOutcome::CheckpointRequested {
                     number: self.ask_for_checkpoint(),
                     incarnation: Some(self.incarnation()),
                 };
@@ -845,11 +845,11 @@ impl Engine {
                 if self.keeps_tags {
                     self.tags.clone_from(tags);
                 }
-                return Outcome::Owned(self.pipeline_id());
+                return CallOutcome::Owned(self.pipeline_id());
             }
             Act::Mark { tags, digest } => {
                 if self.refuses_tags {
-                    return Outcome::Failed {
+                    return CallOutcome::Failed {
                         act: EngineCall::Mark,
                         error: crate::engine::Error::Refused {
                             status: 400,
@@ -861,7 +861,7 @@ impl Engine {
                 if self.keeps_tags {
                     self.tags.clone_from(tags);
                 }
-                return Outcome::Marked(digest.clone());
+                return CallOutcome::Marked(digest.clone());
             }
             Act::Recompile(_) => self.compiled = false,
             Act::Clear => {
@@ -877,30 +877,30 @@ impl Engine {
                     let id = format!("id of {name}");
                     match self.foreign_build {
                         true if there == name => {
-                            return Outcome::BuildNameTaken(format!("foreign {id}"));
+                            return CallOutcome::BuildNameTaken(format!("foreign {id}"));
                         }
                         // What is there goes on beside it, and is of no concern any more.
                         true => self.foreign_build = false,
                         false => {
                             assert_eq!((there, sql), (name, &content.sql), "one at a time");
-                            return Outcome::BuildIsThere(id);
+                            return CallOutcome::BuildIsThere(id);
                         }
                     }
                 }
                 if self.build_names_taken > 0 {
                     self.build_names_taken -= 1;
-                    return Outcome::BuildNameTaken(format!("foreign id of {name}"));
+                    return CallOutcome::BuildNameTaken(format!("foreign id of {name}"));
                 }
                 self.build = Some((name.clone(), content.sql.clone(), false));
-                return Outcome::BuildIsThere(format!("id of {name}"));
+                return CallOutcome::BuildIsThere(format!("id of {name}"));
             }
             Act::LookAtBuild { .. } => {
-                return Outcome::BuildFailed(Some(self.says("RustError: line 1: no")));
+                return CallOutcome::BuildFailed(Some(self.says("RustError: line 1: no")));
             }
             Act::DropBuild { .. } => self.build = None,
             Act::Look => {}
         }
-        Outcome::Done(act.call())
+        CallOutcome::Done(act.call())
     }
 
     /// Time passes in the engine.

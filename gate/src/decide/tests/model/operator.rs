@@ -9,7 +9,7 @@ use super::checks::check_that_it_speaks_of_the_spec;
 use crate::change::Content;
 use crate::crd::{FINALIZER, Pipeline, PipelineStatus};
 use crate::decide::{
-    Act, Asked, CheckpointStatusSeen, Guard, Input, Needs, Observation, Outcome, Plan, Report,
+    Act, Asked, CallOutcome, CheckpointStatusSeen, Guard, Input, Needs, Observation, Plan, Report,
     Seen, Timing, decide,
 };
 use crate::driver::{self, End, Io, Known, Now, Performed, Read, Written};
@@ -102,8 +102,8 @@ impl World {
         guard: Guard,
         read: &Pipeline,
         done: &mut usize,
-    ) -> Option<Outcome> {
-        let failed = |act: &Act| Outcome::Failed {
+    ) -> Option<CallOutcome> {
+        let failed = |act: &Act| CallOutcome::Failed {
             act: act.call(),
             error: nobody_is_there(),
         };
@@ -116,13 +116,13 @@ impl World {
             return Some(failed(&act));
         }
         if !guard.is_empty() && !guard.holds(live.as_ref()) {
-            return Some(Outcome::GuardFailed);
+            return Some(CallOutcome::GuardFailed);
         }
         let at_the_gate = guard.is_of_the_gate() && act == Act::Stop { force: true };
         if at_the_gate && self.engine.has_left_the_gate() {
-            return Some(Outcome::LeftTheGate);
+            return Some(CallOutcome::LeftTheGate);
         }
-        let is_held = |it: &Outcome| matches!(it, Outcome::Failed { act: failed, .. } if *failed == act.call());
+        let is_held = |it: &CallOutcome| matches!(it, CallOutcome::Failed { act: failed, .. } if *failed == act.call());
         let held = self.memory.held_back(read, self.instant());
         assert!(
             !held.is_some_and(|(held, _)| is_held(&held)),
@@ -146,7 +146,7 @@ impl World {
             self.own.insert(self.engine.pipeline_id());
         }
         if let Act::Update(content) = &act
-            && let Outcome::Failed {
+            && let CallOutcome::Failed {
                 error: Error::Refused { .. },
                 ..
             } = &outcome
@@ -186,7 +186,7 @@ impl World {
     }
 
     /// What would be done next.
-    pub fn plan(&self, outcome: Option<&Outcome>, full: bool) -> Plan {
+    pub fn plan(&self, outcome: Option<&CallOutcome>, full: bool) -> Plan {
         let held_back = self.memory.held_back(&self.pipeline, self.instant());
         let seen = self.observed(&self.pipeline, full);
         let held_back = held_back.as_ref().map(|(outcome, _)| outcome);
@@ -245,8 +245,8 @@ impl World {
     fn plan_of(
         &self,
         (engine, build): &View,
-        outcome: Option<&Outcome>,
-        held_back: Option<&Outcome>,
+        outcome: Option<&CallOutcome>,
+        held_back: Option<&CallOutcome>,
     ) -> Plan {
         let timing = Timing::default();
         let last_call = self.memory.last_call(self.now, timing.resend_after);
