@@ -13,6 +13,7 @@ mod expected;
 mod inspect;
 mod proof;
 
+use crate::gate::canonical;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +27,6 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::gate::change;
 use crate::metrics::Metrics;
 use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
@@ -435,7 +435,7 @@ fn together<const N: usize>(findings: [&Finding; N]) -> Standing {
         Standing::Unknown(unknown.join("; "))
     } else {
         Standing::InForce {
-            epoch: change::short_digest(&epochs),
+            epoch: canonical::short_digest(&epochs),
             since,
         }
     }

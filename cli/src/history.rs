@@ -178,7 +178,7 @@ fn detail(record: &DecisionRecord) -> String {
     match (&record.diff, &record.diff_digest) {
         (None, Some(digest))
             if record.changed == ["settings"]
-                && *digest == sluice_gate::change::digest(&Value::Null) =>
+                && *digest == sluice_gate::canonical::digest(&Value::Null) =>
         {
             lines.push(
                 "  none: only runtime settings changed, and the program stayed as it was".into(),
@@ -270,7 +270,7 @@ One of them in full: kubectl sluice history orders --change ID; all of them: -o 
         record.diff = None;
         assert!(detail(&record).contains("it isn't kept"));
         record.changed = vec!["settings".into()];
-        record.diff_digest = Some(sluice_gate::change::digest(&Value::Null));
+        record.diff_digest = Some(sluice_gate::canonical::digest(&Value::Null));
         assert!(detail(&record).contains("the program stayed as it was"));
     }
 

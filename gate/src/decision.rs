@@ -9,6 +9,7 @@
 //! always: it opens nothing, and whoever could have forged it could also have edited the program. But
 //! nobody's name is put to it.
 
+use crate::canonical;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::change;
@@ -75,7 +76,7 @@ struct Carried<'a> {
 impl Carried<'_> {
     /// Tells this vote from any other in the same place, and has a short length whatever people write.
     fn mark(&self) -> String {
-        let digest = change::short_digest(&(self.given, self.by));
+        let digest = canonical::short_digest(&(self.given, self.by));
         format!("{} {digest}", self.place)
     }
 
@@ -177,7 +178,7 @@ pub fn marks(pipeline: &Pipeline) -> Vec<String> {
 /// That the engine's pipeline is to be taken over, by a text that is the same as long as it says that.
 pub fn adoption(pipeline: &Pipeline) -> Option<String> {
     let asked = pipeline.annotation(annotation::ADOPT)?;
-    let asked = change::remembered(asked);
+    let asked = canonical::remembered(asked);
     Some(format!("annotation {}={asked}", annotation::ADOPT))
 }
 

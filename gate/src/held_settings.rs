@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use crate::change::{exactly, short_digest};
+use crate::canonical::{exactly, short_digest};
 use crate::crd::{EngineContent, HeldSetting, HeldSettings};
 use crate::settings;
 

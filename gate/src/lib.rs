@@ -13,6 +13,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods, clippy::disallowed_types))]
 
 pub mod age;
+pub mod canonical;
 pub mod change;
 pub mod content;
 pub mod crd;

@@ -183,7 +183,7 @@ async fn a20_somebodys_pipeline_under_the_name_of_a_compilation_is_neither_asked
     let uid: String = uid_digits(&running);
     let name = format!(
         "sluice-build-{uid}-{}",
-        &sluice::gate::change::digest(&target)[..8]
+        &sluice::gate::canonical::digest(&target)[..8]
     );
     let sql = format!("CREATE FUNCTION twice(x INT) RETURNS INT;\n{}", changed());
     let theirs = json!({"name": name, "program_code": sql, "udf_rust": "fn other() {}"});

@@ -2,7 +2,8 @@
 //! too.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use sluice_gate::change::{self, Content};
+use sluice_gate::canonical;
+use sluice_gate::change::Content;
 use sluice_gate::crd::{
     BuildOutcome, Pipeline, PipelineStatus, Preview, PreviewOutcome, Target, annotation,
 };
@@ -29,7 +30,7 @@ pub fn left_alone(file: &Pipeline, live: &Pipeline, same_content: bool) -> Optio
     let asks_anew = |key: &str, handled: fn(&PipelineStatus) -> &Option<String>| {
         let asked = file.annotation(key);
         let handled = status.and_then(|status| handled(status).as_deref());
-        let is_handled = asked.is_some_and(|asked| change::is_remembered(asked, handled));
+        let is_handled = asked.is_some_and(|asked| canonical::is_remembered(asked, handled));
         asked.is_some() && asked != live.annotation(key) && !is_handled
     };
     let (message, may_end) = match (stalled(live, "NameTaken"), stalled(live, "FoughtOver")) {
@@ -61,7 +62,7 @@ pub fn by_its_content(
     let file = situation.file;
     let retry = file.annotation(annotation::RETRY);
     let handled = status.handled_retry.as_deref();
-    let is_tried_again = retry.is_some_and(|retry| !change::is_remembered(retry, handled));
+    let is_tried_again = retry.is_some_and(|retry| !canonical::is_remembered(retry, handled));
     let is_held = status
         .content
         .as_ref()

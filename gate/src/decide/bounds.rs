@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::history::{self, MOST_VOTES, length};
-use crate::change;
 use crate::crd::{
     Approval, AtStake, BaseCheckpoint, Build, Decision, Emptied, EngineContent, EngineView,
     KeptProgram, Loss, Omission, Pipeline, PipelineStatus, Preview, Run, Seal, Settled, SpentVotes,
@@ -18,6 +17,7 @@ use crate::crd::{
 };
 use crate::engine::diff;
 use crate::text::{self, Limit, word};
+use crate::{canonical, change};
 
 /// How many bytes of JSON a status takes at most.
 const MOST: usize = 384 * 1024;
@@ -297,7 +297,7 @@ fn cut(status: &mut PipelineStatus) {
         cut_text(&mut failures.message, text::SAID);
     }
     for handled in [handled_retry, handled_adopt].into_iter().flatten() {
-        *handled = change::remembered(handled);
+        *handled = canonical::remembered(handled);
     }
     let SpentVotes {
         approved_change,
@@ -446,7 +446,7 @@ fn leave_out_program(program: &mut KeptProgram) {
 
 fn cut_target(target: &mut Target) {
     // The other fields are digests.
-    target.runtime_version = change::remembered(&target.runtime_version);
+    target.runtime_version = canonical::remembered(&target.runtime_version);
 }
 
 fn cut_checkpoint(checkpoint: &mut Option<BaseCheckpoint>) {

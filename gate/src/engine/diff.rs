@@ -5,9 +5,9 @@
 //! compared and approved, and how many names were left out of which list. Nothing that is cut is taken for whole, and
 //! two diffs that differ only in what was left out are still two.
 
+use crate::canonical;
 use serde_json::{Map, Value, json};
 
-use crate::change;
 use crate::text::{self, Limit};
 
 /// How many bytes of JSON a diff may take.
@@ -119,7 +119,7 @@ pub fn digest(diff: &Value) -> String {
     let known = diff.get(CUT).and_then(|cut| cut.get("digest"));
     match known.and_then(Value::as_str) {
         Some(digest) => digest.to_owned(),
-        None => change::digest(diff),
+        None => canonical::digest(diff),
     }
 }
 
@@ -222,8 +222,8 @@ mod tests {
     fn a_diff_that_fits_stays_as_it_is_and_its_digest_is_what_it_always_was() {
         let diff = json!({"program_diff": {"added_views": names(100)}, "program_diff_error": null});
         assert_eq!(taken_in(diff.clone()), diff);
-        assert_eq!(digest(&diff), change::digest(&diff));
-        assert_eq!(digest(&Value::Null), change::digest(&Value::Null));
+        assert_eq!(digest(&diff), canonical::digest(&diff));
+        assert_eq!(digest(&Value::Null), canonical::digest(&Value::Null));
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
             "added_input_connectors": ["x".repeat(300)], "program_diff_error": null});
         let kept = taken_in(diff.clone());
         assert!(is_cut(&kept) && !is_cut(&diff));
-        assert_eq!(digest(&kept), change::digest(&diff));
+        assert_eq!(digest(&kept), canonical::digest(&diff));
         assert!(PipelineState::diff_is_known(&kept));
         assert_eq!(kept["program_diff"]["removed_tables"], json!(["t"]));
         let shown = kept["program_diff"]["modified_views"].as_array().unwrap();
@@ -265,7 +265,7 @@ mod tests {
             let kept = taken_in(diff.clone());
             assert!(size(&kept) <= MOST);
             assert!(!PipelineState::diff_is_known(&kept), "{kept}");
-            assert_eq!(digest(&kept), change::digest(&diff));
+            assert_eq!(digest(&kept), canonical::digest(&diff));
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
                 kept = cut(kept, most);
                 prop_assert!(size(&kept) <= most, "{}", size(&kept));
                 prop_assert_eq!(&cut(kept.clone(), most), &kept);
-                prop_assert_eq!(digest(&kept), change::digest(&clean));
+                prop_assert_eq!(digest(&kept), canonical::digest(&clean));
             }
         }
     }

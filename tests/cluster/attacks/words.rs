@@ -356,7 +356,7 @@ async fn a_text_of_megabytes_freezes_no_pipeline_whoever_wrote_it() {
     let waiting = story.until_waiting().await;
     let asked = approval(&waiting);
     assert!(size(&waiting) < 400_000, "{}", size(&waiting));
-    let whole = sluice::gate::change::digest(&details["approval_diff"]);
+    let whole = sluice::gate::canonical::digest(&details["approval_diff"]);
     assert_eq!(asked.diff_digest, whole, "{}", asked.summary);
     assert!(asked.summary.contains("more"), "{}", asked.summary);
     // And people's, beside a vote.

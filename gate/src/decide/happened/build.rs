@@ -10,7 +10,8 @@
 //! Its name can be foreseen. So it is known by the id that the engine gave it: another pipeline of that name is
 //! neither asked how the program compiles, nor removed.
 
-use crate::change::{self, Content};
+use crate::canonical;
+use crate::change::Content;
 use crate::crd::{BuildOutcome, Gate, Target};
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Input};
@@ -30,8 +31,8 @@ impl Input<'_> {
         let uid: String = self.uid().chars().filter(char::is_ascii_hexdigit).collect();
         let uid = uid.get(..8).unwrap_or(&uid);
         let digest = match beside {
-            None => change::digest(target),
-            Some(id) => change::digest(&(target, id)),
+            None => canonical::digest(target),
+            Some(id) => canonical::digest(&(target, id)),
         };
         format!("{PREFIX}{uid}-{}", digest.get(..8).unwrap_or(&digest))
     }

@@ -1,6 +1,6 @@
 //! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
 
-use crate::change::{self, Content};
+use crate::change::Content;
 use crate::crd::{
     BuildOutcome, EngineContent, HeldSettings, Preview, PreviewOutcome, Refusal, Target, annotation,
 };
@@ -8,7 +8,7 @@ use crate::decide::happened::content::engine_content;
 use crate::decide::record::Record;
 use crate::decide::{CallOutcome, EngineCall, EventReason};
 use crate::engine::{self, DiffAnswer};
-use crate::{held_settings, summary, text};
+use crate::{canonical, held_settings, summary, text};
 
 impl<'a> Record<'a> {
     /// Takes in the outcome. Returns the act and its error if it failed, so that nothing further is done
@@ -28,7 +28,7 @@ impl<'a> Record<'a> {
             CallOutcome::Done(_) | CallOutcome::GuardFailed => {}
             CallOutcome::Owned(id) => {
                 let asked = self.input.asked.adopt.as_deref();
-                self.status.handled_adopt = asked.map(change::remembered);
+                self.status.handled_adopt = asked.map(canonical::remembered);
                 self.own(id);
                 self.forget_what_was_kept();
                 self.report(
@@ -66,7 +66,7 @@ impl<'a> Record<'a> {
                 });
                 // It isn't there for a pipeline that somebody else makes later.
                 let asked = self.input.asked.adopt.as_deref();
-                self.status.handled_adopt = asked.map(change::remembered);
+                self.status.handled_adopt = asked.map(canonical::remembered);
                 self.take_the_retry_asked_for();
             }
             CallOutcome::Previewed { target, answer } => {

@@ -7,7 +7,7 @@ use crate::decide::happened::words_of_failure;
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Input};
 use crate::engine::PipelineState;
-use crate::{GateEvent, change};
+use crate::{GateEvent, canonical};
 
 /// For a command that only needs a value that wasn't there before.
 pub(crate) const ANY_NEW_VALUE: &str = "\"$(date +%s)\"";
@@ -29,7 +29,7 @@ impl Input<'_> {
             MAX_RESTART_BACKOFF,
             failures - 1,
         );
-        let spread = change::digest(&(self.uid(), failures));
+        let spread = canonical::digest(&(self.uid(), failures));
         let percent = u32::from_str_radix(&spread[..4], 16).unwrap_or(0) % 20;
         (pause + pause * percent / 100).min(MAX_RESTART_BACKOFF)
     }
@@ -112,7 +112,7 @@ impl Record<'_> {
     pub(crate) fn retry_is_new(&self) -> bool {
         let asked = self.input.pipeline.annotation(annotation::RETRY);
         let handled = self.status.handled_retry.as_deref();
-        asked.is_some_and(|asked| !change::is_remembered(asked, handled))
+        asked.is_some_and(|asked| !canonical::is_remembered(asked, handled))
     }
 
     /// The retry that stood there when the call was made is acted on. Says whether it was a new one. One that was written
@@ -120,8 +120,8 @@ impl Record<'_> {
     pub(crate) fn take_the_retry_asked_for(&mut self) -> bool {
         let asked = self.input.asked.retry.as_deref();
         let handled = self.status.handled_retry.as_deref();
-        let new = asked.filter(|asked| !change::is_remembered(asked, handled));
-        let new = new.map(change::remembered);
+        let new = asked.filter(|asked| !canonical::is_remembered(asked, handled));
+        let new = new.map(canonical::remembered);
         let is_new = new.is_some();
         if is_new {
             self.status.handled_retry = new;
@@ -134,7 +134,7 @@ impl Record<'_> {
             .input
             .pipeline
             .annotation(annotation::RETRY)
-            .map(change::remembered);
+            .map(canonical::remembered);
     }
 }
 

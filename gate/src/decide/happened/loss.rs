@@ -16,7 +16,7 @@ use crate::decide::happened::settled::parts_that_differ;
 use crate::decide::record::Record;
 use crate::decide::{EventReason, is_owned};
 use crate::engine::PipelineState;
-use crate::{GateEvent, GaveWay, change, impact, lineage};
+use crate::{GateEvent, GaveWay, canonical, change, impact, lineage};
 
 /// How often in a row the engine has to say that it knows no such pipeline.
 pub(crate) const LOOKS: i64 = 3;
@@ -196,7 +196,7 @@ impl Record<'_> {
             deployment_id: None,
             summary,
             diff: None,
-            diff_digest: change::digest(&Value::Null),
+            diff_digest: canonical::digest(&Value::Null),
             at_stake: Some(impact::everything_of_a_lost_one()),
             base: None,
             approve_command: self.input.command(annotation::APPROVE, &id),

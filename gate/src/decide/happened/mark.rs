@@ -1,13 +1,13 @@
 //! What was settled stands in the engine's own pipeline too, and is read from there where the status doesn't know it
 //! (rule A9). Where the two disagree, what the checkpoint was made from isn't known.
 
-use crate::change::{self, short_digest};
+use crate::canonical::short_digest;
 use crate::crd::{ApprovalState, Settled};
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Observation};
 use crate::engine::PipelineState;
 use crate::mark::{self, SettledMark};
-use crate::{GateEvent, GaveWay};
+use crate::{GateEvent, GaveWay, change};
 
 impl Record<'_> {
     /// Takes in what stands at the engine.

@@ -8,7 +8,7 @@ use crate::decide::Input;
 use crate::decide::record::Record;
 use crate::engine::PipelineState;
 use crate::mark::{self, Owner, OwnerName};
-use crate::{change, decision};
+use crate::{canonical, decision};
 
 impl Input<'_> {
     /// Whether a name is this Pipeline's.
@@ -117,7 +117,7 @@ impl Record<'_> {
             };
         }
         let handled = self.status.handled_adopt.as_deref();
-        if asked.is_some_and(|asked| change::is_remembered(asked, handled)) {
+        if asked.is_some_and(|asked| canonical::is_remembered(asked, handled)) {
             // Another Pipeline may have been told to take it since, or the owner lived then.
             return Claim::Leaves {
                 what,

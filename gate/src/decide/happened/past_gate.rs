@@ -11,7 +11,7 @@ use crate::crd::{
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Seen};
 use crate::engine::PipelineState;
-use crate::{GateEvent, WentOn, change};
+use crate::{GateEvent, WentOn, canonical, change};
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.
@@ -159,7 +159,7 @@ impl Record<'_> {
             deployment_id: state.deployment_id.clone(),
             summary,
             diff: None,
-            diff_digest: change::digest(&Value::Null),
+            diff_digest: canonical::digest(&Value::Null),
             at_stake: None,
             base: self.base_checkpoint(state),
             approve_command: self.input.command(annotation::APPROVE, &id),

@@ -1,13 +1,13 @@
 //! Finds the pipeline to work on: makes it, takes it over, or leaves what is another's alone (rule A19).
 
-use crate::change::{self, Content};
+use crate::change::Content;
 use crate::crd::{Phase, annotation};
 use crate::decide::happened::ownership::Claim;
 use crate::decide::next::Next;
 use crate::decide::reason::READY;
 use crate::decide::{Act, Guard, Observation, RIVAL_INTERVAL, Reason, Seen, is_owned};
 use crate::engine::{self, EngineInfo, PipelineState};
-use crate::mark;
+use crate::{canonical, mark};
 
 impl<'a> Next<'a> {
     /// The pipeline in the engine, if there is one that is ours to work on.
@@ -44,7 +44,7 @@ impl<'a> Next<'a> {
             ));
             // Whatever was written while the owner lives says nothing of the day when he is gone.
             let asked = input.pipeline.annotation(annotation::ADOPT);
-            self.record.status.handled_adopt = asked.map(change::remembered);
+            self.record.status.handled_adopt = asked.map(canonical::remembered);
             return None;
         }
         if self.is_lost(pipeline.as_ref()) {

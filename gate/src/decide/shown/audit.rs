@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::change;
+use crate::canonical;
 use crate::crd::{
     Approval, ApprovalState, AuditEntry, Decision, DecisionRecord, PipelineStatus, Verdict,
 };
@@ -108,7 +108,7 @@ impl Record<'_> {
         let stored = self.input.pipeline.status.as_ref().unwrap_or(&nothing);
         let at = self.input.now();
         for happened in happened(stored, &self.status, &self.reports) {
-            let id = change::short_digest(&(
+            let id = canonical::short_digest(&(
                 self.input.uid(),
                 happened.event.as_str(),
                 &happened.change_id,

@@ -251,7 +251,7 @@ fn a6_two_diffs_that_differ_only_in_what_is_not_shown_are_two_questions() {
     let asked = world.approval();
     let shown = Value::Object(asked.diff.clone().expect("a diff"));
     assert!(diff::is_cut(&shown));
-    assert_eq!(asked.diff_digest, crate::change::digest(&names("one")));
+    assert_eq!(asked.diff_digest, crate::canonical::digest(&names("one")));
     assert!(
         asked.summary.contains("more") && asked.summary.contains("too large"),
         "{}",
@@ -268,5 +268,5 @@ fn a6_two_diffs_that_differ_only_in_what_is_not_shown_are_two_questions() {
     world.settle();
     let anew = world.approval();
     assert_ne!(anew.change_id, asked.change_id);
-    assert_eq!(anew.diff_digest, crate::change::digest(&names("other")));
+    assert_eq!(anew.diff_digest, crate::canonical::digest(&names("other")));
 }

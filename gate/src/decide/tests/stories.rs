@@ -813,7 +813,7 @@ fn a6_the_call_is_made_only_if_the_engine_shows_what_was_approved() {
         deployment_id: live.deployment_id.clone(),
         status: &["AwaitingApproval"],
         version: Some(live.version),
-        diff_digest: Some(crate::change::digest(&live.approval_diff)),
+        diff_digest: Some(crate::canonical::digest(&live.approval_diff)),
         tags: None,
         resumes_from: None,
     };

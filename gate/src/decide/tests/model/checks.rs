@@ -172,7 +172,7 @@ fn a_guard_holds_only_for_what_it_names() {
         deployment_id: live.deployment_id.clone(),
         status: &["AwaitingApproval"],
         version: Some(live.version),
-        diff_digest: Some(crate::change::digest(&live.approval_diff)),
+        diff_digest: Some(crate::canonical::digest(&live.approval_diff)),
         absent: false,
         tags: Some(live.tags.clone()),
         resumes_from: Some(live.newest_checkpoint().map(|it| it.uuid.clone())),
