@@ -10,11 +10,11 @@
 //! it):
 //!
 //! 1. [`Input`] is all that is known, and `facts` what follows from it alone;
-//! 2. [`happened`] writes down what has happened in a `Record`: the next status, and what is told of it;
-//! 3. [`holds`] are the reasons for which a content isn't brought to the engine;
-//! 4. [`shown`] is what people read; it is said while the next step decides, and rendered once;
-//! 5. [`next`] chooses the one call to make, if there is one;
-//! 6. [`plan`] puts recording before acting.
+//! 2. `happened` writes down what has happened in a `Record`: the next status, and what is told of it;
+//! 3. `holds` are the reasons for which a content isn't brought to the engine;
+//! 4. `shown` is what people read; it is said while the next step decides, and rendered once;
+//! 5. `next` chooses the one call to make, if there is one;
+//! 6. `plan` puts recording before acting.
 
 mod act;
 pub mod bounds;

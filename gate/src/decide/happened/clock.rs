@@ -5,8 +5,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::crd::{Approval, Failures, GracefulStop, Interference, Loss, PipelineStatus, Run, Seal};
 use crate::decide::record::Record;
 
-/// By how much the clocks of two replicas may differ without anybody minding.
-
 impl Record<'_> {
     /// What is waited for since a time that lies ahead is waited for since now: the clock by which it was written
     /// was ahead, or this one was set back. Pauses and periods begin anew once, and don't last until that
