@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::Condition;
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, Config};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -280,11 +280,10 @@ async fn wait_for_crds(client: &Client, health: &Health, stop: &CancellationToke
     let mut told = String::new();
     loop {
         let mut missing = vec![];
-        for crd in crd::all() {
-            let name = crd.name_any();
-            match tokio::time::timeout(CRD_TIMEOUT, api.get_opt(&name)).await {
+        for name in crd::names() {
+            match tokio::time::timeout(CRD_TIMEOUT, api.get_opt(name)).await {
                 Ok(Ok(found)) if is_crd_established().matches_object(found.as_ref()) => {}
-                Ok(Ok(_)) => missing.push(name),
+                Ok(Ok(_)) => missing.push(name.to_owned()),
                 Ok(Err(error)) => missing.push(format!("{name} ({error})")),
                 Err(_) => missing.push(format!("{name} (the API server doesn't answer)")),
             }
