@@ -11,6 +11,7 @@ use crate::random;
 pub struct TemporaryNamespace<'a> {
     plane: &'a ControlPlane,
     name: String,
+    stays: bool,
 }
 
 impl ControlPlane {
@@ -34,7 +35,11 @@ impl ControlPlane {
                 answer: answer.body,
             });
         }
-        Ok(TemporaryNamespace { plane: self, name })
+        Ok(TemporaryNamespace {
+            plane: self,
+            name,
+            stays: false,
+        })
     }
 }
 
@@ -43,11 +48,20 @@ impl TemporaryNamespace<'_> {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// It isn't deleted, and goes with the control plane. To delete one takes 60 calls of the controller manager, which looks
+    /// for objects of every kind: more than a short test makes.
+    pub fn stays(&mut self) {
+        self.stays = true;
+    }
 }
 
 impl Drop for TemporaryNamespace<'_> {
     fn drop(&mut self) {
-        // If it stays, it goes with the control plane.
+        if self.stays {
+            return;
+        }
+        // If it can't be deleted, it goes with the control plane.
         let _ =
             self.plane
                 .admin()

@@ -263,6 +263,14 @@ pub struct Namespace {
     inner: TemporaryNamespace<'static>,
 }
 
+impl Namespace {
+    /// It isn't deleted, and goes with the control plane: for who makes hundreds of them on one of his own, and leaves nobody there
+    /// whom their objects keep busy.
+    pub fn stays(&mut self) {
+        self.inner.stays();
+    }
+}
+
 impl Deref for Namespace {
     type Target = str;
 
