@@ -171,7 +171,8 @@ pub async fn operators_kubeconfig(cluster: &Cluster, server: Option<&str>) -> Pa
         .replace(admin, &own);
     let mut kubeconfig: Value = serde_json::from_str(&kubeconfig).expect("JSON");
     if let Some(server) = server {
-        kubeconfig["clusters"][0]["cluster"] = json!({"server": server});
+        // The certificates stay, as a pod has some: without, each client would read all those of the machine.
+        kubeconfig["clusters"][0]["cluster"]["server"] = json!(server);
     }
     let kubeconfig = kubeconfig.to_string();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);

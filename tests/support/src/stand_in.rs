@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::LazyLock;
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -30,6 +31,14 @@ const QUICK: [&str; 16] = [
     "--stop-time",
     "50ms",
 ];
+
+/// What speaks to all of them: to make a client takes longer than most calls, since it reads the certificates of the machine.
+static HTTP: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Connections end with the runtime of the test that made them, or with the process at their other end.
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0);
+    client.build().expect("a client")
+});
 
 /// A call to the engine, as it has logged it.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,12 +101,7 @@ impl StandIn {
                 .map(|&flag| flag.to_owned())
                 .collect(),
             directory: tempfile::tempdir().expect("a temporary folder"),
-            http: {
-                let _ = rustls::crypto::ring::default_provider().install_default();
-                // A connection of before may have ended with the process at its other end.
-                let client = reqwest::Client::builder().pool_max_idle_per_host(0);
-                client.build().expect("a client")
-            },
+            http: HTTP.clone(),
         };
         stand_in.listen();
         stand_in
