@@ -13,8 +13,7 @@ mod expected;
 mod inspect;
 mod proof;
 
-use crate::gate::canonical;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,6 +26,7 @@ use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::gate::canonical;
 use crate::metrics::Metrics;
 use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
@@ -131,6 +131,29 @@ impl PolicyGuard {
         self.told.subscribe()
     }
 
+    /// As after a look that has found all of them in force, each of them with the uid `u` and the resourceVersion `1`.
+    #[cfg(test)]
+    pub(crate) async fn has_found_all_in_force(&self) {
+        let in_force = || Standing::InForce {
+            epoch: "e".into(),
+            since: Timestamp::UNIX_EPOCH,
+        };
+        self.told.send_replace(Trust {
+            required: true,
+            pipelines: in_force(),
+            votes: in_force(),
+        });
+        let versions = |name| {
+            let version = Some("u/1".to_owned());
+            let both = Versions {
+                policy: version.clone(),
+                binding: version,
+            };
+            (name, both)
+        };
+        self.known.lock().await.versions = POLICIES.map(versions).into();
+    }
+
     /// Looks again and again, until `stop`.
     pub async fn run(&self, stop: CancellationToken) {
         loop {
@@ -158,7 +181,7 @@ impl PolicyGuard {
         let known = self.known.lock().await;
         let trust = self.told.borrow().clone();
         if trust.all_good() {
-            let names = [OF_PIPELINES.as_slice(), OF_VOTES.as_slice()].concat();
+            let names: BTreeSet<_> = OF_PIPELINES.into_iter().chain(OF_VOTES).collect();
             let reads = names.iter().map(|name| self.versions(name));
             let found = try_join_all(reads).await?;
             let mut both = names.iter().zip(&found);
@@ -483,28 +506,9 @@ mod tests {
         };
         let client = Client::new(tower::service_fn(answer), "default");
         let guard = PolicyGuard::new(client, true, Arc::new(Metrics::default()));
-        let in_force = || Standing::InForce {
-            epoch: "e".into(),
-            since: Timestamp::UNIX_EPOCH,
-        };
-        let good = Trust {
-            required: true,
-            pipelines: in_force(),
-            votes: in_force(),
-        };
-        guard.told.send_replace(good.clone());
-        let first = || Some("u/1".to_owned());
-        let mut known = guard.known.lock().await;
-        known.expected = Some(Expected::of("sluice".into()));
-        let versions = |name| {
-            let both = Versions {
-                policy: first(),
-                binding: first(),
-            };
-            (name, both)
-        };
-        known.versions = POLICIES.map(versions).into();
-        drop(known);
+        guard.has_found_all_in_force().await;
+        let good = guard.told.borrow().clone();
+        guard.known.lock().await.expected = Some(Expected::of("sluice".into()));
         for _ in 0..3 {
             guard
                 .confirm()
@@ -512,8 +516,8 @@ mod tests {
                 .expect_err("one of them can't be read");
         }
         // As it was, it is vouched for without a look at what it says.
+        guard.has_found_all_in_force().await;
         let mut known = guard.known.lock().await;
-        known.versions = POLICIES.map(versions).into();
         let both = known.versions.get_mut("sluice-pipelines").unwrap();
         both.binding = Some("u/2".into());
         drop(known);

@@ -167,6 +167,8 @@ struct Reconcile<'a, I> {
     fresh: Needs,
     live_votes: Option<Vec<PipelineApproval>>,
     live_policies: Option<Trust>,
+    /// How the policies stood by which was decided last.
+    decided_on: Option<Trust>,
     /// What came of the last act, until it is written down, and what it was made for.
     outcome: Option<CallOutcome>,
     asked: Asked,
@@ -195,6 +197,7 @@ pub async fn reconcile<I: Io>(
         },
         live_votes: None,
         live_policies: None,
+        decided_on: None,
         outcome: None,
         asked: Asked::default(),
         held_back: None,
@@ -205,8 +208,15 @@ pub async fn reconcile<I: Io>(
         let mut missing = plan.needs.beyond(it.fresh);
         // While something else is read, the object may become another one.
         missing.object = plan.needs.object && !missing.is_empty();
+        if !missing.is_empty() {
+            if let Some(end) = it.read(&plan.step, missing).await? {
+                return Ok(end);
+            }
+            if !it.still_holds_after(missing) {
+                continue;
+            }
+        }
         let end = match plan.step {
-            step if !missing.is_empty() => it.read(step, missing).await?,
             Step::Record(next) => it.record(*next, plan.reports).await?,
             Step::Act(act, guard) => it.act(act, guard).await?,
             Step::Wait => Some(it.rest(plan.requeue).await),
@@ -237,14 +247,15 @@ impl<I: Io> Reconcile<'_, I> {
         });
         // What has just failed isn't tried again because its own report in status came back as a change.
         self.held_back = self.held_back.take().or(held_back);
+        let trust = self.live_policies.as_ref().unwrap_or(&known.trust);
         let (engine, build) = self.io.view();
-        Ok(decide::decide(&Input {
+        let plan = decide::decide(&Input {
             pipeline: &self.pipeline,
             content: &self.content,
             objects: self.live_votes.as_ref().unwrap_or(&known.votes),
             engine,
             build,
-            trust: self.live_policies.as_ref().unwrap_or(&known.trust),
+            trust,
             may_note_policies: known.may_note_policies,
             compile_beforehand: known.compile_beforehand,
             rival: known.rival.as_deref(),
@@ -257,11 +268,28 @@ impl<I: Io> Reconcile<'_, I> {
             audited: audited.as_deref(),
             now: now.time,
             timing: known.timing,
-        }))
+        });
+        self.decided_on = Some(trust.clone());
+        Ok(plan)
+    }
+
+    /// Whether a plan can be carried out without deciding again, after this was read for it. The policies change nothing
+    /// in it if they stand as it was decided on; what else is read may.
+    fn still_holds_after(&mut self, read: Needs) -> bool {
+        let only_policies = Needs {
+            policies: true,
+            ..Needs::default()
+        };
+        let holds = read == only_policies && self.live_policies == self.decided_on;
+        if read == only_policies && !holds {
+            // By the time that is decided again, votes may be heard of that came in after this look at the policies.
+            self.fresh.policies = false;
+        }
+        holds
     }
 
     /// Reads what a plan needs. It may be another one then.
-    async fn read(&mut self, step: Step, missing: Needs) -> Result<Option<End>, I::Error> {
+    async fn read(&mut self, step: &Step, missing: Needs) -> Result<Option<End>, I::Error> {
         let read = self.io.read(&self.pipeline, missing).await?;
         self.live_policies = read.policies.or(self.live_policies.take());
         self.live_votes = read.votes.or(self.live_votes.take());
@@ -291,8 +319,8 @@ impl<I: Io> Reconcile<'_, I> {
                 error,
             };
             let now = self.io.now();
-            self.asked = Asked::by(&self.pipeline, &act);
-            self.came_of(act, guard, now, Some(failed));
+            self.asked = Asked::by(&self.pipeline, act);
+            self.came_of(act.clone(), guard.clone(), now, Some(failed));
         }
         Ok(None)
     }
@@ -316,6 +344,8 @@ impl<I: Io> Reconcile<'_, I> {
                 self.pipeline = *fresh;
                 // It may ask for another program by now.
                 self.content = self.io.content(&self.pipeline).await;
+                // They were looked at before whatever is new in it was written.
+                self.fresh.policies = false;
             }
             Written::Gone => return Ok(Some(End::AwaitsChange)),
         }

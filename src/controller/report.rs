@@ -28,7 +28,8 @@ pub(super) struct Reporter {
     metrics: Arc<Metrics>,
 }
 
-type Item = (ObjectReference, Report);
+/// An Event that is to be sent.
+pub(super) type Item = (ObjectReference, Report);
 
 /// What waits to be sent. Namespaces take turns, so that one of which there is much to tell doesn't delay what
 /// there is to tell of another.
@@ -110,6 +111,15 @@ impl Reporter {
     where
         K: Resource<DynamicType = ()>,
     {
+        self.send(self.log(object, reports));
+    }
+
+    /// Logs and counts what was recorded. The Events of it are for [`Self::send`].
+    pub(super) fn log<K>(&self, object: &K, reports: Vec<Report>) -> Vec<Item>
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let mut events = vec![];
         for mut report in reports {
             // It is put together of what people and engines wrote.
             report.message = text::clean(&report.message);
@@ -134,8 +144,16 @@ impl Reporter {
                     report.message
                 );
             }
-            let item = (object.object_ref(&()), report);
-            if !self.waiting.push(namespace.unwrap_or_default(), item) {
+            events.push((object.object_ref(&()), report));
+        }
+        events
+    }
+
+    /// Sends Events, in turn with those of other namespaces.
+    pub(super) fn send(&self, events: Vec<Item>) {
+        for event in events {
+            let namespace = event.0.namespace.clone().unwrap_or_default();
+            if !self.waiting.push(namespace, event) {
                 debug!("too many Events wait; one was dropped");
             }
         }

@@ -5,8 +5,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
-use wiremock::matchers::{method, path};
+use wiremock::matchers::{method, path, path_regex};
 use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::*;
@@ -356,6 +357,99 @@ async fn a5_a_rejection_that_the_watch_has_not_brought_yet_is_heard_before_the_c
     assert_eq!(
         writes.last().unwrap()["status"]["approval"]["state"],
         "Rejected"
+    );
+}
+
+/// Answers what [`Guard::confirm`] reads: each policy is still the one that was looked at.
+async fn policies_stay(api_server: &MockServer) {
+    let metadata = json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+        "metadata": {"name": "it", "uid": "u", "resourceVersion": "1"},
+    });
+    Mock::given(method("GET"))
+        .and(path_regex("^/apis/admissionregistration.k8s.io/v1/.*"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(metadata))
+        .mount(api_server)
+        .await;
+}
+
+/// What was asked of the API server and written to it, in the order in which that came in.
+async fn calls(api_server: &MockServer) -> Vec<&'static str> {
+    let requests = api_server.received_requests().await.unwrap();
+    let word = |request: &Request| match request.url.path() {
+        STATUS => "status",
+        PIPELINE => "object",
+        path if path.contains("/pipelineapprovals") => "votes",
+        path if path.contains("/admissionregistration") => "policy",
+        path if path.ends_with("/events") => {
+            let event: Value = request.body_json().unwrap();
+            match event["reason"] == "Approved" {
+                true => "event",
+                false => "other",
+            }
+        }
+        _ => "other",
+    };
+    requests.iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn a3_the_policies_are_looked_at_once_for_a_decision_and_again_for_what_somebody_else_wrote_meanwhile()
+ {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (mut pipeline, context, api_server) = approved(&engine).await;
+    context.guard.has_found_all_in_force().await;
+    policies_stay(&api_server).await;
+    // It is younger than the policies, so that nobody has approved it without them.
+    let made = "2026-01-01T00:00:00Z".parse().unwrap();
+    pipeline.metadata.creation_timestamp = Some(Time(made));
+    let annotations = pipeline.metadata.annotations.get_or_insert_default();
+    annotations.insert(crate::crd::annotation::APPROVE_BY.into(), "alice".into());
+    let mut edited = pipeline.clone();
+    edited.metadata.resource_version = Some("2".into());
+    Mock::given(method("GET"))
+        .and(path(PIPELINE))
+        .respond_with(ResponseTemplate::new(200).set_body_json(edited))
+        .up_to_n_times(1)
+        .with_priority(1)
+        .mount(&api_server)
+        .await;
+    answer_status_writes(&api_server, &[409, 200]).await;
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
+    assert_eq!(engine.approve_calls().await, 1);
+    let mut calls = calls(&api_server).await;
+    // Events of what was recorded before are written whenever there is time.
+    calls.retain(|call| *call != "other" && *call != "event");
+    // Four policies, and a binding of each.
+    let look = ["policy"; 8];
+    let expected = [&look[..], &["status", "object"], &look, &["status"]].concat();
+    assert_eq!(calls[..expected.len()], expected);
+    assert!(!calls[expected.len()..].contains(&"policy"), "{calls:?}");
+}
+
+#[tokio::test]
+async fn what_must_be_read_before_the_call_does_not_wait_for_events() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[200]).await;
+    let live = async {
+        reconcile(&pipeline, &context, &Turn::alone())
+            .await
+            .unwrap();
+        while !calls(&api_server).await.contains(&"event") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), live)
+        .await
+        .expect("the Event is sent");
+    let calls = calls(&api_server).await;
+    let first = |word| calls.iter().position(|call| *call == word).unwrap();
+    assert!(
+        first("event") > first("votes") && first("event") > first("object"),
+        "{calls:?}"
     );
 }
 
