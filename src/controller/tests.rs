@@ -360,7 +360,7 @@ async fn a5_a_rejection_that_the_watch_has_not_brought_yet_is_heard_before_the_c
     );
 }
 
-/// Answers what [`Guard::confirm`] reads: each policy is still the one that was looked at.
+/// Answers what [`PolicyGuard::confirm`] reads: each policy is still the one that was looked at.
 async fn policies_stay(api_server: &MockServer) {
     let metadata = json!({
         "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
