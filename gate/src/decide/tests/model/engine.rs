@@ -195,11 +195,12 @@ impl Engine {
             };
             content.target().config
         };
-        let unasked = ["profile", "cache", "use_platform_compiler"];
-        let is_of_the_config = (0..1 << unasked.len()).any(|left_out: u32| {
+        // A runtime version that stays although nobody asks for it is named by its own part of the target only.
+        let left_out = ["profile", "cache", "use_platform_compiler", "runtime_version"];
+        let is_of_the_config = (0..1 << left_out.len()).any(|without: u32| {
             let mut config = self.program_config.clone().unwrap_or_default();
-            for (bit, key) in unasked.into_iter().enumerate() {
-                if left_out & (1 << bit) != 0 {
+            for (bit, key) in left_out.into_iter().enumerate() {
+                if without & (1 << bit) != 0 {
                     config.remove(key);
                 }
             }
