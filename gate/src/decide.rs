@@ -13,7 +13,7 @@
 //! 2. `happened` writes down what has happened in a `Record`: the next status, and what is told of it;
 //! 3. `holds` are the reasons for which a content isn't brought to the engine;
 //! 4. `shown` is what people read; it is said while the next step decides, and rendered once;
-//! 5. `next` chooses the one call to make, if there is one;
+//! 5. `next` chooses the one call to make, if there is one, and writes down what is intended;
 //! 6. `plan` puts recording before acting.
 
 mod act;

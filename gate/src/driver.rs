@@ -344,13 +344,13 @@ impl<I: Io> Reconcile<'_, I> {
                 self.pipeline = *fresh;
                 // It may ask for another program by now.
                 self.content = self.io.content(&self.pipeline).await;
-                // They were looked at before whatever is new in it was written.
-                self.fresh.policies = false;
             }
             Written::Gone => return Ok(Some(End::AwaitsChange)),
         }
-        // What the engine showed before it is old by now.
+        // What the engine showed before it is old by now. And a vote that is heard of from here on may be younger than the look
+        // at the policies.
         self.fresh.engine = false;
+        self.fresh.policies = false;
         self.fresh.object = true;
         Ok(None)
     }

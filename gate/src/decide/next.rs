@@ -37,7 +37,7 @@ impl<'a> Next<'a> {
     pub(crate) fn after(record: Record<'a>) -> Self {
         Self {
             input: record.input,
-            shown: Shown::before(&record.status),
+            shown: Shown::from_stored(&record.status),
             record,
             act: None,
         }

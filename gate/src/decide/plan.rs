@@ -33,8 +33,7 @@ pub enum Step {
 /// Whether all that there is to record is that lines of the audit log are written, and something
 /// more urgent is to be done. It is recorded with what comes of that.
 fn can_wait(record: &Record, act: Option<&(Act, Guard)>, stored: &PipelineStatus) -> bool {
-    let urgent = act;
-    let urgent = urgent.filter(|(act, guard)| record.input.must_show_first(act, guard).is_none());
+    let urgent = act.filter(|(act, guard)| record.input.must_show_first(act, guard).is_none());
     urgent.is_some()
         && record.status.audit_pending.len() < stored.audit_pending.len()
         && PipelineStatus {

@@ -1,4 +1,5 @@
-//! What has happened: the next status grows here, before anything is decided.
+//! The next status, and what is told of how it came about. What has happened is written into it first; whoever chooses what is
+//! done next adds what is intended.
 
 use std::time::Duration;
 
@@ -67,6 +68,26 @@ impl<'a> Record<'a> {
         });
     }
 
+    /// Something else that is told of a change.
+    pub(crate) fn report_of(&mut self, change_id: &str, reason: EventReason, message: String) {
+        self.reports.push(Report {
+            warning: false,
+            reason,
+            change_id: Some(change_id.to_owned()),
+            message,
+        });
+    }
+
+    /// The same, as a warning.
+    pub(crate) fn warn_of(&mut self, change_id: &str, reason: EventReason, message: String) {
+        self.reports.push(Report {
+            warning: true,
+            reason,
+            change_id: Some(change_id.to_owned()),
+            message,
+        });
+    }
+
     /// Has something happen to the change at the gate, puts it into the history where that ends it, and tells people.
     pub(crate) fn take(&mut self, event: GateEvent) {
         let Some(approval) = &mut self.status.approval else {
@@ -75,9 +96,12 @@ impl<'a> Record<'a> {
         let before = approval.state;
         let could = approval.take(event.clone());
         debug_assert!(could, "{event:?} in state {before:?}");
+        if !could {
+            return;
+        }
         self.reports.extend(news::of_event(&event, approval));
         self.status.waiting_since = None;
-        if could && event.is_remembered(before) {
+        if event.is_remembered(before) {
             self.remember();
         }
     }

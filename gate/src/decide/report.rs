@@ -9,7 +9,7 @@ pub struct Report {
     pub warning: bool,
     /// One of a short fixed list.
     pub reason: EventReason,
-    /// The change that it is about, if it is about one.
+    /// The change that it names, if it names one.
     pub change_id: Option<String>,
     /// What happened.
     pub message: String,

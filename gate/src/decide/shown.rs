@@ -1,5 +1,9 @@
-//! What people read of the pipeline. While it is decided what to do, it is only said ([`Shown`]): the last word counts, and
-//! is put into phase, conditions and Events once, at the end.
+//! What people and GitOps tools read of the pipeline. While it is decided what to do, phase and `Ready` are only said
+//! ([`Shown`]): the last word counts, and is written down once, at the end.
+//!
+//! `Ready` says whether the spec is in force. `Reconciling` is there while Sluice or the engine is
+//! at work, `Stalled` while nothing will happen until somebody acts; that is how kstatus reads
+//! them. While a change waits for its decision neither is there: waiting is not an error.
 
 pub(crate) mod audit;
 pub(crate) mod conditions;
@@ -19,7 +23,7 @@ use crate::engine;
 /// What is said of the pipeline as it is, and what is said over that.
 pub(crate) struct Shown {
     /// As it was shown last.
-    before: Option<Phase>,
+    stored_phase: Option<Phase>,
     phase: Option<Phase>,
     word: Option<Word>,
     /// What waits for the engine to be done with a start or a bootstrap.
@@ -61,9 +65,9 @@ pub(crate) enum SluiceGate {
 
 impl Shown {
     /// Begins with the phase that is stored.
-    pub(crate) fn before(status: &PipelineStatus) -> Self {
+    pub(crate) fn from_stored(status: &PipelineStatus) -> Self {
         Self {
-            before: Phase::of(status.phase.as_deref()),
+            stored_phase: Phase::of(status.phase.as_deref()),
             phase: None,
             word: None,
             held_up: None,
@@ -120,7 +124,7 @@ impl Shown {
 
     /// The phase as it was shown last, or is shown by now.
     pub(crate) fn phase_so_far(&self) -> Phase {
-        self.phase.or(self.before).unwrap_or(Phase::Pending)
+        self.phase.or(self.stored_phase).unwrap_or(Phase::Pending)
     }
 
     /// Whether this is what is said of the pipeline by now.
@@ -171,9 +175,16 @@ impl Shown {
 
     /// Why the spec's content isn't brought to the engine, over whatever runs meanwhile.
     fn say_what_is_held(&mut self) {
-        if let Some(hold) = self.held.take() {
-            self.stalled(hold.reason, hold.message);
-        }
+        let Some(hold) = self.held.take() else {
+            return;
+        };
+        // What nobody does anything about, for a reason of its own, goes on to be said.
+        let covered = self.word.take().filter(|word| word.kind == Kind::Stalled);
+        let message = match covered {
+            Some(word) => format!("{}; and {}", hold.message, word.message),
+            None => hold.message,
+        };
+        self.stalled(hold.reason, message);
     }
 
     /// That a program is being compiled while the old one goes on.

@@ -1,4 +1,5 @@
-//! Sluice's own gate, for changes that the engine's gate lets through although they alter results or lose state.
+//! What a start would resume from, and what of a change the engine's gate doesn't see. Sluice's own gate asks about
+//! that.
 //!
 //! The engine compares SQL and connectors. A user-defined function with another body, another
 //! version of the runtime, or another setting, it takes up as if nothing had changed (rule A9; source: `ProgramDiff` of

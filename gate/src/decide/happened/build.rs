@@ -1,4 +1,4 @@
-//! Compiles a changed program before anything is stopped for it, as a pipeline of its own in the engine
+//! What became of a program that is compiled before anything is stopped for it, as a pipeline of its own in the engine
 //! that is never started and is removed afterwards.
 //!
 //! `POST …/diff` finds errors in SQL; those in Rust show only when everything is compiled, which

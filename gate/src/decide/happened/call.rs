@@ -1,4 +1,4 @@
-//! Takes in what came of the last act, and what the engine's pipeline is known to consist of.
+//! What came of the last call.
 
 use crate::change::Content;
 use crate::crd::{
@@ -82,7 +82,7 @@ impl<'a> Record<'a> {
             CallOutcome::Stopping { newest } => self.is_stopping_after(newest.as_ref()),
             // That it would be was written down before.
             CallOutcome::ApproveCalled => {}
-            CallOutcome::LeftTheGate => self.is_past_the_gate(),
+            CallOutcome::LeftTheGate => self.note_past_the_gate(),
             CallOutcome::CheckpointRequested {
                 number,
                 incarnation,

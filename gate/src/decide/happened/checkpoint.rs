@@ -1,4 +1,4 @@
-//! Asks for a checkpoint of what runs, so that the engine keeps it.
+//! What became of a checkpoint that was asked for: it failed, or got lost with the process that was to write it.
 
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ impl Record<'_> {
             "a checkpoint of change {} could not be written: {error}; until one exists a restart repeats the bootstrap",
             seal.change_id
         );
-        self.warn(EventReason::SealFailed, message);
+        let change_id = seal.change_id.clone();
+        self.warn_of(&change_id, EventReason::SealFailed, message);
     }
 }

@@ -1,4 +1,4 @@
-//! Failures of a pipeline in its engine, counted in status, and when it is started again.
+//! Failures of a pipeline in its engine, counted in status.
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use crate::decide::record::Record;
 use crate::engine::PipelineState;
 
 impl Record<'_> {
-    /// The options under which a change would be bootstrapped: the spec's, or, of a guest, those that
+    /// The options under which a change would be bootstrapped: the spec's, or, where only the gate is kept, those that
     /// it was started with, since an approval's options replace them.
     pub(crate) fn options(&self) -> BootstrapOptions {
         let run = self.status.run.as_ref();

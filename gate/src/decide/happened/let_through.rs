@@ -132,7 +132,7 @@ impl Record<'_> {
         let said = said.or(is_policy.then_some(policy));
         let allowed = said.is_some();
         let at = self.input.now();
-        let Some(approval) = &mut self.status.approval else {
+        let Some(approval) = &self.status.approval else {
             return;
         };
         let open = match approval.state {
@@ -144,7 +144,7 @@ impl Record<'_> {
             return;
         }
         if approval.state == ApprovalState::Awaiting {
-            approval.take(GateEvent::Approved(said_beforehand(
+            self.take(GateEvent::Approved(said_beforehand(
                 said.unwrap_or(policy),
                 at,
             )));

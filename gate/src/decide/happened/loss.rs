@@ -297,19 +297,17 @@ impl Record<'_> {
         self.status.turns = turns;
         self.status.made_anew = link;
         let id = self.status.approval.as_ref().map(|it| it.change_id.clone());
-        self.report(
-            EventReason::Recreated,
-            format!(
-                "the pipeline was lost, and is made anew, from nothing, as approved (change {})",
-                id.unwrap_or_default()
-            ),
+        let id = id.unwrap_or_default();
+        let message = format!(
+            "the pipeline was lost, and is made anew, from nothing, as approved (change {id})"
         );
+        self.report_of(&id, EventReason::Recreated, message);
     }
 
     /// Forgets all that is remembered of the engine's pipeline: another one is another one. `link` is what the next
     /// change follows, if anything was settled; where there is none, a new one is made.
     pub(crate) fn forget_the_pipeline(&mut self, link: Option<String>) {
-        // Of a guest's pipeline changes are asked about also before anything is settled.
+        // Where only the gate is kept, changes are asked about also before anything is settled.
         let has_names = self.status.settled.is_some() || self.input.pipeline.is_gate_only();
         let known = self.known_id().unwrap_or_default().to_owned();
         let now = self.input.now;

@@ -15,7 +15,7 @@ use crate::{GateEvent, WentOn, canonical, change};
 
 /// The engine has let go of the checkpoint and runs the new program in these. `Initializing` is
 /// not among them: a process that comes back passes through it on its way to the gate.
-pub(crate) const BEYOND: [&str; 6] = [
+pub(crate) const PAST_THE_GATE: [&str; 6] = [
     "Bootstrapping",
     "ConcurrentBootstrapping",
     "Synchronizing",
@@ -26,7 +26,7 @@ pub(crate) const BEYOND: [&str; 6] = [
 
 impl Record<'_> {
     /// The run is past the gate, by the process's own word.
-    pub(crate) fn is_past_the_gate(&mut self) {
+    pub(crate) fn note_past_the_gate(&mut self) {
         self.nothing_more_is_asked_where_nothing_is_kept();
         let now = self.input.now();
         if let Some(run) = &mut self.status.run {
@@ -94,7 +94,7 @@ impl Record<'_> {
         if !is_past_gate(state) || !is_this || run.past_gate_since.is_some() {
             return;
         }
-        self.is_past_the_gate();
+        self.note_past_the_gate();
         self.notice_a_gate_that_never_showed(state);
     }
 
@@ -139,13 +139,15 @@ impl Record<'_> {
                 "change {} runs, and the engine asked nobody: either it found nothing to ask about, or somebody approved it at the engine itself",
                 run.change_id
             );
-            self.warn(EventReason::UnaskedChange, message);
+            let id = run.change_id.clone();
+            self.warn_of(&id, EventReason::UnaskedChange, message);
             return;
         }
         let (id, target, options) = (run.change_id.clone(), run.target.clone(), run.options);
         let summary = preview.and_then(|preview| preview.summary.clone());
         let summary = summary.unwrap_or_default();
         let now = self.input.now();
+        self.status.waiting_since = None;
         self.status.approval = Some(Approval {
             state: ApprovalState::Applied,
             short_id: change::short(&id),
@@ -172,12 +174,12 @@ impl Record<'_> {
             failure: None,
             change_id: id.clone(),
         });
-        self.warn(EventReason::OutsideApproval, format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
+        self.warn_of(&id, EventReason::OutsideApproval, format!("change {id} runs although the engine should have asked for it: somebody approved it at the engine itself before Sluice could publish it"));
     }
 }
 
 pub(crate) fn is_past_gate(state: &PipelineState) -> bool {
-    BEYOND.contains(&state.deployment_status.as_str())
+    PAST_THE_GATE.contains(&state.deployment_status.as_str())
 }
 
 pub(crate) fn outside_decision(

@@ -1,5 +1,4 @@
-//! The approval gate: publish the change that waits, and count the votes. What follows an approval stands
-//! in `telling`, and what is past the gate in `beyond`.
+//! Publishes a change: what is asked, of which diff, and what is at stake. From then on it can be decided.
 
 use serde_json::{Value, json};
 

@@ -252,7 +252,7 @@ impl Record<'_> {
         (!rejected).then_some(id)
     }
 
-    /// The target that the spec asks for, or that a guest was given by whoever makes it.
+    /// The target that the spec asks for, or, where only the gate is kept, that it was given by whoever makes it.
     pub(crate) fn wanted_target(&self) -> Option<Target> {
         match self.input.content.as_ref().ok()? {
             Some(_) => self.wanted().map(|content| content.target()),

@@ -37,7 +37,8 @@ impl Record<'_> {
         let Some(id) = self.is_asked_anew() else {
             return;
         };
-        self.warn(
+        self.warn_of(
+            &id,
             EventReason::StoppedWithoutCheckpoint,
             format!(
                 "change {id} was asked about as one that drops no input, and it isn't known that nothing has come in since which is in no checkpoint: the change is asked about anew"
@@ -80,7 +81,8 @@ impl Record<'_> {
         let Some(id) = self.is_asked_anew() else {
             return;
         };
-        self.warn(
+        self.warn_of(
+            &id,
             EventReason::StoppedWithoutCheckpoint,
             format!(
                 "change {id} was asked about as one that drops no input, and it isn't known that the pipeline was stopped with a checkpoint: the change isn't made, and is asked about anew. What came in since the last checkpoint may be lost already. The old program is started again, unless the spec wants it stopped or something else is asked about; what is asked: kubectl sluice diff {} -n {}",
@@ -138,7 +140,8 @@ impl Record<'_> {
             return;
         }
         self.had_its_turn(&id, None);
-        self.warn(
+        self.warn_of(
+            &id,
             EventReason::StoppedWithoutCheckpoint,
             format!(
                 "it isn't known that the pipeline was stopped with a checkpoint for change {id}: it is asked about under another id, since what came in since the last checkpoint is dropped. An approval that was given beforehand does nothing"

@@ -59,7 +59,7 @@ impl Next<'_> {
         }
     }
 
-    /// A refused change of a guest stays refused until somebody asks anew, and then waits for whoever
+    /// A refused change stays refused until somebody asks anew, and then waits for whoever
     /// starts it.
     pub(crate) fn reopen_or_show_refused(&mut self) {
         if self.record.reopens() {

@@ -130,8 +130,8 @@ impl Next<'_> {
         true
     }
 
-    /// The same, unless somebody asks about it anew: only a new change or a retry that names it opens the gate
-    /// again.
+    /// Whether a change that was rejected, or that failed, would come up, and nobody asks about it anew: only a new change
+    /// or a retry that names it opens the gate again.
     pub(crate) fn refused_change_holds(&mut self) -> bool {
         if !self.record.holds_a_refused_change() || self.record.reopens() {
             return false;

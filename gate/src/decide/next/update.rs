@@ -26,6 +26,14 @@ impl Record<'_> {
     }
 }
 
+/// Why there is no content to bring to the engine by now.
+enum NoChange {
+    /// Something has to be done for that first, or to be found out.
+    NotYet,
+    /// There is none, or it is held back: what runs is looked after as ever.
+    None,
+}
+
 /// A content that the engine is to be given.
 struct Change<'a> {
     /// As it is sent, beside what others have set.
@@ -42,7 +50,8 @@ impl Next<'_> {
     pub(crate) fn update(&mut self, info: &EngineInfo, seen: &Seen) -> bool {
         let change = match self.change_to_bring(seen) {
             Ok(change) => change,
-            Err(is_under_way) => return is_under_way,
+            Err(NoChange::NotYet) => return true,
+            Err(NoChange::None) => return false,
         };
         let state = change.state;
         if state.is_stopped() {
@@ -71,10 +80,10 @@ impl Next<'_> {
     }
 
     /// What is to be brought to the engine; otherwise, whether there is something to do for that first, or nothing to bring.
-    fn change_to_bring<'b>(&mut self, seen: &'b Seen) -> Result<Change<'b>, bool> {
+    fn change_to_bring<'b>(&mut self, seen: &'b Seen) -> Result<Change<'b>, NoChange> {
         let state = seen.state();
         let Some(content) = self.record.wanted() else {
-            return Err(true);
+            return Err(NoChange::NotYet);
         };
         let held = self.record.status.content.clone();
         let Some(held) = held.filter(|held| held.version == state.version) else {
@@ -90,7 +99,7 @@ impl Next<'_> {
             if let Some(held) = self.record.status.content.as_mut().filter(|_| shows) {
                 held.sending = None;
             }
-            return Err(false);
+            return Err(NoChange::None);
         }
         let target = content.target();
         self.record.reopen_sluice_gate(&target);
@@ -106,7 +115,7 @@ impl Next<'_> {
             let hold = self.record.hold(&proposed);
             if hold.is_some() {
                 self.shown.held = hold;
-                return Err(false);
+                return Err(NoChange::None);
             }
         }
         if is_at_rest && state.storage_status == "InUse" {
@@ -122,7 +131,7 @@ impl Next<'_> {
                     message,
                 });
                 self.shown.held = self.record.was_refused(&proposed);
-                return Err(false);
+                return Err(NoChange::None);
             }
         }
         let Some(sent) = self.input.with_what_others_set(&content, &held, seen) else {
@@ -137,9 +146,9 @@ impl Next<'_> {
     }
 
     /// What is known isn't enough to decide.
-    fn look(&mut self) -> bool {
+    fn look(&mut self) -> NoChange {
         self.act(Act::Look, Guard::default());
-        true
+        NoChange::NotYet
     }
 
     fn update_what_is_stopped(&mut self, info: &EngineInfo, seen: &Seen, change: &Change) -> bool {
@@ -170,7 +179,8 @@ impl Next<'_> {
         );
     }
 
-    /// Nothing is stopped before all is known that can be known of the change, and nobody need be asked about it, or all are.
+    /// What runs is stopped for a change only once all is known of it that can be known beforehand, and once the gate is open
+    /// for it.
     fn update_what_runs(&mut self, info: &EngineInfo, seen: &Seen, change: &Change) -> bool {
         let state = change.state;
         if change.is_other_program && self.record.must_ask_first(state, &change.target) {

@@ -11,6 +11,7 @@ use crate::crd::{
 use crate::decide::history::{bare_name, short_decision};
 use crate::decide::record::Record;
 use crate::decide::{EventReason, Report};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How many entries may wait to be written. More than that only where the log can't be written for long.
 pub(crate) const MOST_PENDING: usize = 100;
@@ -201,9 +202,11 @@ pub(crate) fn happened(
             add(event, Some(made));
         }
         let left = gone.is_some_and(|gone| gone.change_id == *id) && current != Some(id);
+        // What is known of it by an old record only says how it stood then.
+        let is_news = !left_before(id, before, after);
         let state = is
             .map(|is| is.state)
-            .filter(|state| was.is_none_or(|was| was.state != *state));
+            .filter(|state| is_news && was.is_none_or(|was| was.state != *state));
         match state {
             Some(ApprovalState::Superseded) => add(superseded(id, was, after), decision),
             Some(ApprovalState::Applied) => add(AuditEvent::Applied, decision),
@@ -230,6 +233,17 @@ pub(crate) fn happened(
         }
     }
     all
+}
+
+/// Whether a change is at the gate no more, and has no record that is newer.
+fn left_before(id: &str, before: &PipelineStatus, after: &PipelineStatus) -> bool {
+    fn newest<'a>(id: &str, status: &'a PipelineStatus) -> Option<(ApprovalState, &'a Time)> {
+        let mut records = status.history.iter();
+        let record = records.find(|record| record.change_id == id)?;
+        Some((record.state, &record.at))
+    }
+    let current = after.approval.as_ref();
+    current.is_none_or(|current| current.change_id != id) && newest(id, before) == newest(id, after)
 }
 
 /// Whether it is one decision, however its reason and its name were cut.

@@ -1,8 +1,5 @@
-//! What a person and a GitOps tool read: phase and conditions.
-//!
-//! `Ready` says whether the spec is in force. `Reconciling` is there while Sluice or the engine is
-//! at work, `Stalled` while nothing will happen until somebody acts; that is how kstatus reads
-//! them. While a change waits for its decision neither is there: waiting is not an error.
+//! Conditions, as they are put into the status, and those that stand beside `Ready`, `Reconciling` and `Stalled`: what became
+//! of the last change, and what holds approvals up.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 

@@ -112,6 +112,38 @@ fn a_rejected_change_whose_place_another_takes_is_audited_as_superseded() {
     );
 }
 
+/// Whatever takes the place of a change that failed, and however often.
+#[test]
+fn that_a_change_could_not_be_applied_is_audited_once() {
+    type Then = fn(&mut World, &str);
+    let ways: [(&str, Then); 3] = [
+        ("the storage is cleared", |world, _| {
+            world.spec(|spec| spec.clear_storage = Some("once".into()));
+        }),
+        ("it is taken back", |world, _| world.edit("A")),
+        ("it is asked about anew", |world, id| {
+            world.annotate(annotation::RETRY, id);
+        }),
+    ];
+    for (what, then) in ways {
+        let mut world = World::waiting("A", "B");
+        let id = world.approve_by_annotation();
+        world.engine.breaks = Some("B".into());
+        world.settle();
+        assert_eq!(world.approval_state(), Some(ApprovalState::ApplyFailed));
+        world.engine.breaks = None;
+        then(&mut world, &id);
+        world.settle();
+        for program in ["C", "D"] {
+            world.edit(program);
+            world.settle();
+        }
+        let failures = world.audited().into_iter();
+        let failures = failures.filter(|(event, of)| *event == "ApplyFailed" && *of == id);
+        assert_eq!(failures.count(), 1, "{what}: {:?}", world.audited());
+    }
+}
+
 #[test]
 fn a7_what_goes_round_the_gate_is_audited() {
     let mut world = World::waiting("A", "B");

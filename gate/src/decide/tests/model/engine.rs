@@ -196,7 +196,12 @@ impl Engine {
             content.target().config
         };
         // A runtime version that stays although nobody asks for it is named by its own part of the target only.
-        let left_out = ["profile", "cache", "use_platform_compiler", "runtime_version"];
+        let left_out = [
+            "profile",
+            "cache",
+            "use_platform_compiler",
+            "runtime_version",
+        ];
         let is_of_the_config = (0..1 << left_out.len()).any(|without: u32| {
             let mut config = self.program_config.clone().unwrap_or_default();
             for (bit, key) in left_out.into_iter().enumerate() {
