@@ -503,6 +503,23 @@ fn a_broken_program_never_stops_what_runs() {
     assert_eq!(world.phase(), "AwaitingApproval");
 }
 
+/// It waits for the same person for two reasons, who must hear of both.
+#[test]
+fn why_a_pipeline_is_not_stopped_is_said_beside_why_its_new_program_is_held() {
+    let mut world = World::new("A");
+    world.engine.edition = "Open source";
+    world.settle();
+    world.edit("broken");
+    world.settle();
+    assert_eq!(world.condition("Stalled").unwrap().1, "CompileFailed");
+    world.spec(|spec| spec.desired_state = DesiredState::Stopped);
+    world.settle();
+    let (_, reason, message) = world.condition("Stalled").unwrap();
+    assert_eq!(reason, "CompileFailed");
+    assert!(message.contains("doesn't compile"), "{message}");
+    assert!(message.contains("stopping the pipeline"), "{message}");
+}
+
 #[test]
 fn an_engine_without_checkpoints_is_not_stopped_unless_state_may_be_lost() {
     let mut world = World::new("A");
