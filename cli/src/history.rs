@@ -133,7 +133,7 @@ fn detail(record: &DecisionRecord) -> String {
     let time = |at: jiff::Timestamp| at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
     let mut lines = vec![
         format!("Change     {}", one_line(&record.change_id)),
-        format!("Verdict    {}", outcome(record)),
+        format!("Outcome    {}", outcome(record)),
     ];
     if let Some(decision) = &record.decision {
         lines.push(format!(
