@@ -206,7 +206,7 @@ pub async fn run(
         guard,
     } = surroundings;
     let votes = Arc::<votes::Votes>::default();
-    let reporter = report::Reporter::start(client.clone(), Arc::clone(&metrics), stop.clone());
+    let (reporter, events) = report::Reporter::start(client.clone(), Arc::clone(&metrics));
     let unfit = Arc::new(unfit::Unfit::new(reporter.clone()));
     let votes_seen = votes_of(
         settings.all(&client),
@@ -294,6 +294,7 @@ pub async fn run(
         stop.clone(),
     );
     tokio::join!(pipelines_loop, housekeeping, engines.run(stop));
+    events.finish().await;
 }
 
 /// Objects that are to be looked at, at least this urgently.

@@ -32,7 +32,7 @@ use expected::{Expected, KINDS, POLICIES};
 use inspect::Sound;
 use proof::Proof;
 
-pub use crate::gate::policy_status::{Standing, Trust};
+pub use crate::gate::policy_status::{Standing, Trust, vouched_from};
 
 /// Those that vouch for names in fields and annotations of a Pipeline.
 const OF_PIPELINES: [&str; 3] = ["sluice-pipelines", "sluice-names", "sluice-status"];
@@ -60,9 +60,6 @@ const HASTE: Duration = Duration::from_secs(2);
 
 /// How often what is proven is proven again.
 const PROVE_AGAIN: Duration = Duration::from_secs(300);
-
-/// How long each API server takes at most to go by a policy that it has just been given.
-const SETTLES: Duration = Duration::from_secs(5);
 
 /// For how long after it was given a forged write may be let through without that meaning anything.
 const GRACE: Duration = Duration::from_secs(30);
@@ -337,9 +334,12 @@ impl PolicyGuard {
         let age = Timestamp::now().duration_since(sound.since);
         let age = Duration::try_from(age).unwrap_or_default();
         match known.proofs.get(name).map(|proven| &proven.proof) {
-            Some(Proof::Refused) if age < SETTLES => Finding::CantTell(format!(
-                "{name} is new, and may not be in force everywhere yet"
-            )),
+            // What is written before counts for nothing, so nobody is to write it.
+            Some(Proof::Refused) if Timestamp::now() < vouched_from(sound.since) => {
+                Finding::CantTell(format!(
+                    "{name} is new, and may not be in force everywhere yet"
+                ))
+            }
             Some(Proof::Refused) => Finding::Good(sound),
             Some(Proof::LetThrough) if age < GRACE => {
                 Finding::CantTell(format!("{name} is new, and isn't in force yet"))

@@ -10,6 +10,7 @@
 //! nobody's name is put to it.
 
 use crate::canonical;
+use crate::policy_status;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::change;
@@ -384,7 +385,7 @@ fn doubt_about(object: &PipelineApproval, names_somebody: bool, names: &Names) -
         Some(_) if !names_somebody => Some(Doubt::NoName),
         // It never changes, so who wrote it was seen when it was made.
         Some(since) => made
-            .is_none_or(|made| made.0 < since)
+            .is_none_or(|made| made.0 < policy_status::vouched_from(since))
             .then_some(Doubt::Unguarded),
     }
 }

@@ -1,6 +1,22 @@
 //! Whether the names beside votes can be believed. Pure.
 
+use std::time::Duration;
+
 use k8s_openapi::jiff::Timestamp;
+
+/// How long each API server takes at most to go by a policy that it has just been given.
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// By how much a time of an object may be too early: it has whole seconds.
+const WHOLE_SECONDS: Duration = Duration::from_secs(1);
+
+/// From which time on what bears that time was admitted by policies that say what they say since a time. Before, an API server
+/// may have let it through that didn't go by them yet.
+pub fn vouched_from(since: Timestamp) -> Timestamp {
+    since
+        .saturating_add(SETTLES + WHOLE_SECONDS)
+        .unwrap_or(Timestamp::MAX)
+}
 
 /// What is known of the admission policies, and what depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -164,7 +164,7 @@ async fn call(
                 .as_ref()
                 .and_then(|status| status.approval.as_ref());
             info!(
-                change_id = change.map(|change| change.change_id.as_str()),
+                change = change.map(|change| change.change_id.as_str()),
                 "telling the engine to go on"
             );
             engine.approve(name, *options).await?;

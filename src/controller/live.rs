@@ -8,7 +8,6 @@ use kube::runtime::reflector::ObjectRef;
 
 use super::engines::EngineKey;
 use super::observe::{self, View};
-use super::report;
 use super::work::Turn;
 use super::{Context, Error, act, audit, content, finalizers, previews, rivals, status, votes};
 use crate::crd::{FINALIZER, Pipeline, PipelineStatus};
@@ -30,15 +29,6 @@ pub(super) struct Live<'a> {
     /// How the admission policies stood when it began.
     trust: Trust,
     may_note_policies: bool,
-    /// Events of what was recorded. They are written when nothing more urgent is to be read or called.
-    unsent: Vec<report::Item>,
-}
-
-impl Drop for Live<'_> {
-    /// However the reconcile has ended.
-    fn drop(&mut self) {
-        self.send_events();
-    }
 }
 
 impl<'a> Live<'a> {
@@ -51,12 +41,7 @@ impl<'a> Live<'a> {
             view: observe::begin(pipeline, context, turn).await,
             may_note_policies: context.notes.may_note(pipeline, &trust),
             trust,
-            unsent: vec![],
         }
-    }
-
-    fn send_events(&mut self) {
-        self.context.reporter.send(std::mem::take(&mut self.unsent));
     }
 
     /// The policies as they stand now, if they are needed.
@@ -164,8 +149,7 @@ impl Io for Live<'_> {
     ) -> Result<Written, Error> {
         let written = status::write(pipeline, status, self.context).await?;
         if let Written::Stored(stored) = &written {
-            let events = self.context.reporter.log(&**stored, reports);
-            self.unsent.extend(events);
+            self.context.reporter.report(&**stored, reports);
             self.context.engines.note_lost(stored);
         }
         Ok(written)
@@ -178,11 +162,6 @@ impl Io for Live<'_> {
         guard: &Guard,
         is_in_view: bool,
     ) -> Result<Performed, Error> {
-        // An approval goes before Events: written at the same time, one would delay it by a millisecond. Other calls may
-        // take minutes, and people are told before.
-        if !matches!(act, Act::Approve(_)) {
-            self.send_events();
-        }
         let mut _turn = None;
         if let Act::Preview(_) = act {
             let engine = EngineKey::of(pipeline);
@@ -199,9 +178,7 @@ impl Io for Live<'_> {
         // In one go: to wait for a place between a look and a call would make the look an old one.
         let view = &mut self.view;
         let performed = act::perform(act, guard, is_in_view, pipeline, view, self.context);
-        let performed = self.turn.away(performed).await;
-        self.send_events();
-        Ok(Performed::Done(performed?))
+        Ok(Performed::Done(self.turn.away(performed).await?))
     }
 
     async fn keep_house(&mut self, pipeline: &Pipeline) -> Option<Duration> {

@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, Resource, ResourceExt};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -21,6 +23,9 @@ use crate::text;
 /// only.
 const QUEUE: usize = 1_024;
 
+/// How long the Events may take that wait when the operator ends.
+const REST_WITHIN: Duration = Duration::from_secs(5);
+
 /// Hands reports on.
 #[derive(Clone)]
 pub(super) struct Reporter {
@@ -29,7 +34,7 @@ pub(super) struct Reporter {
 }
 
 /// An Event that is to be sent.
-pub(super) type Item = (ObjectReference, Report);
+type Item = (ObjectReference, Report);
 
 /// What waits to be sent. Namespaces take turns, so that one of which there is much to tell doesn't delay what
 /// there is to tell of another.
@@ -92,18 +97,39 @@ impl Waiting {
     }
 }
 
+/// The task that sends Events.
+pub(super) struct Sending {
+    task: JoinHandle<()>,
+    last: CancellationToken,
+}
+
+impl Sending {
+    /// Sends what waits yet, and ends: nothing is reported any more.
+    pub(super) async fn finish(self) {
+        self.last.cancel();
+        if tokio::time::timeout(REST_WITHIN, self.task).await.is_err() {
+            warn!("some Events could not be written before the end");
+        }
+    }
+}
+
 impl Reporter {
-    /// Starts the task that sends Events; what still waits when `stop` comes is dropped.
-    pub(super) fn start(client: Client, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
+    /// Starts the task that sends Events.
+    pub(super) fn start(client: Client, metrics: Arc<Metrics>) -> (Self, Sending) {
         let waiting = Arc::new(Waiting::new());
         let mut events = Events::new(client, std::env::var("POD_NAME").ok());
         let queue = Arc::clone(&waiting);
-        tokio::spawn(async move {
-            while let Some((object, report)) = stop.run_until_cancelled(queue.next()).await {
+        let last = CancellationToken::new();
+        let is_last = last.clone();
+        let task = tokio::spawn(async move {
+            while let Some((object, report)) = is_last.run_until_cancelled(queue.next()).await {
+                events.publish(&object, &report).await;
+            }
+            while let Some((object, report)) = queue.pop() {
                 events.publish(&object, &report).await;
             }
         });
-        Self { waiting, metrics }
+        (Self { waiting, metrics }, Sending { task, last })
     }
 
     /// Reports what was recorded.
@@ -111,15 +137,6 @@ impl Reporter {
     where
         K: Resource<DynamicType = ()>,
     {
-        self.send(self.log(object, reports));
-    }
-
-    /// Logs and counts what was recorded. The Events of it are for [`Self::send`].
-    pub(super) fn log<K>(&self, object: &K, reports: Vec<Report>) -> Vec<Item>
-    where
-        K: Resource<DynamicType = ()>,
-    {
-        let mut events = vec![];
         for mut report in reports {
             // It is put together of what people and engines wrote.
             report.message = text::clean(&report.message);
@@ -144,16 +161,8 @@ impl Reporter {
                     report.message
                 );
             }
-            events.push((object.object_ref(&()), report));
-        }
-        events
-    }
-
-    /// Sends Events, in turn with those of other namespaces.
-    pub(super) fn send(&self, events: Vec<Item>) {
-        for event in events {
-            let namespace = event.0.namespace.clone().unwrap_or_default();
-            if !self.waiting.push(namespace, event) {
+            let item = (object.object_ref(&()), report);
+            if !self.waiting.push(namespace.unwrap_or_default(), item) {
                 debug!("too many Events wait; one was dropped");
             }
         }

@@ -13,6 +13,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 use super::*;
 use crate::crd::{ApprovalState, PipelineStatus};
 use crate::engine::feldera::Address;
+use crate::gate::decide::{EventReason, Report};
 
 const PIPELINE: &str = "/apis/sluice.dev/v1alpha1/namespaces/shop/pipelines/orders";
 const STATUS: &str = "/apis/sluice.dev/v1alpha1/namespaces/shop/pipelines/orders/status";
@@ -174,8 +175,7 @@ async fn context(api_server: &MockServer, engine: &Engine) -> Arc<Context> {
         Arc::clone(&metrics),
     ));
     let (wakes, mut woken) = tokio::sync::mpsc::unbounded_channel();
-    let stop = CancellationToken::new();
-    let reporter = report::Reporter::start(client.clone(), Arc::clone(&metrics), stop);
+    let (reporter, _) = report::Reporter::start(client.clone(), Arc::clone(&metrics));
     let unfit = Arc::new(unfit::Unfit::new(reporter.clone()));
     let engines = engines::Engines::new(
         client.clone(),
@@ -430,106 +430,19 @@ async fn a3_the_policies_are_looked_at_once_for_a_decision_and_again_for_what_so
 }
 
 #[tokio::test]
-async fn what_must_be_read_before_the_call_does_not_wait_for_events() {
+async fn what_was_told_before_the_operator_ends_is_written_before_it_does() {
     let engine = Engine::with_a_change_that_waits().await;
     let (pipeline, context, api_server) = approved(&engine).await;
-    answer_status_writes(&api_server, &[200]).await;
-    let live = async {
-        reconcile(&pipeline, &context, &Turn::alone())
-            .await
-            .unwrap();
-        while !calls(&api_server).await.contains(&"event") {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let client = context.client.clone();
+    let (reporter, events) = report::Reporter::start(client, Arc::clone(&context.metrics));
+    let report = |number: usize| Report {
+        warning: false,
+        reason: EventReason::Approved,
+        change_id: None,
+        message: format!("number {number}"),
     };
-    tokio::time::timeout(Duration::from_secs(10), live)
-        .await
-        .expect("the Event is sent");
-    let calls = calls(&api_server).await;
-    let first = |word| calls.iter().position(|call| *call == word).unwrap();
-    assert!(
-        first("event") > first("votes") && first("event") > first("object"),
-        "{calls:?}"
-    );
-}
-
-/// An operator that has no room for one more call within a call ends, and every Pipeline with it.
-#[test]
-fn a_conflict_takes_no_more_stack_than_half_of_what_a_thread_has() {
-    let thread = std::thread::Builder::new().stack_size(crate::run::STACK / 2);
-    let conflict = || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(async {
-            let engine = Engine::with_a_change_that_waits().await;
-            let (pipeline, context, api_server) = approved(&engine).await;
-            answer_status_writes(&api_server, &[409, 200]).await;
-            reconcile(&pipeline, &context, &Turn::alone())
-                .await
-                .unwrap();
-            assert!(status_writes(&api_server).await.len() > 1);
-        });
-    };
-    thread.spawn(conflict).unwrap().join().unwrap();
-}
-
-#[tokio::test]
-async fn a_pipeline_that_is_gone_is_let_go_and_nothing_is_called() {
-    let engine = Engine::with_a_change_that_waits().await;
-    let (pipeline, context, api_server) = approved(&engine).await;
-    answer_status_writes(&api_server, &[404]).await;
-    reconcile(&pipeline, &context, &Turn::alone())
-        .await
-        .unwrap();
-    assert_eq!(engine.approve_calls().await, 0);
-}
-
-#[tokio::test]
-async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_change() {
-    let engine = Engine {
-        server: MockServer::start().await,
-    };
-    let mut body = pipeline_in_engine("Stopped");
-    body["deployment_desired_status"] = json!("Stopped");
-    body["storage_status_details"] = json!({"checkpoints": []});
-    for (verb, route, body) in [
-        (
-            "GET",
-            "/v0/config",
-            json!({"edition": "Enterprise", "version": "0.337.0"}),
-        ),
-        ("GET", "/v0/pipelines", json!([body])),
-        ("GET", "/v0/pipelines/orders", body.clone()),
-    ] {
-        Mock::given(method(verb))
-            .and(path(route))
-            .respond_with(ResponseTemplate::new(200).set_body_json(body))
-            .mount(&engine.server)
-            .await;
-    }
-    Mock::given(method("POST"))
-        .and(path("/v0/pipelines/orders/start"))
-        .respond_with(
-            ResponseTemplate::new(400)
-                .set_body_json(json!({"message":"no","error_code":"X","details":null})),
-        )
-        .mount(&engine.server)
-        .await;
-    let api_server = MockServer::start().await;
-    let context = context(&api_server, &engine).await;
-    answer_status_writes(&api_server, &[200]).await;
-    let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "100")).unwrap();
-    for _ in 0..6 {
-        let object = Arc::new(crate::guarded::Guarded(Ok(pipeline.clone())));
-        look(object, Turn::alone(), Arc::clone(&context)).await;
-        let writes = status_writes(&api_server).await;
-        let last = writes.last().unwrap()["status"].clone();
-        pipeline.status = serde_json::from_value(last).unwrap();
-    }
-    let requests = engine.server.received_requests().await.unwrap();
-    let starts = requests.iter().filter(|r| r.url.path().ends_with("/start"));
-    assert_eq!(starts.count(), 1);
-    assert_eq!(status_writes(&api_server).await.len(), 2);
+    reporter.report(&pipeline, (0..20).map(report).collect());
+    events.finish().await;
+    let calls = calls(&api_server).await.into_iter();
+    assert_eq!(calls.filter(|call| *call == "event").count(), 20);
 }

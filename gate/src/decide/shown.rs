@@ -273,7 +273,10 @@ impl Record<'_> {
             self.reports.push(Report {
                 warning: true,
                 reason: EventReason::from(reason),
-                change_id: None,
+                change_id: (reason == Reason::ApplyFailed)
+                    .then(|| self.status.approval.as_ref())
+                    .flatten()
+                    .map(|approval| approval.change_id.clone()),
                 message: shortened(message.clone()),
             });
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::crd::PoliciesSeen;
 use crate::decide::record::Record;
 use crate::decision::{self, Names};
-use crate::policy_status::Standing;
+use crate::policy_status::{Standing, vouched_from};
 
 /// How soon a Pipeline asks again whether it is its turn.
 pub(crate) const NOTED_LATER: Duration = Duration::from_secs(60);
@@ -24,10 +24,10 @@ impl Record<'_> {
             Standing::Absent(_) => true,
             Standing::InForce { epoch, since } => match &stored.epoch {
                 Some(before) => before != epoch,
-                // An object that is younger than the policies was never without them.
+                // An object that is younger than the policies, and than the time they take, was never without them.
                 None => {
                     let made = self.input.pipeline.metadata.creation_timestamp.as_ref();
-                    made.is_none_or(|made| made.0 < *since)
+                    made.is_none_or(|made| made.0 < vouched_from(*since))
                 }
             },
         };

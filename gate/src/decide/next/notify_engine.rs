@@ -33,6 +33,10 @@ impl Next<'_> {
                 self.show_applying();
                 self.record.look_again_in(self.record.rest_of_being_told());
             }
+            // What is seen may be older than the call, of which it isn't known whether it has arrived.
+            ApprovalState::Applying | ApprovalState::Applied if self.record.call_failed => {
+                self.show_applying();
+            }
             ApprovalState::Applying | ApprovalState::Applied => {
                 // A rejection is heard before it is told again.
                 let why = match other_deployment {

@@ -1,6 +1,8 @@
 //! What happens when, told as stories.
 
-use super::model::World;
+use k8s_openapi::jiff::SignedDuration;
+
+use super::model::{Fault, World};
 use crate::change::{Change, Content};
 use crate::crd::{
     ApprovalState, BootstrapOptions, BootstrapPolicy, DesiredState, Door, PipelineApproval,
@@ -163,6 +165,21 @@ fn a2_two_edits_with_the_same_diff_need_two_approvals() {
     assert_eq!(world.phase(), "AwaitingApproval");
     assert_ne!(world.approval().change_id, first);
     assert_eq!(world.approve_calls(), 0);
+}
+
+/// What was seen before a call says nothing of what came of it, however long that took.
+#[test]
+fn a6_an_approval_whose_answer_is_lost_after_a_long_time_is_not_called_repeated() {
+    let mut world = World::waiting("A", "B");
+    world.approve_by_annotation();
+    world.engine.fault = Some(Fault::AnswerLost);
+    world.reconcile_amid(usize::MAX, |world, _| {
+        world.now += SignedDuration::from_secs(15)
+    });
+    world.settle();
+    assert_eq!(world.approval_state(), Some(ApprovalState::Sealed));
+    assert_eq!(world.approve_calls(), 1);
+    assert_eq!(world.reported("ApprovalRepeated"), 0);
 }
 
 #[test]
