@@ -270,13 +270,12 @@ impl Record<'_> {
             Kind::InForce | Kind::Progressing | Kind::Waiting | Kind::DecidedAgainst => false,
         };
         if is_news {
+            let change = self.status.approval.as_ref();
+            let failed = change.filter(|_| reason == Reason::ApplyFailed);
             self.reports.push(Report {
                 warning: true,
                 reason: EventReason::from(reason),
-                change_id: (reason == Reason::ApplyFailed)
-                    .then(|| self.status.approval.as_ref())
-                    .flatten()
-                    .map(|approval| approval.change_id.clone()),
+                change_id: failed.map(|change| change.change_id.clone()),
                 message: shortened(message.clone()),
             });
         }

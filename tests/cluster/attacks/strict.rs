@@ -492,6 +492,38 @@ async fn a12_who_voted_before_the_policies_of_today_votes_again_by_rest() {
     assert_eq!((decision.by.as_str(), decision.verified), ("alice", true));
 }
 
+/// An API server goes by a policy some moments after it was given it, and times have whole seconds.
+#[tokio::test]
+async fn a12_what_was_forged_until_the_policies_were_in_force_again_never_counts() {
+    let (story, _turn) = begin().await;
+    let change = id(&story.waiting().await);
+    delete(story.cluster(), "validatingadmissionpolicy", "sluice-votes");
+    until_policies_are_missed(&story, "sluice-votes").await;
+    let votes: Api<PipelineApproval> =
+        Api::namespaced(story.cluster().client_for("dave").await, &story.namespace);
+    let forged = |number: usize| {
+        json!({
+            "metadata": {"name": format!("forged-{number}")},
+            "spec": {
+                "pipelineRef": {"name": "orders"}, "changeId": change,
+                "decision": "Approve", "voter": "alice",
+            },
+        })
+    };
+    eventually("nothing refuses it", || async {
+        create(&votes, forged(0)).await
+    })
+    .await;
+    put_policies_back(story.cluster()).await;
+    let mut admitted = 1;
+    while create(&votes, forged(admitted)).await.is_ok() {
+        admitted += 1;
+        assert!(admitted < 10_000, "the policy never comes into force");
+    }
+    until_unfounded(&story, "older than the admission policies").await;
+    still_waits(&story).await;
+}
+
 #[tokio::test]
 async fn a12_nobody_takes_the_place_of_somebody_elses_no() {
     let (story, _turn) = begin().await;
