@@ -14,9 +14,14 @@ use std::time::{Duration, Instant};
 
 use control_plane::{ControlPlane, Options, TemporaryNamespace};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::Status;
@@ -25,6 +30,7 @@ use kube::{Api, Client, Config, Resource};
 use regex::Regex;
 use serde_json::{Value, json};
 use sluice::crd::{Pipeline, PipelineApproval};
+use sluice::gate::policy_status::vouched_from;
 use tokio::sync::OnceCell;
 
 /// The account that the operator and the REST endpoint run under, as `deploy/sluice.yaml` has it.
@@ -208,6 +214,32 @@ impl Cluster {
         })
         .await;
         self.until_names_are_written().await;
+        self.until_the_policies_vouch().await;
+    }
+
+    /// Waits until a vote that is written now is old enough after the policies to count.
+    async fn until_the_policies_vouch(&self) {
+        fn written(metadata: &ObjectMeta) -> Option<Timestamp> {
+            let fields = metadata.managed_fields.iter().flatten();
+            let edits = fields.filter(|it| it.subresource.as_deref().unwrap_or("").is_empty());
+            edits.filter_map(|it| it.time.as_ref()).map(|it| it.0).max()
+        }
+        let client = self.admin().await;
+        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client);
+        eventually("votes count", || async {
+            let all = ListParams::default();
+            let policies = answer(policies.list(&all).await).map_err(|it| it.message)?;
+            let bindings = answer(bindings.list(&all).await).map_err(|it| it.message)?;
+            let policies = policies.items.iter().map(|it| written(&it.metadata));
+            let bindings = bindings.items.iter().map(|it| written(&it.metadata));
+            let newest = policies.chain(bindings).flatten().max();
+            match newest.is_some_and(|newest| vouched_from(newest) <= Timestamp::now()) {
+                true => Ok(()),
+                false => Err(format!("{newest:?}")),
+            }
+        })
+        .await;
     }
 
     /// Waits until the mutating policies are active.
