@@ -53,6 +53,8 @@ async fn what_the_page_of_upgrades_shows_is_seen() {
         if typed.command.starts_with("helm upgrade ") {
             upgraded += 1;
             scene.roll_out().await;
+            // Nobody reads on so fast that his vote wouldn't count yet.
+            scene.cluster.until_the_policies_vouch().await;
         } else if typed.command.starts_with("helm rollback ") {
             rolled_back += 1;
             scene.roll_out().await;

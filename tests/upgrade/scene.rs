@@ -135,8 +135,9 @@ impl Scene {
         assert!(output.status.success(), "{}", said(&output));
     }
 
-    /// The same, of this release.
-    pub fn approve(&self, pipeline: &str, change: &str) {
+    /// The same, of this release, once a vote counts.
+    pub async fn approve(&self, pipeline: &str, change: &str) {
+        self.cluster.until_the_policies_vouch().await;
         self.approve_by(&ours("kubectl-sluice"), pipeline, change);
     }
 
@@ -144,7 +145,7 @@ impl Scene {
     pub async fn approve_unheard(&self, pipeline: &str, change: &str) {
         let fault = format!("503@/{pipeline}/approve");
         self.story.engine.fault("error", fault).await;
-        self.approve(pipeline, change);
+        self.approve(pipeline, change).await;
         let decided = |p: &Pipeline| sluice_test_support::story::approval(p).decision.is_some();
         self.story
             .until_of(pipeline, "it is decided on", decided)

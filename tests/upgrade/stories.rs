@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use sluice::crd::{ApprovalState, Pipeline, PipelineApproval, annotation};
 
-use super::scene::{NAMESPACE, Scene, before, ours};
+use super::scene::{NAMESPACE, Scene, before};
 use sluice_test_support::cluster::{create, said, workspace};
 use sluice_test_support::story::{
     FUNCTIONS, OTHER_FUNCTIONS, approval, eventually, has, id, is_at, is_in, status, until_older,
@@ -95,7 +95,7 @@ async fn what_runs_is_not_touched_and_what_waits_waits_on_under_its_id() {
                 .is_none_or(|approval| approval.state != ApprovalState::Awaiting)
         );
     }
-    scene.approve("waits", &ids[0]);
+    scene.approve("waits", &ids[0]).await;
     scene.sealed_once("waits", &ids[0]).await;
     assert_eq!(scene.approve_calls("rejected"), []);
 }
@@ -146,7 +146,7 @@ async fn an_approval_that_nobody_decided_on_before_is_given_again_and_counts_onc
         let what = format!("{name} says that the approval doesn't count");
         scene.story.until_of(name, &what, told).await;
         scene.still_waits(name, change).await;
-        scene.approve(name, change);
+        scene.approve(name, change).await;
         scene.sealed_once(name, change).await;
     }
 }
@@ -164,7 +164,7 @@ async fn while_both_releases_run_beside_each_other_an_approval_counts_once() {
     scene.story.engine.no_faults().await;
     scene.sealed_once("midway", &ids[1]).await;
     scene.still_waits("late", &ids[2]).await;
-    scene.approve("late", &ids[2]);
+    scene.approve("late", &ids[2]).await;
     scene.sealed_once("late", &ids[2]).await;
 }
 
@@ -196,7 +196,7 @@ async fn a_rollback_loses_nothing_and_neither_does_the_next_upgrade() {
     // The new one leads still, under the policies and rights of the old release.
     scene.roll_back();
     scene.start_a_replica().await;
-    scene.approve("meanwhile", &further[0]);
+    scene.approve("meanwhile", &further[0]).await;
     scene.end_a_replica().await;
     scene.story.engine.no_faults().await;
     scene.sealed_once("midway", &further[1]).await;
@@ -210,7 +210,7 @@ async fn a_rollback_loses_nothing_and_neither_does_the_next_upgrade() {
     scene.upgrade();
     scene.roll_out().await;
     scene.still_waits("for-later", &ids[1]).await;
-    scene.approve("for-later", &ids[1]);
+    scene.approve("for-later", &ids[1]).await;
     scene.sealed_once("for-later", &ids[1]).await;
     let pipelines = scene.story.api::<Pipeline>();
     assert!(is_rejected(
@@ -295,7 +295,7 @@ async fn definitions_and_pipelines_outlive_both_releases() {
     scene.helm(&format!("install sluice charts/sluice -n {NAMESPACE}"));
     scene.start_a_replica().await;
     scene.still_waits("orders", &ids[0]).await;
-    scene.approve_by(&ours("kubectl-sluice"), "orders", &ids[0]);
+    scene.approve("orders", &ids[0]).await;
     let sealed = scene.sealed_once("orders", &ids[0]).await;
     assert_eq!(id(&sealed), ids[0]);
     assert_eq!(uid(&scene), first);
@@ -320,6 +320,6 @@ async fn plain_manifests_are_applied_over_those_of_the_release_before() {
     scene.kubectl(&apply(&workspace().join("deploy")));
     scene.roll_out().await;
     scene.still_waits("orders", &ids[0]).await;
-    scene.approve("orders", &ids[0]);
+    scene.approve("orders", &ids[0]).await;
     scene.sealed_once("orders", &ids[0]).await;
 }

@@ -218,7 +218,7 @@ impl Cluster {
     }
 
     /// Waits until a vote that is written now is old enough after the policies to count.
-    async fn until_the_policies_vouch(&self) {
+    pub async fn until_the_policies_vouch(&self) {
         fn written(metadata: &ObjectMeta) -> Option<Timestamp> {
             let fields = metadata.managed_fields.iter().flatten();
             let edits = fields.filter(|it| it.subresource.as_deref().unwrap_or("").is_empty());
