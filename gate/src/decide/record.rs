@@ -51,39 +51,34 @@ impl<'a> Record<'a> {
     }
 
     pub(crate) fn report(&mut self, reason: EventReason, message: String) {
-        self.reports.push(Report {
-            warning: false,
-            reason,
-            change_id: None,
-            message,
-        });
+        self.tell(false, None, reason, message);
     }
 
     pub(crate) fn warn(&mut self, reason: EventReason, message: String) {
-        self.reports.push(Report {
-            warning: true,
-            reason,
-            change_id: None,
-            message,
-        });
+        self.tell(true, None, reason, message);
     }
 
     /// Something else that is told of a change.
     pub(crate) fn report_of(&mut self, change_id: &str, reason: EventReason, message: String) {
-        self.reports.push(Report {
-            warning: false,
-            reason,
-            change_id: Some(change_id.to_owned()),
-            message,
-        });
+        self.tell(false, Some(change_id), reason, message);
     }
 
     /// The same, as a warning.
     pub(crate) fn warn_of(&mut self, change_id: &str, reason: EventReason, message: String) {
+        self.tell(true, Some(change_id), reason, message);
+    }
+
+    fn tell(
+        &mut self,
+        warning: bool,
+        change_id: Option<&str>,
+        reason: EventReason,
+        message: String,
+    ) {
         self.reports.push(Report {
-            warning: true,
+            warning,
             reason,
-            change_id: Some(change_id.to_owned()),
+            change_id: change_id.map(str::to_owned),
             message,
         });
     }
