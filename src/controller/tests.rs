@@ -446,3 +446,84 @@ async fn what_was_told_before_the_operator_ends_is_written_before_it_does() {
     let calls = calls(&api_server).await.into_iter();
     assert_eq!(calls.filter(|call| *call == "event").count(), 20);
 }
+
+/// An operator that has no room for one more call within a call ends, and every Pipeline with it.
+#[test]
+fn a_conflict_takes_no_more_stack_than_half_of_what_a_thread_has() {
+    let thread = std::thread::Builder::new().stack_size(crate::run::STACK / 2);
+    let conflict = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let engine = Engine::with_a_change_that_waits().await;
+            let (pipeline, context, api_server) = approved(&engine).await;
+            answer_status_writes(&api_server, &[409, 200]).await;
+            reconcile(&pipeline, &context, &Turn::alone())
+                .await
+                .unwrap();
+            assert!(status_writes(&api_server).await.len() > 1);
+        });
+    };
+    thread.spawn(conflict).unwrap().join().unwrap();
+}
+
+#[tokio::test]
+async fn a_pipeline_that_is_gone_is_let_go_and_nothing_is_called() {
+    let engine = Engine::with_a_change_that_waits().await;
+    let (pipeline, context, api_server) = approved(&engine).await;
+    answer_status_writes(&api_server, &[404]).await;
+    reconcile(&pipeline, &context, &Turn::alone())
+        .await
+        .unwrap();
+    assert_eq!(engine.approve_calls().await, 0);
+}
+
+#[tokio::test]
+async fn a_call_that_failed_is_not_repeated_because_its_report_came_back_as_a_change() {
+    let engine = Engine {
+        server: MockServer::start().await,
+    };
+    let mut body = pipeline_in_engine("Stopped");
+    body["deployment_desired_status"] = json!("Stopped");
+    body["storage_status_details"] = json!({"checkpoints": []});
+    for (verb, route, body) in [
+        (
+            "GET",
+            "/v0/config",
+            json!({"edition": "Enterprise", "version": "0.337.0"}),
+        ),
+        ("GET", "/v0/pipelines", json!([body])),
+        ("GET", "/v0/pipelines/orders", body.clone()),
+    ] {
+        Mock::given(method(verb))
+            .and(path(route))
+            .respond_with(ResponseTemplate::new(200).set_body_json(body))
+            .mount(&engine.server)
+            .await;
+    }
+    Mock::given(method("POST"))
+        .and(path("/v0/pipelines/orders/start"))
+        .respond_with(
+            ResponseTemplate::new(400)
+                .set_body_json(json!({"message":"no","error_code":"X","details":null})),
+        )
+        .mount(&engine.server)
+        .await;
+    let api_server = MockServer::start().await;
+    let context = context(&api_server, &engine).await;
+    answer_status_writes(&api_server, &[200]).await;
+    let mut pipeline: Pipeline = serde_json::from_value(object(json!({}), "100")).unwrap();
+    for _ in 0..6 {
+        let object = Arc::new(crate::guarded::Guarded(Ok(pipeline.clone())));
+        look(object, Turn::alone(), Arc::clone(&context)).await;
+        let writes = status_writes(&api_server).await;
+        let last = writes.last().unwrap()["status"].clone();
+        pipeline.status = serde_json::from_value(last).unwrap();
+    }
+    let requests = engine.server.received_requests().await.unwrap();
+    let starts = requests.iter().filter(|r| r.url.path().ends_with("/start"));
+    assert_eq!(starts.count(), 1);
+    assert_eq!(status_writes(&api_server).await.len(), 2);
+}
